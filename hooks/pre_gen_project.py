@@ -1,0 +1,68 @@
+"""Refuse, in one line, answers that can't become a project. Cookiecutter then removes the folder that it made."""
+
+import keyword
+import re
+import sys
+
+ANSWERS = {
+    "project_name": {{ cookiecutter.project_name | tojson }},
+    "project_slug": {{ cookiecutter.project_slug | tojson }},
+    "package_name": {{ cookiecutter.package_name | tojson }},
+    "description": {{ cookiecutter.description | tojson }},
+    "author_name": {{ cookiecutter.author_name | tojson }},
+    "author_email": {{ cookiecutter.author_email | tojson }},
+}
+# What the rendered repository imports, or has in its root: a package of that name would hide it.
+TAKEN = {
+    *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
+    *("sklearn", "matplotlib", "PIL", "pil", "rich", "tensorboard", "wandb", "mlflow", "pandas", "yaml", "pytest"),
+    *("configs", "tests", "runs", "train", "evaluate", "predict", "data", "docs", "build", "dist", "constraints"),
+    *("pip", "setuptools", "hatchling", "ruff", "pyrefly", "conftest", "starter"),
+}
+WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def problem(answers: dict[str, str]) -> str | None:
+    """What is wrong with the answers, in one line, or None."""
+    for question, answer in answers.items():
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in answer):
+            return f"{question} {answer!r} holds a line break or a control character: write it in one line"
+    for question in ("project_name", "author_name"):
+        if not answers[question].strip():
+            return f"{question} is empty: give a name, such as 'Deep Finch'"
+    return slug_problem(answers["project_slug"]) or package_problem(answers["package_name"])
+
+
+def slug_problem(slug: str) -> str | None:
+    """Why `slug` can't be the name of one folder and of a distribution."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", slug):
+        return (
+            f"project_slug {slug!r} can't be the name of a folder here: up to 100 letters, digits, '-', '_' and '.', "
+            "with a letter or digit at both ends, such as 'deep-finch'"
+        )
+    if WINDOWS.fullmatch(slug):
+        return f"project_slug {slug!r} is a name that Windows keeps for a device: add a word, such as '{slug}-project'"
+    normal = re.sub(r"[-_.]+", "_", slug).lower()
+    if normal in TAKEN or normal in sys.stdlib_module_names:
+        return f"project_slug {slug!r} is the name of a package in use: add a word, such as '{slug}-project'"
+    return None
+
+
+def package_problem(package: str) -> str | None:
+    """Why `package` can't be imported beside what the project needs."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", package) or keyword.iskeyword(package):
+        return (
+            f"package_name {package!r} can't be imported: up to 40 lower-case letters, digits and '_', with a letter first, "
+            "no word of Python's own, such as 'deep_finch'"
+        )
+    if package in TAKEN or package in sys.stdlib_module_names:
+        return f"package_name {package!r} would hide a package or file of that name: add a word, as in '{package}_project'"
+    if WINDOWS.fullmatch(package):
+        return f"package_name {package!r} is a name that Windows keeps for a device: add a word, as in '{package}_project'"
+    return None
+
+
+if __name__ == "__main__":
+    refusal = problem(ANSWERS)
+    if refusal:
+        sys.exit(f"Kindling: {refusal}.")

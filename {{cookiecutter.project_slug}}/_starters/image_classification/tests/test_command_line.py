@@ -1,0 +1,162 @@
+"""The front doors as a user types them: train, evaluate, predict, go on, fine-tune; and what they refuse."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from {{ cookiecutter.package_name }} import load_run
+
+SHORT = ("trainer.max_epochs=2", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "~logger")
+
+
+@pytest.fixture(scope="module")
+def run(command: Command) -> Path:
+    """A finished run, trained by a process of its own."""
+    done = command.process("train.py", "name=first", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "python predict.py run=runs/first" in done.stdout
+    return command.folder / "runs" / "first"
+
+
+def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    pictures = {f"pictures/{name}.png" for name in ("learning_curves", "confusion_matrix", "worst_mistakes")}
+    named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "train.log"}
+    assert files - {"changes.patch"} == named | pictures | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    for picture in pictures:
+        with Image.open(run / picture) as image:
+            assert np.asarray(image.convert("L")).std() > 5, f"{picture} is blank"
+
+
+def test_metrics_of_csv_and_json_agree(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
+    assert set(metrics) == {"train", "val", "test"}
+    assert metrics["val"]["loss"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
+    assert float(rows[-1]["test/accuracy"]) == metrics["test"]["accuracy"] > 0.5
+
+
+def test_evaluation_in_a_new_process_gives_the_training_s_test_metrics(run: Path, command: Command) -> None:
+    done = command.process("evaluate.py", "run=runs/first")
+    assert done.returncode == 0, done.stderr
+    evaluated = json.loads((run / "evaluation_best.json").read_text())["test"]
+    assert evaluated == json.loads((run / "metrics.json").read_text())["test"]
+
+
+def test_evaluation_on_other_data_and_the_last_checkpoint(run: Path, command: Command) -> None:
+    status, output = command("evaluate.py", "run=runs/first", "checkpoint=last", "datamodule.split_seed=5")
+    assert status == 0, output
+    content = json.loads((run / "evaluation_last.json").read_text())
+    assert content["overrides"] == ["datamodule.split_seed=5"]
+    assert content["test"] != json.loads((run / "metrics.json").read_text())["test"]
+
+
+def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:
+    done = command.process("predict.py", "run=runs/first", f"input={own_data}")
+    assert done.returncode == 0, done.stderr
+    assert "broken.png can't be read" in done.stdout
+    rows = list(csv.DictReader((run / "predictions" / "pictures.csv").open()))
+    assert len(rows) == sum(path.is_file() for path in own_data.rglob("*")) - 1
+    for row in rows:
+        assert (own_data / row["file"]).is_file()
+        probabilities = {name: float(row[name]) for name in map(str, range(10))}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["class"] == max(probabilities, key=lambda name: probabilities[name])
+
+
+def test_prediction_of_an_array_is_that_of_the_model(run: Path, command: Command) -> None:
+    scans = np.asarray(load_digits(return_X_y=True)[0][:9]).reshape(-1, 8, 8) / 16
+    np.save(command.folder / "scans.npy", scans)
+    status, output = command("predict.py", "run=runs/first", "input=scans.npy", "output=out/scans.csv")
+    assert status == 0, output
+    model, datamodule = load_run(run)
+    assert type(datamodule).__name__ == "DigitsDataModule"
+    expected = model(torch.from_numpy(scans).float()[:, None]).argmax(1).tolist()
+    rows = list(csv.DictReader((command.folder / "out" / "scans.csv").open()))
+    assert [int(row["class"]) for row in rows] == expected
+
+
+def test_a_finished_run_is_never_overwritten(run: Path, command: Command) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()}
+    status, output = command("train.py", "name=first", *SHORT)
+    assert status == 2
+    assert "runs/first is a finished run" in output
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: Command) -> None:
+    whole = command.folder / "runs" / "first"
+    assert command("train.py", "name=stopped", *SHORT)[0] == 0
+    stopped = command.folder / "runs" / "stopped"
+    (stopped / "metrics.json").unlink()  # as a run that was stopped before its test
+    status, output = command("train.py", "name=stopped", *SHORT, "trainer.max_epochs=3")
+    assert status == 0, output
+    assert "Going on from" in output
+    rows = [row["epoch"] for row in csv.DictReader((stopped / "metrics.csv").open()) if row["val/loss"]]
+    assert rows == ["0", "1", "2"]
+    assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
+    assert whole.exists()
+
+
+def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
+    run: Path, command: Command, own_data: Path
+) -> None:
+    status, output = command(
+        "train.py", "name=tuned", "init_from=runs/first", "datamodule=image_folder", f"datamodule.root={own_data}",
+        "datamodule.channels=1", "datamodule.size=8", *SHORT,
+    )  # fmt: skip
+    assert status == 0, output
+    assert "network.head.1.weight starts anew: (3, 256) here, (10, 256) there" in output
+    assert "broken.png can't be read" in output
+    metrics = json.loads((command.folder / "runs" / "tuned" / "metrics.json").read_text())
+    assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train.py", "name=a/b"), "name='a/b'"),
+        (("train.py", "name=first", "init_from=runs/none"), "runs/first is a finished run"),
+        (("train.py", "name=new", "init_from=runs/none"), "run=runs/none: no run folder"),
+        (("train.py", "name=new", "datamodule=image_folder", "datamodule.root=none"), "datamodule.root=none"),
+        (("evaluate.py", "run=runs/none"), "the newest is run=runs/"),
+        (("evaluate.py", "run=runs/first", "checkpoint=x.ckpt"), "best.ckpt, last.ckpt"),
+        (("evaluate.py", "run=runs/first", "model.optimizer.lr=0"), "only datamodule, trainer, callbacks"),
+        (("predict.py", "run=runs/first", "input=none"), "input=none: no such file"),
+        (("predict.py", "run=runs/first", "input=runs/first/checkpoints"), "no .png, .jpg, .jpeg file"),
+    ],
+)
+def test_refused_in_one_line_and_nothing_left_behind(
+    words: tuple[str, ...], said: str, run: Path, command: Command
+) -> None:
+    status, output = command(*words)
+    assert status == 2
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+    assert not (command.folder / "runs" / "new").exists()
+
+
+def test_same_seed_same_bits_other_seed_others(run: Path, command: Command) -> None:
+    for name, seed in (("again", 0), ("other", 1)):
+        assert command("train.py", f"name={name}", f"seed={seed}", *SHORT)[0] == 0
+    logs = {name: (command.folder / "runs" / name / "metrics.csv").read_text() for name in ("first", "again", "other")}
+    assert logs["first"] == logs["again"] != logs["other"]
+
+
+def test_two_processes_train_one_model(command: Command) -> None:
+    done = command.process(
+        "train.py", "trainer=ddp", "trainer.devices=2", "name=two", "datamodule.batch_size=16", *SHORT
+    )
+    assert done.returncode == 0, done.stderr
+    runs = [path.name for path in (command.folder / "runs").iterdir()]
+    assert runs.count("two") == 1
+    metrics = json.loads((command.folder / "runs" / "two" / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.3

@@ -1,0 +1,98 @@
+"""The LightningModule of image classification: what is computed, trained and measured, whatever the network."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from ..engine.build import build
+from .metrics import EpochMetrics
+
+
+class Classifier(LightningModule):
+    """Trains `network` to tell pictures (B, C, H, W) of `num_classes` classes apart by their cross-entropy.
+
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
+    plain values alone. `num_classes`, `input_shape` (C, H, W) and `class_names` are told by the datamodule.
+    """
+
+    # 1. Computations
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        optimizer: dict[str, Any],
+        num_classes: int,
+        input_shape: list[int],
+        class_names: list[str],
+        scheduler: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.network = build(network, input_shape=input_shape, num_classes=num_classes)
+        self.train_metrics = EpochMetrics(num_classes)
+        self.val_metrics = EpochMetrics(num_classes)
+        self.test_metrics = EpochMetrics(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of pictures (B, C, H, W) with values in [0, 1]."""
+        return self.network(images)
+
+    # 2. Train loop
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, targets = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, targets)
+        self.train_metrics.update(loss, logits, targets)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        metrics = self.train_metrics.compute()
+        self.log_dict({f"train/{name}": metrics[name] for name in ("loss", "accuracy", "macro_f1")})
+
+    # 3. Validation loop
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluation_step(batch, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val", self.val_metrics)
+
+    # 4. Test loop
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluation_step(batch, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test", self.test_metrics)
+
+    def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
+        """Probabilities (B, K)."""
+        return self(batch[0]).softmax(dim=-1)
+
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> Tensor:
+        """Returns the logits (B, K), which callbacks may draw."""
+        images, targets = batch
+        logits = self(images)
+        metrics.update(F.cross_entropy(logits, targets), logits, targets)
+        return logits
+
+    def _log_epoch(self, split: str, epoch_metrics: EpochMetrics) -> None:
+        """Log the scores of the whole split, and of each class."""
+        metrics = epoch_metrics.compute()
+        f1_of_classes = metrics.pop("f1")
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, prog_bar=True)
+        names = self.hparams["class_names"]
+        self.log_dict({f"{split}/f1/{name}": f1 for name, f1 in zip(names, f1_of_classes, strict=True)})
+
+    # 5. Optimizers
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build(self.hparams["optimizer"], self.parameters())
+        if self.hparams["scheduler"] is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,22 @@
+"""Learning-rate schedules that are set a step at a time."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1, floor: float = 0.0) -> LambdaLR:
+    """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
+
+    It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
+    """
+    warmup_steps = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return LambdaLR(optimizer, factor)

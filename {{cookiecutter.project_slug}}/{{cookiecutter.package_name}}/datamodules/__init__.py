@@ -1,0 +1,1 @@
+"""Data: LightningDataModules, which also tell what the data says of itself (`facts`)."""

@@ -1,0 +1,74 @@
+"""Batches of data that fits in memory, in an order that is a function of (seed, epoch)."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+
+
+class TensorBatches(Dataset[tuple[Tensor, ...]]):
+    """Tensors of one length N, indexed a whole batch at a time: no per-sample work, no collating."""
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+class BatchOrder(SequentialSampler):
+    """Yields the indices (B,) of each batch. Shuffled anew each epoch, the same way for the same seed and epoch.
+
+    With several processes each takes every `world`-th sample. It is a SequentialSampler, so that Lightning does not
+    put one of its own in its place.
+    """
+
+    def __init__(self, size: int, batch_size: int, *, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+        self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        own = len(range(self.rank, self.size, self.world)) if self.seed is None else self.size // self.world
+        return -(-own // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.seed is None:
+            order = torch.arange(self.size)[self.rank :: self.world]
+        else:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.size, generator=generator)[self.rank :: self.world]
+            order = order[: self.size // self.world]  # the same number of steps in each process
+        yield from order.split(self.batch_size)
+
+
+def batches(tensors: Sequence[Tensor], order: BatchOrder, num_workers: int = 0) -> DataLoader:
+    """A DataLoader that yields `tensors` in the batches of `order`."""
+    pinned = torch.cuda.is_available()
+    return DataLoader(
+        TensorBatches(*tensors), batch_size=None, sampler=order, num_workers=num_workers, pin_memory=pinned
+    )
+
+
+def fingerprint(tensors: Sequence[Tensor]) -> str:
+    """SHA-256 of shapes, types and every byte of the tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def seeded_generator(seed: int, epoch: int, position: int, device: torch.device) -> torch.Generator:
+    """A random generator that is a function of (seed, epoch, position), and of nothing that ran before."""
+    mixed = hashlib.blake2b(f"{seed},{epoch},{position}".encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(mixed, "big"))

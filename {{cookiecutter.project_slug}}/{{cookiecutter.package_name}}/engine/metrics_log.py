@@ -1,0 +1,82 @@
+"""metrics.csv: the log of record of a run, one row a step that logged something."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+FIRST = ["epoch", "step"]
+
+
+class MetricsLog(Logger):
+    """Writes each row at once, so a killed run keeps what it had; a continued run drops the rows it will write again.
+
+    Lightning's CSVLogger deletes the file of the run that is continued. Times are left out: two equal runs write
+    equal files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.columns = list(FIRST)
+        self.rows: list[dict[str, Any]] = []
+        self.last_row_at = 0
+        if self.path.exists():
+            self.rows = read_metrics(self.path)
+            self.columns = list(dict.fromkeys([*FIRST, *(key for row in self.rows for key in row)]))
+
+    name = property(lambda self: "metrics")
+    version = property(lambda self: "")
+    save_dir = property(lambda self: str(self.path.parent))
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Drop the rows of `step` and later: the run goes on from there."""
+        self.rows = [row for row in self.rows if row["step"] < step]
+        self._rewrite()
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Left to config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row: dict[str, Any] | None = self.rows[-1] if self.rows and self.rows[-1]["step"] == step else None
+        if row is None:
+            row = {"epoch": 0, "step": step}
+            self.rows.append(row)
+            self.last_row_at = self.path.stat().st_size if self.path.exists() else 0
+        row.update({key: int(value) if key == "epoch" else float(value) for key, value in metrics.items()})
+        new = [key for key in row if key not in self.columns]
+        self.columns += sorted(new)
+        if new or not self.last_row_at:
+            self._rewrite()
+            return
+        with self.path.open("r+", encoding="utf-8", newline="") as file:
+            file.seek(self.last_row_at)
+            file.truncate()
+            self._writer(file).writerow(row)
+
+    def _writer(self, file: Any) -> csv.DictWriter:
+        return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+    def _rewrite(self) -> None:
+        """Write beside and rename; the place of the last row is kept for the next change of it."""
+        beside = self.path.with_name(self.path.name + ".tmp")
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(self.rows[:-1])
+            self.last_row_at = file.tell()
+            writer.writerows(self.rows[-1:])
+        os.replace(beside, self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv: numbers, without the empty cells."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]

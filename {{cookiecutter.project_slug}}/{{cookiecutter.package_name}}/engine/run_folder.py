@@ -1,0 +1,118 @@
+"""A run is a folder: what it is called, what lies in it, and whether it may be written."""
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from .errors import RefusedError
+
+RUNS = Path("runs")
+# Rank 0 chooses the folder; the processes that it starts find it here.
+CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
+BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^\.|[. ]$')
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths within one run. `continued`: an earlier process has trained in it and did not finish."""
+
+    path: Path
+    continued: bool = False
+
+    config = property(lambda self: self.path / "config.yaml")
+    provenance = property(lambda self: self.path / "provenance.json")
+    metrics = property(lambda self: self.path / "metrics.json")
+    log = property(lambda self: self.path / "train.log")
+    pictures = property(lambda self: self.path / "pictures")
+    predictions = property(lambda self: self.path / "predictions")
+    best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
+    last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
+
+    def checkpoint(self, choice: str) -> Path:
+        """The file that `checkpoint=` means: `best`, `last`, or a path. Raises RefusedError where it is not there."""
+        path = {"best": self.best, "last": self.last}.get(choice, Path(choice))
+        if not path.is_file():
+            there = ", ".join(sorted(file.name for file in self.best.parent.glob("*.ckpt"))) or "none"
+            raise RefusedError(f"checkpoint={choice}: no file {path}; checkpoints of this run: {there}")
+        return path
+
+
+def claim_run_folder(name: str | None, model: str) -> RunFolder:
+    """Make the folder of a new run, or find that of an unfinished one.
+
+    Raises RefusedError where the name can't be a folder, or where a finished run has it.
+    """
+    if rank() > 0:
+        return _folder_of_rank_zero(name)
+    folder = _named(name) if name is not None else _dated(model)
+    os.environ[CHOSEN] = str(folder.path)
+    return folder
+
+
+def rank() -> int:
+    """Rank of this process, as Lightning, torchrun and SLURM tell it."""
+    return max(int(os.environ.get(key, "0")) for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
+def _folder_of_rank_zero(name: str | None) -> RunFolder:
+    if name is None and CHOSEN not in os.environ:
+        raise RefusedError("name=null: processes that start on their own need one name in common: name=<run>")
+    path = Path(os.environ[CHOSEN]) if name is None else RUNS / name
+    return RunFolder(path, continued=(path / "checkpoints" / "last.ckpt").is_file())
+
+
+def _named(name: str) -> RunFolder:
+    if not name or len(name) > 200 or BAD_NAME.search(name):
+        raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
+    folder = RunFolder(RUNS / name)
+    if folder.metrics.exists():
+        raise RefusedError(f"name={name}: {folder.path} is a finished run and is kept; choose another name=")
+    if folder.path.exists():
+        return RunFolder(folder.path, continued=folder.last.is_file())
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+def _dated(model: str) -> RunFolder:
+    """A name of date, time and model; a number is added where two runs start within one second."""
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{model}"
+    number = 1
+    while True:
+        path = RUNS / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            path.mkdir(parents=True)
+            return RunFolder(path)
+        except FileExistsError:
+            number += 1
+
+
+def open_run(run: str) -> tuple[RunFolder, DictConfig]:
+    """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
+    folder = RunFolder(Path(run))
+    if not folder.config.is_file():
+        there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
+        known = f"; the newest is run={there[-1].as_posix()}" if there else "; train one first: python train.py"
+        raise RefusedError(f"run={run}: no run folder (no {folder.config}){known}")
+    cfg = OmegaConf.load(folder.config)
+    if not isinstance(cfg, DictConfig):
+        raise RefusedError(f"run={run}: {folder.config} is not the config of a run")
+    return folder, cfg
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def command_line() -> str:
+    """The command as typed, for the log."""
+    return " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""Research code: the LightningModule of the task, and the networks that it trains."""
