@@ -16,7 +16,7 @@ ANSWERS = {
 TAKEN = {
     *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
     *("sklearn", "matplotlib", "PIL", "pil", "rich", "tensorboard", "wandb", "mlflow", "pandas", "yaml", "pytest"),
-    *("configs", "tests", "runs", "train", "evaluate", "predict", "data", "docs", "build", "dist", "constraints"),
+    *("configs", "test", "tests", "runs", "train", "evaluate", "predict", "data", "docs", "build", "dist", "constraints"),
     *("pip", "setuptools", "hatchling", "ruff", "pyrefly", "conftest", "starter"),
 }
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

@@ -1,0 +1,52 @@
+# Kindling: make demo shows what a rendered project does; make test runs the tests. Both make their own environment.
+PYTHON ?= python3
+SHELL := /bin/bash
+PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RENDERED := {{cookiecutter.project_slug}}
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint clean python
+
+help: ## Show what can be made
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) or sys.version_info >= (3, 14))' || \
+	  { echo "Kindling needs Python 3.10 to 3.13; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 2; }
+
+.venv-demo/made: constraints.txt $(RENDERED)/constraints.txt | python
+	@echo "== Making the environment .venv-demo"
+	@rm -rf .venv-demo && $(PYTHON) -m venv .venv-demo
+	@echo "== Installing cookiecutter"
+	@.venv-demo/bin/python $(PIP) cookiecutter
+	@touch $@
+
+demo: .venv-demo/made ## Render the default project into demo/, train it on the digits, show where the results are
+	@echo "== Rendering the default project into demo/my-project"
+	@rm -rf demo && .venv-demo/bin/cookiecutter --no-input -o demo . > /dev/null
+	@echo "== Installing it (PyTorch is large: some minutes the first time)"
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -c demo/my-project/constraints.txt -e demo/my-project
+	@echo "== Training: python train.py name=demo"
+	@cd demo/my-project && ../../.venv-demo/bin/python train.py name=demo
+	@echo "== Look at demo/my-project/runs/demo/pictures/, then edit demo/my-project/my_project/models/cnn.py"
+	@echo "   Use it: cd demo/my-project && . ../../.venv-demo/bin/activate"
+
+.venv/made: constraints.txt $(RENDERED)/constraints.txt tests/requirements.txt | python
+	@echo "== Making the environment .venv (some minutes the first time)"
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@.venv/bin/python $(PIP) -r tests/requirements.txt
+	@touch $@
+
+test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores
+	@echo "== Testing the generator and what it renders"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m "not long"
+
+test-all: test ## Run the tests, then those that take longer
+	@echo "== The long tests"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m long
+
+lint: .venv/made
+	@.venv/bin/ruff check --no-cache tests benchmarks && .venv/bin/ruff format --no-cache --check tests benchmarks
+
+clean: ## Remove what was made
+	rm -rf .venv .venv-demo demo

@@ -1,0 +1,76 @@
+"""What the tests of the generator share: the questions, and rendering with some of the answers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+CHOICES = {name: answer for name, answer in QUESTIONS.items() if isinstance(answer, list)}
+DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
+# The default answers, and each other choice of each question alone: a choice that is added is tested by being there.
+SINGLE_CHOICES = [{}, *({name: choice} for name, answer in CHOICES.items() for choice in answer[1:])]
+
+Bake = Callable[..., Path]
+
+
+def metadata_of(project: Path) -> dict[str, Any]:
+    """The [project] table of the rendered pyproject.toml."""
+    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def title(answers: dict[str, str]) -> str:
+    return "-".join(f"{name}={answer}" for name, answer in answers.items()) or "defaults"
+
+
+@pytest.fixture(scope="session")
+def user_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration of cookiecutter that keeps its files out of the home folder."""
+    folder = tmp_path_factory.mktemp("cookiecutter")
+    config = folder / "config.yaml"
+    config.write_text(f"replay_dir: {folder / 'replay'}\ncookiecutters_dir: {folder / 'templates'}\n")
+    return config
+
+
+@pytest.fixture
+def bake(tmp_path: Path, user_config: Path) -> Bake:
+    """Renders the checkout with answers in place of the defaults; returns the rendered root."""
+
+    def baked(**answers: str) -> Path:
+        out = tmp_path / "out"
+        rendered = cookiecutter(
+            str(ROOT), no_input=True, extra_context=answers, output_dir=str(out), config_file=str(user_config)
+        )
+        return Path(rendered)
+
+    return baked
+
+
+def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command, with what it printed."""
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+    )
+
+
+def cookiecutter_command(*words: str | Path, cwd: Path, user_config: Path) -> subprocess.CompletedProcess[str]:
+    """The command line that the README gives."""
+    return run(sys.executable, "-m", "cookiecutter", "--config-file", user_config, *words, cwd=cwd)

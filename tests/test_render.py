@@ -1,0 +1,108 @@
+"""What is rendered, for every choice in cookiecutter.json."""
+
+import compileall
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CHOICES, DEFAULTS, ROOT, SINGLE_CHOICES, TEMPLATE, Bake, metadata_of, run, title
+
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+TAGS = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
+
+
+@pytest.fixture(params=SINGLE_CHOICES, ids=title)
+def answers(request: pytest.FixtureRequest) -> dict[str, str]:
+    return {**DEFAULTS, **request.param}
+
+
+@pytest.fixture
+def project(answers: dict[str, str], bake: Bake) -> Path:
+    return bake(**answers)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def expected_files(answers: dict[str, str]) -> set[str]:
+    """Those of the root, of the chosen starter, and of each chosen option; nothing else."""
+    root = {name for name in files(TEMPLATE) if not name.startswith(("_starters/", "_options/"))}
+    overlays = [TEMPLATE / "_starters" / answers["starter"]]
+    overlays += [TEMPLATE / "_options" / question / answer for question, answer in answers.items()]
+    names = root.union(*(files(folder) for folder in overlays if folder.is_dir()))
+    return {name.replace("{{cookiecutter.package_name}}", "my_project") for name in names if "__pycache__" not in name}
+
+
+def test_every_file_is_whole(project: Path) -> None:
+    for path in (project / name for name in files(project)):
+        content = path.read_bytes()
+        assert content[-1:] == b"\n" != content[-2:-1], f"{path}: one newline at the end"
+        assert b"\r" not in content, path
+        assert not TAGS.search(content.decode("utf-8")), f"{path}: a template tag is left"
+        if path.suffix in (".yaml", ".yml"):
+            assert yaml.safe_load(content) is not None, path
+        elif path.suffix == ".json":
+            json.loads(content)
+    assert compileall.compile_dir(project, quiet=1)
+
+
+def test_tree_is_the_expected_one(project: Path, answers: dict[str, str]) -> None:
+    assert files(project) == expected_files(answers)
+
+
+def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) -> None:
+    for words in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"]):
+        done = run(sys.executable, "-m", *words, ".", cwd=project)
+        assert done.returncode == 0, done.stdout + done.stderr
+    pyrefly = Path(sys.executable).with_name("pyrefly")
+    done = run(pyrefly, "check", "--python-interpreter-path", sys.executable, cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_depends_on_the_chosen_logger_alone(project: Path, answers: dict[str, str]) -> None:
+    metadata = metadata_of(project)
+    names = {re.split(r"[><=!]", requirement)[0] for requirement in metadata["dependencies"]}
+    assert names.intersection(LOGGERS) == {answers["logger"]}.intersection(LOGGERS)
+
+
+def test_licence_is_the_chosen_one_with_year_and_author(bake: Bake) -> None:
+    for licence in CHOICES["license"]:
+        project = bake(license=licence, author_name="Zoë Ångström", project_name=f"Under {licence}")
+        metadata = metadata_of(project)
+        if licence == "none":
+            assert not (project / "LICENSE").exists()
+            assert "license" not in metadata
+        else:
+            text = (project / "LICENSE").read_text(encoding="utf-8")
+            assert re.search(r"Copyright (\(c\) )?20\d\d,? Zoë Ångström", text)
+            assert metadata["license"] == licence
+
+
+def test_default_tree_is_that_of_the_snapshot(bake: Bake) -> None:
+    """tests/default_tree.txt shows in a review what a change adds to what everybody gets."""
+    assert sorted(files(bake())) == (ROOT / "tests" / "default_tree.txt").read_text().splitlines()
+
+
+def test_default_project_is_small(bake: Bake) -> None:
+    project = bake()
+    assert len(list(project.glob("configs/**/*.yaml"))) <= 22
+    assert sum(len(path.read_text().splitlines()) for path in project.glob("my_project/engine/*.py")) <= 900
+    done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
+    assert len(done.stdout.splitlines()) <= 120, done.stderr
+    info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout
+    composed = re.findall(r"^\| (train|\w+/\w+) ", info, re.MULTILINE)
+    assert len({name for name in composed if not name.startswith("hydra")}) == 6, info
+
+
+def test_python_has_no_template_logic() -> None:
+    assert [path for path in TEMPLATE.rglob("*.py") if "{%" in path.read_text(encoding="utf-8")] == []
+
+
+def test_hooks_use_the_standard_library_alone() -> None:
+    for hook in (ROOT / "hooks").glob("*.py"):
+        imported = set(re.findall(r"^(?:import|from) (\w+)", hook.read_text(), re.MULTILINE))
+        assert imported <= sys.stdlib_module_names

@@ -1,0 +1,71 @@
+"""Every way that the README gives to render, through the real command line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, cookiecutter_command, run
+
+IGNORED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the template as a git repository with one commit."""
+    folder = tmp_path_factory.mktemp("remote") / "kindling.git"
+    shutil.copytree(ROOT, folder, ignore=IGNORED)
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Template"]):
+        done = run("git", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def rendered(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_checkout_git_url_and_zip_render_the_same(checkout: Path, tmp_path: Path, user_config: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "kindling"), "zip", checkout.parent, checkout.name)
+    sources = {"checkout": str(checkout), "git": f"file://{checkout}", "zip": archive}
+    results = {}
+    for name, source in sources.items():
+        done = cookiecutter_command("--no-input", "-o", tmp_path / name, source, cwd=tmp_path, user_config=user_config)
+        assert done.returncode == 0, done.stderr
+        results[name] = rendered(tmp_path / name / "my-project")
+    assert results["checkout"] == results["git"] == results["zip"]
+
+
+def test_replay_renders_the_same_answers_again(tmp_path: Path, user_config: Path) -> None:
+    first = ("--no-input", "-o", tmp_path / "first", ROOT, "project_name=Deep Finch", "license=Apache-2.0")
+    assert cookiecutter_command(*first, cwd=tmp_path, user_config=user_config).returncode == 0
+    again = ("--replay", "-o", tmp_path / "again", ROOT)
+    done = cookiecutter_command(*again, cwd=tmp_path, user_config=user_config)
+    assert done.returncode == 0, done.stderr
+    assert rendered(tmp_path / "first" / "deep-finch") == rendered(tmp_path / "again" / "deep-finch")
+
+
+def test_next_steps_are_three_lines_to_paste(tmp_path: Path, user_config: Path) -> None:
+    done = cookiecutter_command("--no-input", "-o", tmp_path, ROOT, cwd=tmp_path, user_config=user_config)
+    lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert lines == [
+        f"cd {tmp_path / 'my-project'}",
+        'pip install -c constraints.txt -e ".[dev]"',
+        "python train.py",
+    ]
+    assert not (tmp_path / "my-project" / ".git").exists()
+
+
+def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Path) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", str(user_config), "-o", str(tmp_path), str(ROOT)]
+    answers = "Deep Finch\n\n\n\n\n\n2\n1\n2\n2\n"
+    done = subprocess.run(command, input=answers, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    project = tmp_path / "deep-finch"
+    assert "BSD 3-Clause" in (project / "LICENSE").read_text()
+    assert "tensorboard" in (project / "pyproject.toml").read_text()
+    assert not (project / ".github").exists()
+    assert "What is the project called?" in done.stdout
