@@ -26,4 +26,9 @@ def test_readme_installs_and_trains_in_a_new_environment(bake: Bake, tmp_path: P
         cwd=tmp_path,
     )
     assert done.stdout.strip() == "Classifier", done.stderr
-    assert run(python, "-c", "import tensorboard", cwd=tmp_path).returncode != 0
+    for logger in ("tensorboard", "wandb", "mlflow"):
+        done = run(python, "train.py", f"logger={logger}", "name=unlogged", cwd=project)
+        assert done.returncode == 2
+        assert done.stderr.strip().endswith(f"pip install -c constraints.txt {logger}")
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not (project / "runs" / "unlogged").exists()

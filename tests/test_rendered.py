@@ -1,8 +1,11 @@
 """The rendered repository passes its own tests, and each logger really logs."""
 
 import json
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CHOICES, Bake, run
@@ -13,7 +16,9 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 @pytest.mark.parametrize("logger", CHOICES["logger"])
 def test_its_own_tests_pass(logger: str, bake: Bake) -> None:
     project = bake(logger=logger)
-    done = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", cwd=project)
+    # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
+    words = ("-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
+    done = run(sys.executable, "-m", "pytest", *words, cwd=project)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
     assert " passed" in done.stdout
 
@@ -37,21 +42,35 @@ def test_tensorboard_reads_what_was_logged(bake: Bake) -> None:
     assert set(events.Tags()["images"]) >= {"test/confusion_matrix", "test/worst_mistakes"}
 
 
-def test_wandb_reads_what_was_logged_offline(bake: Bake) -> None:
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+def wandb_records(path: Path) -> Iterator[Any]:
+    """The records of an offline run: W&B's protocol buffers in LevelDB's log format, after a header of 7 bytes.
 
+    A block of 32 kB holds fragments: a checksum (4 bytes), a length (2), and whether it is whole (1), first (2),
+    middle (3) or last (4). W&B's own reader is part of its server program, so the format is read here.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, gathered = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        gathered += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield Record.FromString(gathered)
+            gathered = b""
+
+
+def test_wandb_holds_what_was_logged_offline(bake: Bake) -> None:
     folder, test = trained(bake, "wandb", "logger.wandb.offline=true")
-    store = DataStore()
-    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
-    logged: dict[str, float] = {}
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    logged: dict[str, Any] = {}
+    for record in wandb_records(next(folder.glob("wandb/offline-run-*/*.wandb"))):
         for item in record.history.item:
             logged["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
     assert logged["test/accuracy"] == pytest.approx(test["accuracy"])
-    assert "test/confusion_matrix" in logged
+    assert any(key.startswith("test/confusion_matrix") for key in logged)
 
 
 def test_mlflow_reads_what_was_logged(bake: Bake) -> None:

@@ -5,10 +5,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from .errors import RefusedError
-
-# Modules whose pip package has another name.
-PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+from .errors import RefusedError, pip_command
 
 
 def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
@@ -32,12 +29,6 @@ def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
 
 def _reason(node: Any, cause: BaseException) -> str:
     target = node.get("_target_", "?")
-    # Lightning keeps the requirement as a string on its own error: "No module named 'wandb'" or "`wandb`…".
     if isinstance(cause, ModuleNotFoundError):
-        for package in ("wandb", "mlflow", "tensorboard", "psutil"):
-            if package in str(cause):
-                return f"{target} needs {package}: pip install -c constraints.txt {package}"
-        if cause.name:
-            name = cause.name.partition(".")[0]
-            return f"{target} needs {name}: pip install -c constraints.txt {PIP_NAMES.get(name, name)}"
+        return f"{target} needs a package that is not installed: {pip_command(cause)}"
     return f"{target} can't be built: {' '.join(str(cause).split())}"

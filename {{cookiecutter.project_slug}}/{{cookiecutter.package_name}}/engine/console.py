@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import RefusedError
+from .errors import RefusedError, pip_command
+from .run_folder import rank
 
 log = logging.getLogger(__package__)
 
@@ -31,7 +32,7 @@ def start_log(path: Path | None = None) -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     log.propagate = False
     log.handlers = [logging.StreamHandler(sys.stdout)]
     if path is not None:
@@ -52,6 +53,9 @@ def front_door(command: Callable[[Any], Any], cfg: Any) -> None:
         command(cfg)
     except RefusedError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        print(f"A package is not installed: {pip_command(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, SIGTERMException) as error:
         print("Stopped. The same command with the same name= goes on from the last epoch.", file=sys.stderr)

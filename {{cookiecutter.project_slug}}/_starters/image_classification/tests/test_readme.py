@@ -16,17 +16,21 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.enable_progress_bar=false"]
 
-# Runs each command line of standard input as a script of its own, in one process that imports torch once.
+# Runs each command line of standard input as a script, in one process that imports torch once; several processes
+# that train together are started from one of their own.
 DRIVER = """
-import json, runpy, sys
+import json, runpy, subprocess, sys
 sys.path.insert(0, "")
 from hydra.core.global_hydra import GlobalHydra
 for words in json.load(sys.stdin):
     GlobalHydra.instance().clear()
     sys.argv = words
     try:
-        runpy.run_path(words[0], run_name="__main__")
         status = 0
+        if "trainer=ddp" in words:
+            status = subprocess.call([sys.executable, *words])
+        else:
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as stop:
         status = stop.code or 0
     print("STATUS", status, *words, flush=True)
