@@ -61,9 +61,9 @@ def test_evaluation_on_other_data_and_the_last_checkpoint(run: Path, command: Co
 
 
 def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:
-    done = command.process("predict.py", "run=runs/first", f"input={own_data}")
-    assert done.returncode == 0, done.stderr
-    assert "broken.png can't be read" in done.stdout
+    status, output = command("predict.py", "run=runs/first", f"input={own_data}")
+    assert status == 0, output
+    assert "broken.png can't be read" in output
     rows = list(csv.DictReader((run / "predictions" / "pictures.csv").open()))
     assert len(rows) == sum(path.is_file() for path in own_data.rglob("*")) - 1
     for row in rows:

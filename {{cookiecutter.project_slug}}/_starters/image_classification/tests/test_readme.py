@@ -16,21 +16,17 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.enable_progress_bar=false"]
 
-# Runs each command line of standard input as a script, in one process that imports torch once; several processes
-# that train together are started from one of their own.
+# Runs each command line of standard input as a script, in one process that imports torch once.
 DRIVER = """
-import json, runpy, subprocess, sys
+import json, runpy, sys
 sys.path.insert(0, "")
 from hydra.core.global_hydra import GlobalHydra
 for words in json.load(sys.stdin):
     GlobalHydra.instance().clear()
     sys.argv = words
     try:
+        runpy.run_path(words[0], run_name="__main__")
         status = 0
-        if "trainer=ddp" in words:
-            status = subprocess.call([sys.executable, *words])
-        else:
-            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as stop:
         status = stop.code or 0
     print("STATUS", status, *words, flush=True)
@@ -53,17 +49,19 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
         words = line.split()[1:]
         training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
         lines.append([*words, *(SHORT if training else [])])
+    lines.append(["notebook.py"])
+    # Several processes that train together are started from one of their own, beside the others.
+    together = [words for words in lines if "trainer=ddp" in words]
+    alone = [words for words in lines if words not in together]
+    beside = [subprocess.Popen([sys.executable, *words], cwd=folder) for words in together]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps([*lines, ["notebook.py"]]),
-        cwd=folder,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", DRIVER], input=json.dumps(alone), cwd=folder, capture_output=True, text=True
     )
     print(done.stdout, done.stderr)
     shown = re.findall(r"^STATUS (\d+) (.*)$", done.stdout, re.MULTILINE)
-    assert len(shown) == len(lines) + 1, "a command ended the process"
-    return {words: int(status) for status, words in shown}
+    assert len(shown) == len(alone), "a command ended the process"
+    ended = {" ".join(words): process.wait() for words, process in zip(together, beside, strict=True)}
+    return {words: int(status) for words, status in ended.items()} | {words: int(status) for status, words in shown}
 
 
 def test_every_command_does_what_the_readme_says(statuses: dict[str, int]) -> None:
