@@ -40,6 +40,7 @@ def start_log(path: Path | None = None) -> None:
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
         warned = logging.getLogger("py.warnings")
+        warned.handlers.clear()
         warned.addHandler(file)
         warned.propagate = False
         logging.captureWarnings(True)

@@ -12,13 +12,20 @@ from torch import Tensor
 class ClassificationReport(Callback):
     """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `pictures/`, and in the loggers.
 
-    The worst mistakes are the `mistakes` pictures whose true class got the lowest probability. A picture that can't
-    be drawn is a warning, never the end of a run.
+    The worst mistakes are the `mistakes` pictures whose true class got the lowest probability; where there are fewer
+    wrong ones, the right ones that were least sure follow. A picture that can't be drawn is a warning, never the end
+    of a run.
     """
 
     def __init__(self, mistakes: int = 16) -> None:
         self.mistakes = mistakes
         self._start_anew()
+
+    def _start_anew(self) -> None:
+        self.predictions: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        # Of each batch the worst: pictures (k, C, H, W), probabilities (k, K), targets (k,).
+        self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start_anew()
@@ -34,10 +41,11 @@ class ClassificationReport(Callback):
     ) -> None:
         """`outputs` are the logits (B, K) that `test_step` returns."""
         images, targets = batch
-        self.probabilities.append(outputs.float().softmax(-1).cpu())
+        probabilities = outputs.float().softmax(-1)
+        self.predictions.append(probabilities.argmax(-1).cpu())
         self.targets.append(targets.cpu())
-        wrong = outputs.argmax(-1) != targets
-        self.wrong_images.append(images[wrong].float().cpu())
+        worst = lowest(probabilities, targets, self.mistakes)
+        self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu()))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # With several processes this is the share of rank 0.
@@ -45,39 +53,33 @@ class ClassificationReport(Callback):
             return
         folder = Path(trainer.default_root_dir) / "pictures"
         class_names = pl_module.hparams["class_names"]
-        probabilities, targets = torch.cat(self.probabilities), torch.cat(self.targets)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files = [
-                draw_confusion(probabilities.argmax(-1), targets, class_names, folder / "confusion_matrix.png"),
-                self._draw_mistakes(probabilities, targets, class_names, folder / "worst_mistakes.png"),
-            ]
-            for file in filter(None, files):
+            confusion, mistakes = folder / "confusion_matrix.png", folder / "worst_mistakes.png"
+            draw_confusion(torch.cat(self.predictions), torch.cat(self.targets), class_names, confusion)
+            self._draw_mistakes(class_names, mistakes)
+            for file in (confusion, mistakes):
                 show(trainer, file)
         except Exception as error:
             rank_zero_warn(f"The pictures of the test could not be drawn: {type(error).__name__}: {error}")
 
-    def _start_anew(self) -> None:
-        self.probabilities: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.wrong_images: list[Tensor] = []
-
-    def _draw_mistakes(self, probabilities: Tensor, targets: Tensor, class_names: list[str], path: Path) -> Path | None:
-        wrong = probabilities.argmax(-1) != targets
-        if not wrong.any():
-            path.unlink(missing_ok=True)
-            return None
-        probabilities, targets, images = probabilities[wrong], targets[wrong], torch.cat(self.wrong_images)
-        of_true = probabilities.gather(1, targets[:, None])[:, 0]
-        worst = of_true.argsort()[: self.mistakes].tolist()
+    def _draw_mistakes(self, class_names: list[str], path: Path) -> None:
+        images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
+        worst = lowest(probabilities, targets, self.mistakes)
         titles = []
-        for i in worst:
-            guess = int(probabilities[i].argmax())
-            titles.append(f"{class_names[guess]} ({probabilities[i, guess]:.0%})\ntrue: {class_names[targets[i]]}")
-        return draw_pictures(images[worst], titles, path)
+        for share, target in zip(probabilities[worst], targets[worst], strict=True):
+            guess = int(share.argmax())
+            said = "" if guess == target else f"\nis {class_names[target]}"
+            titles.append(f"{class_names[guess]}: {share[guess]:.0%}{said}")
+        draw_pictures(images[worst], titles, path)
 
 
-def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> Path:
+def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
+    """Where in a batch the true class got the lowest probability (B, K): at most `count` indices, worst first."""
+    return probabilities.gather(1, targets[:, None])[:, 0].argsort()[:count]
+
+
+def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
     """Counts of true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
@@ -98,14 +100,13 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
     axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test pictures, accuracy {accuracy:.4f}")
     figure.savefig(path, dpi=120)
-    return path
 
 
-def draw_pictures(images: Tensor, titles: list[str], path: Path) -> Path:
-    """`images` (N, C, H, W) in [0, 1] in a grid, each with its title."""
+def draw_pictures(images: Tensor, titles: list[str], path: Path) -> None:
+    """`images` (N, C, H, W) in [0, 1] in a grid, each with its title; a title of two lines is a mistake, in red."""
     from matplotlib.figure import Figure
 
-    columns = min(len(images), 8)
+    columns = min(len(images), 4)
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.9 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -113,9 +114,8 @@ def draw_pictures(images: Tensor, titles: list[str], path: Path) -> Path:
         axes.axis("off")
     for axes, image, title in zip(grid, images.clamp(0, 1), titles, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=8, color="firebrick" if "\n" in title else "black")
     figure.savefig(path, dpi=120)
-    return path
 
 
 def show(trainer: Trainer, file: Path) -> None:
