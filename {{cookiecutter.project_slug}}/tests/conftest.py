@@ -44,11 +44,23 @@ class Command:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def process(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
         """`python <words>` as a process of its own: what a user does, 8 s each."""
         script, *arguments = words
-        command = [sys.executable, str(ROOT / script), *arguments]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, encoding="utf-8")
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / script), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def process(self, *words: str) -> tuple[int, str]:
+        """Exit status and output of a process of its own."""
+        process = self.start(*words)
+        output, _ = process.communicate()
+        return process.returncode, output
 
     def __call__(self, *words: str) -> tuple[int, str]:
         """`python <words>` in this process, which has imported torch. Returns exit status and output."""

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from .build import build
 from .console import log, start_log
@@ -100,9 +101,12 @@ def fit_and_test(
         log_.rewind(step)
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
-    trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:  # Lightning makes one of Ctrl-C, with status 1
+        if trainer.interrupted and not isinstance(stop, SIGTERMException):
+            raise KeyboardInterrupt from stop
+        raise
     trainer.test(model, datamodule, ckpt_path=str(folder.checkpoint("best")), weights_only=True, verbose=False)
 
 

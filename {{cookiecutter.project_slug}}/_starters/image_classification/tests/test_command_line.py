@@ -2,6 +2,8 @@
 
 import csv
 import json
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,9 @@ SHORT = ("trainer.max_epochs=2", "trainer.enable_progress_bar=false", "trainer.a
 @pytest.fixture(scope="module")
 def run(command: Command) -> Path:
     """A finished run, trained by a process of its own."""
-    done = command.process("train.py", "name=first", *SHORT)
-    assert done.returncode == 0, done.stderr
-    assert "python predict.py run=runs/first" in done.stdout
+    status, output = command.process("train.py", "name=first", *SHORT)
+    assert status == 0, output
+    assert "python predict.py run=runs/first" in output
     return command.folder / "runs" / "first"
 
 
@@ -94,17 +96,16 @@ def test_a_finished_run_is_never_overwritten(run: Path, command: Command) -> Non
 
 
 def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: Command) -> None:
-    whole = command.folder / "runs" / "first"
-    assert command("train.py", "name=stopped", *SHORT)[0] == 0
+    quick = (*SHORT, "callbacks=[checkpoint]")
+    assert command("train.py", "name=stopped", *quick)[0] == 0
     stopped = command.folder / "runs" / "stopped"
     (stopped / "metrics.json").unlink()  # as a run that was stopped before its test
-    status, output = command("train.py", "name=stopped", *SHORT, "trainer.max_epochs=3")
+    status, output = command("train.py", "name=stopped", *quick, "trainer.max_epochs=3")
     assert status == 0, output
     assert "Going on from" in output
     rows = [row["epoch"] for row in csv.DictReader((stopped / "metrics.csv").open()) if row["val/loss"]]
     assert rows == ["0", "1", "2"]
     assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 2
-    assert whole.exists()
 
 
 def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
@@ -119,6 +120,22 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
     assert "broken.png can't be read" in output
     metrics = json.loads((command.folder / "runs" / "tuned" / "metrics.json").read_text())
     assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
+
+
+def test_a_stopped_run_says_how_to_go_on(command: Command) -> None:
+    statuses = {signal.SIGINT: 130, signal.SIGTERM: 143}
+    processes = {
+        sent: command.start("train.py", f"name={sent.name}", *SHORT, "trainer.max_epochs=10000") for sent in statuses
+    }
+    for sent, process in processes.items():
+        last = command.folder / "runs" / sent.name / "checkpoints" / "last.ckpt"
+        while not last.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(sent)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == statuses[sent], output
+        assert output.strip().endswith("The same command with the same name= goes on from the last epoch.")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +164,6 @@ def test_refused_in_one_line_and_nothing_left_behind(
 
 def test_same_seed_same_bits_other_seed_others(run: Path, command: Command) -> None:
     for name, seed in (("again", 0), ("other", 1)):
-        assert command("train.py", f"name={name}", f"seed={seed}", *SHORT)[0] == 0
+        assert command("train.py", f"name={name}", f"seed={seed}", *SHORT, "callbacks=[checkpoint]")[0] == 0
     logs = {name: (command.folder / "runs" / name / "metrics.csv").read_text() for name in ("first", "again", "other")}
     assert logs["first"] == logs["again"] != logs["other"]
