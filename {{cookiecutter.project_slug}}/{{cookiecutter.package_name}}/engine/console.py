@@ -12,6 +12,7 @@ from .errors import RefusedError, pip_command
 from .run_folder import rank
 
 log = logging.getLogger(__package__)
+warned = logging.getLogger("py.warnings")
 
 # Lightning's advice that does not hold here: data in memory needs no workers, and the advertisements.
 QUIET = (
@@ -34,16 +35,23 @@ def start_log(path: Path | None = None) -> None:
     logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
     log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     log.propagate = False
+    end_log_file()
     log.handlers = [logging.StreamHandler(sys.stdout)]
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
-        warned = logging.getLogger("py.warnings")
-        warned.handlers.clear()
         warned.addHandler(file)
         warned.propagate = False
         logging.captureWarnings(True)
+
+
+def end_log_file() -> None:
+    """Close the file that the log is kept in, if there is one."""
+    for logger in (log, warned):
+        for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
+            handler.close()
+            logger.removeHandler(handler)
 
 
 def front_door(command: Callable[[Any], Any], cfg: Any) -> None:

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from .build import build
-from .console import log, start_log
+from .console import end_log_file, log, start_log
 from .curves import draw_curves
 from .errors import RefusedError
 from .metrics_log import MetricsLog
@@ -147,9 +147,7 @@ def _leave_nothing(folder: RunFolder, started_empty: bool) -> None:
     """Remove the folder of a run that was refused before it began."""
     if not started_empty or rank() > 0:
         return
-    for handler in list(log.handlers):
-        handler.close()
-        log.removeHandler(handler)
+    end_log_file()
     folder.log.unlink(missing_ok=True)
     if not any(folder.path.iterdir()):
         folder.path.rmdir()

@@ -50,10 +50,10 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
         training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
         lines.append([*words, *(SHORT if training else [])])
     lines.append(["notebook.py"])
-    # Several processes that train together are started from one of their own, beside the others.
+    # Several processes that train together are started from one of their own, beside the others and their logger.
     together = [words for words in lines if "trainer=ddp" in words]
     alone = [words for words in lines if words not in together]
-    beside = [subprocess.Popen([sys.executable, *words], cwd=folder) for words in together]
+    beside = [subprocess.Popen([sys.executable, *words, "~logger"], cwd=folder) for words in together]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER], input=json.dumps(alone), cwd=folder, capture_output=True, text=True
     )
