@@ -17,7 +17,7 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 def test_its_own_tests_pass(logger: str, bake: Bake) -> None:
     project = bake(logger=logger)
     # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
-    words = ("-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
+    words = ("-n", "0", "-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
     done = run(sys.executable, "-m", "pytest", *words, cwd=project)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
     assert " passed" in done.stdout

@@ -1,8 +1,19 @@
-"""Measure a finished run: python evaluate.py run=runs/<name> (--help lists the options)."""
+"""Measure a finished run on its test data, or on other data. Metrics go to evaluation_<checkpoint>.json in its folder.
+
+python evaluate.py run=runs/<name> [checkpoint=best|last|<path>] [key=value ...]
+
+python evaluate.py run=runs/first                                    the best checkpoint on the test data
+python evaluate.py run=runs/first checkpoint=last                    the last one
+python evaluate.py run=runs/first checkpoint=other/best.ckpt         one from elsewhere
+python evaluate.py run=runs/first datamodule.batch_size=8            with less memory
+python evaluate.py run=runs/first trainer.accelerator=cpu            on the CPU
+"""
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
+
+from {{ cookiecutter.package_name }}.engine.front_door import checked, front_door
 
 OPTIONS = {
     "defaults": ["train", "_self_"],
@@ -13,14 +24,12 @@ ConfigStore.instance().store("evaluate", OPTIONS)
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
+@checked
 def main(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from {{ cookiecutter.package_name }}.engine.console import front_door
     from {{ cookiecutter.package_name }}.engine.evaluate import evaluate
 
-    front_door(lambda cfg: evaluate(cfg, list(HydraConfig.get().overrides.task)), cfg)
+    evaluate(cfg)
 
 
 if __name__ == "__main__":
-    main()
+    front_door(main, __file__)

@@ -1,8 +1,19 @@
-"""Predict with a finished run: python predict.py run=runs/<name> input=<files> (--help lists the options)."""
+"""Predict with a finished run. What it predicts goes to predictions/ in its folder, or to output=.
+
+python predict.py run=runs/<name> input=<file or folder> [output=<file>] [checkpoint=best|last|<path>] [key=value ...]
+
+python predict.py run=runs/first input=folder                        each file of a folder
+python predict.py run=runs/first input=folder/file.png               one file
+python predict.py run=runs/first input=folder output=out.csv         written elsewhere
+python predict.py run=runs/first input=folder checkpoint=last        with the last checkpoint
+python predict.py run=runs/first input=folder trainer.accelerator=cpu
+"""
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
+
+from {{ cookiecutter.package_name }}.engine.front_door import checked, front_door
 
 OPTIONS = {
     "defaults": ["train", "_self_"],
@@ -15,14 +26,12 @@ ConfigStore.instance().store("predict", OPTIONS)
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="predict")
+@checked
 def main(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from {{ cookiecutter.package_name }}.engine.console import front_door
     from {{ cookiecutter.package_name }}.engine.predict import predict
 
-    front_door(lambda cfg: predict(cfg, list(HydraConfig.get().overrides.task)), cfg)
+    predict(cfg)
 
 
 if __name__ == "__main__":
-    main()
+    front_door(main, __file__)

@@ -1,20 +1,27 @@
-"""Train a model: python train.py (--help lists the options)."""
+"""Train a model, test its best checkpoint, and draw what it learnt. All of it goes to runs/<name>/.
+
+python train.py [flags] [key=value ...]
+
+python train.py                                                      the defaults
+python train.py name=first trainer.max_epochs=5                      five epochs, into runs/first/
+python train.py --multirun seed=0,1,2                                three runs
+python train.py trainer=debug                                        a few batches, to find an error
+python train.py init_from=runs/first experiment=fine_tune            from the weights of a run
+"""
 
 import hydra
 from omegaconf import DictConfig
 
+from {{ cookiecutter.package_name }}.engine.front_door import checked, front_door
+
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
+@checked
 def main(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
-    from {{ cookiecutter.package_name }}.engine.console import front_door
     from {{ cookiecutter.package_name }}.engine.train import train
 
-    hydra_cfg = HydraConfig.get()
-    model_name, overrides = hydra_cfg.runtime.choices["model"], list(hydra_cfg.overrides.task)
-    front_door(lambda cfg: train(cfg, model_name=model_name, overrides=overrides), cfg)
+    train(cfg)
 
 
 if __name__ == "__main__":
-    main()
+    front_door(main, __file__)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -17,6 +18,8 @@ from omegaconf import DictConfig
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["WANDB_MODE"] = "offline"
+os.environ["OMP_NUM_THREADS"] = "1"  # several tests run at once; for the processes that they start
+torch.set_num_threads(1)
 
 
 def options(group: str) -> list[str]:
@@ -39,16 +42,16 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
 
 
 class Command:
-    """Runs the front doors in `folder`, as on the command line."""
+    """Runs the front doors of the repository `root` in `folder`, as on the command line."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, root: Path = ROOT) -> None:
+        self.folder, self.root = folder, root
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`python <words>` as a process of its own: what a user does, 8 s each."""
         script, *arguments = words
         return subprocess.Popen(
-            [sys.executable, str(ROOT / script), *arguments],
+            [sys.executable, str(self.root / script), *arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,7 +73,7 @@ class Command:
         output, status = io.StringIO(), 0
         try:
             os.chdir(self.folder)
-            sys.argv = [str(ROOT / script), *arguments]
+            sys.argv = [str(self.root / script), *arguments]
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
                 runpy.run_path(sys.argv[0], run_name="__main__")
         except SystemExit as stop:

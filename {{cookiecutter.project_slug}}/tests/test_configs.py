@@ -50,7 +50,7 @@ def test_logger_is_built_or_names_the_pip_command(
 
 @pytest.mark.parametrize("option", options("experiment"))
 def test_experiment_composes(option: str, configure: Configure) -> None:
-    cfg = configure(f"experiment={option}", "init_from=runs/first")
+    cfg = configure(f"experiment={option}")
     assert OmegaConf.missing_keys(cfg) == set()
 
 

@@ -1,11 +1,23 @@
 """Build the objects that a config names. Every `_target_` of the project passes through here."""
 
+import re
+import traceback
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from .. import ALLOWED_TARGETS
+from .check import all_nodes, allowed
 from .errors import RefusedError, pip_command
+from .signatures import PACKAGE
+
+# Hydra 1.4 keeps to a whitelist of its own; 1.3 has none.
+WHITELIST = [f"{name}.*" for name in (PACKAGE, *ALLOWED_TARGETS)] + list(ALLOWED_TARGETS)
+HYDRA_1_4 = {} if version("hydra-core").startswith("1.3.") else {"_execution_whitelist_": WHITELIST}
 
 
 def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
@@ -14,21 +26,38 @@ def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
     Arguments arrive as plain dicts and lists, so that they can be saved in a checkpoint. With `recursive=False` a
     nested `_target_` stays a dict, for the object itself to build.
 
-    Raises RefusedError where a package is not installed, or where the target can't be built.
+    Raises RefusedError where a target may not be named by a config, where a package is not installed, or where the
+    library that the target comes from refuses an argument. An error in this project's own code is raised as it is.
     """
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    for _, each in all_nodes("", plain):
+        allowed(each["_target_"])
     try:
-        return instantiate(node, *args, _convert_="all", _recursive_=recursive, **kwargs)
-    except (InstantiationException, ImportError) as error:
+        return instantiate(plain, *args, _convert_="all", _recursive_=recursive, **kwargs, **HYDRA_1_4)
+    except Exception as error:  # Hydra 1.3 raises InstantiationException, 1.4 what the target raised
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, RefusedError):
+        if isinstance(cause, RefusedError) or _in_own_code(cause):
             raise cause from error
-        raise RefusedError(_reason(node, cause)) from error
+        raise _refused(plain, node._get_full_key(None) if node is not plain else "", cause) from error
 
 
-def _reason(node: Any, cause: BaseException) -> str:
-    target = node.get("_target_", "?")
+def _in_own_code(cause: BaseException) -> bool:
+    """Whether the error passed through code of this package on its way here."""
+    own = Path(__file__).resolve().parents[1]
+    files = [Path(frame.filename) for frame in traceback.extract_tb(cause.__traceback__)]
+    return any(own in file.parents and file != Path(__file__).resolve() for file in files)
+
+
+def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedError:
+    """The argument that the target's own message speaks of, by name or by value; else the whole node."""
     if isinstance(cause, ModuleNotFoundError):
-        return f"{target} needs a package that is not installed: {pip_command(cause)}"
-    return f"{target} can't be built: {' '.join(str(cause).split())}"
+        return RefusedError(f"{node['_target_']} needs a package that is not installed: {pip_command(cause)}")
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    words = set(re.findall(r"-?[\w.]*\w", reason))
+    spoken = [name for name in node if name in words] + [name for name, value in node.items() if str(value) in words]
+    if not spoken:
+        return RefusedError(f"{key or node['_target_']}: {reason}", key)
+    name = f"{key}.{spoken[0]}".lstrip(".")
+    return RefusedError(f"{name}={node[spoken[0]]}: {reason}", name)

@@ -1,14 +1,10 @@
-"""What a person sees of a command: its log, its exit status, and no warning that they can do nothing about."""
+"""The log of a command, on the console and in train.log, without warnings that a person can do nothing about."""
 
 import logging
 import sys
-import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from .errors import RefusedError, pip_command
 from .run_folder import rank
 
 log = logging.getLogger(__package__)
@@ -52,37 +48,3 @@ def end_log_file() -> None:
         for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
             handler.close()
             logger.removeHandler(handler)
-
-
-def front_door(command: Callable[[Any], Any], cfg: Any) -> None:
-    """Run `command(cfg)` and end the process as the README says: 0 done, 1 failed, 2 refused, 130 and 143 stopped."""
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-    try:
-        command(cfg)
-    except RefusedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        print(f"A package is not installed: {pip_command(error)}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, SIGTERMException) as error:
-        print("Stopped. The same command with the same name= goes on from the last epoch.", file=sys.stderr)
-        sys.exit(143 if isinstance(error, SIGTERMException) else 130)
-    except Exception as error:
-        _report(error)
-        sys.exit(1)
-
-
-def _report(error: Exception) -> None:
-    """Print the cause in two lines; the whole traceback goes to the log file, or to the console where there is none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    where = f"{own[-1].filename}:{own[-1].lineno}"
-    print(f"{type(error).__name__}: {error}\n  at {where}", file=sys.stderr)
-    files = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
-    if files:
-        files[0].emit(log.makeRecord(log.name, logging.ERROR, where, 0, traceback.format_exc(), (), None))
-        print(f"  the whole traceback: {files[0].baseFilename}", file=sys.stderr)
-    else:
-        traceback.print_exc()

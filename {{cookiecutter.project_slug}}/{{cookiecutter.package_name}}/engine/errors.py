@@ -1,13 +1,29 @@
 """The error that ends a command before work: one line for the user, exit status 2."""
 
+import difflib
 import re
+from collections.abc import Iterable
+from typing import Any
 
 # Modules whose pip package has another name.
 PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 class RefusedError(Exception):
-    """Says in one line what was given, what was expected, and what to do."""
+    """Says in one line what was given, what was expected, and what to do; `key` is that of the config, if it is one."""
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
+    """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key)."""
+    text = {"None": "null", "True": "true", "False": "false"}.get(str(value), value)
+    near = difflib.get_close_matches(key if wanted is None else wanted, list(known), 2)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    given = f"{key}={text}" if text != "" else key
+    return RefusedError(" ".join(f"{given}: {why}{meant}".split()), key=key)
 
 
 def pip_command(error: ModuleNotFoundError) -> str:

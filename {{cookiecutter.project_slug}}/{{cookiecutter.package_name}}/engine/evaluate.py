@@ -9,13 +9,9 @@ from pytorch_lightning import LightningModule, Trainer
 from .build import build
 from .console import log, start_log
 from .errors import RefusedError
-from .load import apply_overrides, load_model
-from .run_folder import RunFolder, open_run, write_json
+from .load import choose_run, load_model
+from .run_folder import RunFolder, write_json
 from .train import build_all, headline, split_metrics
-
-# What the command line may change of a finished run; a model or a seed belongs to its training.
-CHANGEABLE = ("datamodule", "trainer", "callbacks")
-OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
 class FinishedRun(NamedTuple):
@@ -28,14 +24,14 @@ class FinishedRun(NamedTuple):
     changes: list[str]
 
 
-def evaluate(cfg: DictConfig, overrides: list[str]) -> dict[str, float]:
+def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Test a checkpoint and write `evaluation_<checkpoint>.json` beside the training's metrics; returns the metrics.
 
     Raises RefusedError where the run, the checkpoint or the data can't be used.
     """
     start_log()
     stem = f"evaluation_{Path(cfg.checkpoint).stem}"
-    run = open_finished_run(cfg, overrides, work_folder=stem)
+    run = open_finished_run(cfg, work_folder=stem)
     run.datamodule.setup("test")
     _check_facts(run.model, run.datamodule.facts)
     metrics = split_metrics(dict(run.trainer.test(run.model, run.datamodule, verbose=False)[0]), "test")
@@ -46,20 +42,13 @@ def evaluate(cfg: DictConfig, overrides: list[str]) -> dict[str, float]:
     return metrics
 
 
-def open_finished_run(cfg: DictConfig, overrides: list[str], work_folder: str) -> FinishedRun:
-    """The run `cfg.run` with a Trainer of one device, which writes into `work_folder` within the run.
+def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
+    """The run that `cfg.run` names, with a Trainer of one device, which writes into `work_folder` within the run.
 
-    Raises RefusedError where the run or the checkpoint is not there, or an override concerns the training.
+    Raises RefusedError as load.choose_run does.
     """
-    folder, saved = open_run(cfg.run)
-    named = {item: item.lstrip("+~").split("=")[0] for item in overrides}
-    changes = [item for item, key in named.items() if key not in OWN_KEYS]
-    for item in changes:
-        if not named[item].startswith(CHANGEABLE):
-            raise RefusedError(f"{item}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
-    saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
-    saved = apply_overrides(saved, cfg, changes)
-    model = load_model(saved, folder.checkpoint(cfg.checkpoint))
+    folder, saved, checkpoint, changes = choose_run(cfg)
+    model = load_model(saved, checkpoint)
     datamodule = build(saved.datamodule)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.

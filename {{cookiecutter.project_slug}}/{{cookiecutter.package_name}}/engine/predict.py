@@ -5,19 +5,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from .console import log, start_log
-from .errors import RefusedError
 from .evaluate import open_finished_run
 
 
-def predict(cfg: DictConfig, overrides: list[str]) -> Path:
+def predict(cfg: DictConfig) -> Path:
     """Write a prediction for each input that can be read, name each that can't; returns the file written.
 
     The datamodule reads the inputs and writes the predictions. Raises RefusedError where nothing can be read.
     """
     start_log()
-    if not Path(cfg.input).exists():
-        raise RefusedError(f"input={cfg.input}: no such file or folder")
-    run = open_finished_run(cfg, overrides, work_folder="predictions")
+    run = open_finished_run(cfg, work_folder="predictions")
     unreadable = run.datamodule.read_inputs(Path(cfg.input), run.model.hparams)
     for problem in unreadable:
         log.info(f"Left out: {problem}")

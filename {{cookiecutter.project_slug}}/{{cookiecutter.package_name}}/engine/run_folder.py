@@ -9,14 +9,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from .errors import RefusedError
 
 RUNS = Path("runs")
+# What evaluate.py and predict.py may change of a finished run; a model or a seed belongs to its training.
+CHANGEABLE = ("datamodule", "trainer", "callbacks")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
-BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^\.|[. ]$')
+BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,21 @@ def _folder_of_rank_zero(name: str | None) -> RunFolder:
     return RunFolder(path, continued=(path / "checkpoints" / "last.ckpt").is_file())
 
 
-def _named(name: str) -> RunFolder:
-    if not name or len(name) > 200 or BAD_NAME.search(name):
+def check_name(name: str | None) -> None:
+    """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
+    if name is not None and (not name or len(name) > 200 or BAD_NAME.search(name)):
         raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
+    path = RUNS / (name or "")
+    if name and RunFolder(path).metrics.exists():
+        raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
+    there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RefusedError(f"{path}: {there} is no folder that can be written to")
+
+
+def _named(name: str) -> RunFolder:
+    check_name(name)
     folder = RunFolder(RUNS / name)
-    if folder.metrics.exists():
-        raise RefusedError(f"name={name}: {folder.path} is a finished run and is kept; choose another name=")
     if folder.path.exists():
         return RunFolder(folder.path, continued=folder.last.is_file())
     folder.path.mkdir(parents=True)
@@ -93,16 +107,19 @@ def _dated(model: str) -> RunFolder:
             number += 1
 
 
-def open_run(run: str) -> tuple[RunFolder, DictConfig]:
+def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
     if not folder.config.is_file():
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
-        known = f"; the newest is run={there[-1].as_posix()}" if there else "; train one first: python train.py"
-        raise RefusedError(f"run={run}: no run folder (no {folder.config}){known}")
-    cfg = OmegaConf.load(folder.config)
+        known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"
+        raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")
+    try:
+        cfg = OmegaConf.load(folder.config)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise RefusedError(f"{key}={run}: {folder.config} can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(cfg, DictConfig):
-        raise RefusedError(f"run={run}: {folder.config} is not the config of a run")
+        raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
     return folder, cfg
 
 
@@ -111,6 +128,12 @@ def write_json(path: Path, content: Any) -> None:
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(beside, path)
+
+
+def overrides() -> list[str]:
+    """The overrides of the command line; the front door has put `++` before some."""
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(word).removeprefix("++") for word in words] if isinstance(words, list) else []
 
 
 def command_line() -> str:

@@ -4,45 +4,66 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from .build import build
+from .check import all_nodes
 from .console import end_log_file, log, start_log
 from .curves import draw_curves
 from .errors import RefusedError
 from .metrics_log import MetricsLog
 from .provenance import write_end, write_provenance
-from .run_folder import RunFolder, claim_run_folder, open_run, rank, write_json
+from .run_folder import RUNS, RunFolder, claim_run_folder, open_run, overrides, rank, write_json
 
 
-def train(cfg: DictConfig, *, model_name: str = "model", overrides: list[str] | None = None) -> RunFolder:
+def train(cfg: DictConfig) -> RunFolder:
     """Train, test the best checkpoint, write pictures and metrics; returns the run folder.
 
     Raises RefusedError before any work where the config can't be trained.
     """
-    folder = claim_run_folder(cfg.name, model_name)
+    folder = claim_run_folder(cfg.name, HydraConfig.get().runtime.choices["model"])
     cfg.name = folder.path.name
     start_log(folder.log if rank() == 0 else None)
     started_empty = not folder.config.exists()
     try:
         seed_everything(cfg.seed, verbose=False)
+        trainer, metrics_log = build_trainer(cfg, folder)
+        check_optimizers(cfg)
         datamodule = build_datamodule(cfg)
         model = build_model(cfg, datamodule)
-        trainer, metrics_log = build_trainer(cfg, folder)
     except RefusedError:
         _leave_nothing(folder, started_empty)
         raise
     if rank() == 0:
         OmegaConf.save(cfg, folder.config, resolve=True)
-        write_provenance(folder, cfg, overrides or [], datamodule.fingerprint())
+        write_provenance(folder, cfg, overrides(), datamodule.fingerprint())
         log.info(_opening(folder, model, datamodule))
     fit_and_test(trainer, model, datamodule, folder, metrics_log)
     if rank() == 0:
         finish(folder, metrics_log, cfg.monitor)
     return folder
+
+
+def check_built(cfg: DictConfig) -> None:
+    """Build what needs no data, and let go of it. Raises RefusedError where a part of the config can't be built."""
+    start_log()
+    cfg.name = cfg.name or "check"
+    build_trainer(cfg, RunFolder(RUNS / cfg.name))
+    check_optimizers(cfg)
+    build(cfg.datamodule)
+
+
+def check_optimizers(cfg: DictConfig) -> None:
+    """Build each optimizer of the model for one number: torch says here what is out of range, before data is read."""
+    for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
+        target = get_object(node["_target_"])
+        if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
+            build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))])
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -107,12 +128,17 @@ def fit_and_test(
         if trainer.interrupted and not isinstance(stop, SIGTERMException):
             raise KeyboardInterrupt from stop
         raise
-    trainer.test(model, datamodule, ckpt_path=str(folder.checkpoint("best")), weights_only=True, verbose=False)
+    best = str(folder.best) if folder.best.is_file() else None
+    if best is None:
+        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
+    trainer.test(model, datamodule, ckpt_path=best, weights_only=True, verbose=False)
 
 
 def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str) -> None:
     """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next."""
-    best_step = torch.load(folder.best, map_location="cpu", weights_only=True)["global_step"]
+    best_step = float("inf")
+    if folder.best.is_file():
+        best_step = torch.load(folder.best, map_location="cpu", weights_only=True)["global_step"]
     at_best = {key: value for row in metrics_log.rows if row["step"] < best_step for key, value in row.items()}
     results = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in metrics_log.rows for k, v in row.items()}, "test")
@@ -144,10 +170,11 @@ def _opening(folder: RunFolder, model: LightningModule, datamodule: Any) -> str:
 
 
 def _leave_nothing(folder: RunFolder, started_empty: bool) -> None:
-    """Remove the folder of a run that was refused before it began."""
+    """Remove the folder of a run that was refused before it began, and runs/ if it was the first."""
     if not started_empty or rank() > 0:
         return
     end_log_file()
     folder.log.unlink(missing_ok=True)
-    if not any(folder.path.iterdir()):
-        folder.path.rmdir()
+    for path in (folder.path, folder.path.parent):
+        if not any(path.iterdir()):
+            path.rmdir()

@@ -141,10 +141,12 @@ def test_a_stopped_run_says_how_to_go_on(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("train.py", "name=a/b"), "name='a/b'"),
         (("train.py", "name=first", "init_from=runs/none"), "runs/first is a finished run"),
-        (("train.py", "name=new", "init_from=runs/none"), "run=runs/none: no run folder"),
-        (("train.py", "name=new", "datamodule=image_folder", "datamodule.root=none"), "datamodule.root=none"),
+        (("train.py", "name=new", "init_from=runs/none"), "init_from=runs/none: no run folder"),
+        (
+            ("train.py", "name=new", "datamodule=image_folder", "datamodule.root=none"),
+            "datamodule.root=none: expected a",
+        ),
         (("evaluate.py", "run=runs/none"), "the newest is run=runs/"),
         (("evaluate.py", "run=runs/first", "checkpoint=x.ckpt"), "best.ckpt, last.ckpt"),
         (("evaluate.py", "run=runs/first", "model.optimizer.lr=0"), "only datamodule, trainer, callbacks"),

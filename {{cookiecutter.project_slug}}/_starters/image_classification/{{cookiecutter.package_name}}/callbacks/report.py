@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
@@ -17,7 +18,7 @@ class ClassificationReport(Callback):
     of a run.
     """
 
-    def __init__(self, mistakes: int = 16) -> None:
+    def __init__(self, mistakes: PositiveInt = 16) -> None:
         self.mistakes = mistakes
         self._start_anew()
 

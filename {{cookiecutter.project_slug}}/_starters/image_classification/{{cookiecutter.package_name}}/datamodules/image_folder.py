@@ -1,14 +1,15 @@
 """Your own pictures: a folder for each class, PNG or JPEG, of any sizes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import DirectoryPath, PositiveInt
 
 from ..engine.console import log
 from ..engine.errors import RefusedError
 from .images import ImageDataModule, Pictures
-from .pictures import MODES, SUFFIXES, picture_files, read_pictures
+from .pictures import SUFFIXES, picture_files, read_pictures
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -17,13 +18,13 @@ class ImageFolderDataModule(ImageDataModule):
     They are read once and kept in memory: 12 kB a picture of 3×32×32. An unreadable file is named and left out.
     """
 
-    def __init__(self, root: str, size: int = 32, channels: int = 3, **options: Any) -> None:
+    def __init__(
+        self, root: DirectoryPath, size: PositiveInt = 32, channels: Literal[1, 3] = 3, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.root, self.size, self.channels = Path(root), size, channels
 
     def load_pictures(self) -> Pictures:
-        if self.channels not in MODES:
-            raise RefusedError(f"datamodule.channels={self.channels}: expected 1 (grey) or 3 (colour)")
         if not self.root.is_dir():
             raise RefusedError(f"datamodule.root={self.root}: no such folder; it holds one folder for each class")
         files = {folder.name: picture_files(folder) for folder in sorted(self.root.iterdir()) if folder.is_dir()}

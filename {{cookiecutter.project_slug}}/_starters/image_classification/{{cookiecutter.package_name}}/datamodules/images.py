@@ -6,16 +6,18 @@ A dataset of your own is a subclass with one method, `load_pictures`; see digits
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine.data import BatchOrder, batches, fingerprint, seeded_generator
 from ..engine.errors import RefusedError
+from ..engine.limits import Seed, Share
 from .augment import random_affine
 from .pictures import read_inputs
 
@@ -30,6 +32,14 @@ class Pictures(NamedTuple):
     class_names: list[str]
 
 
+class ImageFacts(TypedDict):
+    """What a model is told of the pictures."""
+
+    num_classes: int
+    input_shape: list[int]  # (C, H, W)
+    class_names: list[str]
+
+
 class ImageDataModule(LightningDataModule):
     """Labelled pictures in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
 
@@ -39,15 +49,15 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(
         self,
-        batch_size: int = 64,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        split_seed: int = 0,
-        seed: int = 0,
-        rotate: float = 0.0,
-        shift: float = 0.0,
-        zoom: float = 0.0,
-        num_workers: int = 0,
+        batch_size: PositiveInt = 64,
+        val_fraction: Share = 0.1,
+        test_fraction: Share = 0.2,
+        split_seed: Seed = 0,
+        seed: Seed = 0,
+        rotate: NonNegativeFloat = 0.0,
+        shift: Share = 0.0,
+        zoom: Share = 0.0,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.batch_size, self.num_workers = batch_size, num_workers
@@ -86,7 +96,7 @@ class ImageDataModule(LightningDataModule):
         return torch.from_numpy(parts[0]), torch.from_numpy(parts[1])
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ImageFacts:
         """What the data says of itself; the arguments that a model gets from it."""
         images, _ = self.splits["train"]
         return {

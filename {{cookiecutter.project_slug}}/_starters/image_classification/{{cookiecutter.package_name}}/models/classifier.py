@@ -17,6 +17,9 @@ class Classifier(LightningModule):
     plain values alone. `num_classes`, `input_shape` (C, H, W) and `class_names` are told by the datamodule.
     """
 
+    # What `monitor` may name.
+    logged = ("train/loss", "train/accuracy", "train/macro_f1", "val/loss", "val/accuracy", "val/macro_f1", "val/f1/*")
+
     # 1. Computations
 
     def __init__(

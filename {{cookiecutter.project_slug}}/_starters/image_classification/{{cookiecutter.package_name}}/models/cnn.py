@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
+
+from ..engine.limits import Share
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -21,7 +24,12 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], num_classes: int, width: int = 32, stages: int = 2, dropout: float = 0.2
+        self,
+        input_shape: Sequence[int],
+        num_classes: int,
+        width: PositiveInt = 32,
+        stages: PositiveInt = 2,
+        dropout: Share = 0.2,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

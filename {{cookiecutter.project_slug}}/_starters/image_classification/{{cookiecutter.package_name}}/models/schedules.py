@@ -5,8 +5,10 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..engine.limits import Share
 
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.1, floor: float = 0.0) -> LambdaLR:
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
     """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
 
     It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.

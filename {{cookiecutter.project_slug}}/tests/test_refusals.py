@@ -1,0 +1,141 @@
+"""What can't be run is refused before work: one line, exit status 2, nothing left behind, and no wait for torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command
+
+REFUSED = {
+    # command line: what the line has to say
+    "train.py trainer.max_stepss=1": "trainer.max_stepss=1: Trainer takes no max_stepss; did you mean max_steps",
+    "train.py +trainer.max_stepss=1": "Trainer takes no max_stepss; did you mean max_steps",
+    "train.py model.optimizer.lrr=1": "AdamW takes no lrr; did you mean lr?",
+    "train.py modle=x": "modle=x: no such key; did you mean mode or model?",
+    "train.py +nothing=1": "nothing=1: no such key",
+    "train.py trainer=cpuu": "trainer=cpuu: expected cpu, ddp, debug, default, gpu; did you mean cpu?",
+    "train.py callbacks=[checkpont]": "did you mean checkpoint?",
+    "train.py callbacks=null": "callbacks=null: ",
+    "train.py model.optimizer.lr=abc": "model.optimizer.lr=abc: expected a number",
+    "train.py model.optimizer.lr=-1": "model.optimizer.lr=-1: Invalid learning rate: -1",
+    "train.py trainer.max_epochs=1.5": "trainer.max_epochs=1.5: expected an integer",
+    "train.py trainer.max_epochs='5'": "trainer.max_epochs=5: expected an integer",
+    "train.py trainer.precision=fp7": "trainer.precision=fp7: expected 64, 32 or 16 or",
+    "train.py trainer.accelerator=abacus": "trainer.accelerator=abacus: ",
+    "train.py datamodule.batch_size=-4": "datamodule.batch_size=-4: expected a value greater than 0",
+    "train.py datamodule.batch_size=null": "datamodule.batch_size=null: expected an integer",
+    "train.py seed=-1": "seed=-1: expected a value greater than or equal to 0",
+    "train.py mode=least": "mode=least: expected 'min' or 'max'",
+    "train.py seed=???": "seed=???: has to be given",
+    "train.py seed=${sede}": "seed=${sede}: Interpolation key 'sede' not found; did you mean seed?",
+    "train.py monitor=val/los": "did you mean val/loss",
+    "train.py callbacks.best.monitor=val/los": "did you mean val/loss",
+    "train.py model.optimizer._target_=torch.optim.AdamWW": "no AdamWW in torch.optim; did you mean torch.optim.AdamW",
+    "train.py model.optimizer._target_=os.system": "not allowed",
+    "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
+    "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
+    "train.py ~model.optimizer._target_": "names no _target_",
+    "train.py ~trainer": "trainer={…}: names no _target_; choose a file of configs/trainer/",
+    "train.py +trainer.logger=true": "trainer.logger=true: is given by the code",
+    "train.py +trainer._convert_=none": "expected _target_, _partial_ or an argument",
+    "train.py name=a/b": "a run name is a folder name",
+    "train.py name=con": "a run name is a folder name",
+    "train.py init_from=runs/none": "init_from=runs/none: no run folder",
+    "train.py --fast": "unrecognized arguments: --fast",
+    "train.py seed=[": "seed=[: ",
+    "train.py seed=1,2": "To sweep over it, add --multirun",
+    "train.py --check trainer.strategy=dddp": "trainer.strategy=dddp: ",
+    "evaluate.py": "run=???: no run folder",
+    "evaluate.py run=none": "run=none: no run folder",
+    "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_refused_in_one_line_that_names_key_value_and_remedy(line: str, tmp_path: Path) -> None:
+    status, output = Command(tmp_path)(*line.split())
+    assert status == 2
+    assert REFUSED[line] in output
+    assert len(output.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:
+    status, output = Command(tmp_path)("train.py", "--check", "trainer.limit_train_batches=3")
+    assert status == 0, output
+    assert output.startswith("Nothing to refuse")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("trainer/default.yaml", "devices: 1", "devices: [a]", "(configs/trainer/default.yaml:5)"),
+        (
+            "trainer/default.yaml",
+            "log_every_n_steps",
+            "log_every",
+            "Trainer takes no log_every; did you mean log_every_n",
+        ),
+        ("callbacks/checkpoint.yaml", "filename: best", "filename: 7", "(configs/callbacks/checkpoint.yaml:5)"),
+        ("train.yaml", "mode: min", "mode: least", "(configs/train.yaml:"),
+        ("train.yaml", "mode: min", "mode: [min", "train.yaml"),
+    ],
+)
+def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / "configs" / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    status, output = Command(tmp_path, root=tmp_path)("train.py")
+    assert status == 2
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+
+
+HEAVY = ["torch", "pytorch_lightning", "torchmetrics", "numpy", "sklearn", "matplotlib"]
+
+
+def test_answers_come_without_torch(tmp_path: Path) -> None:
+    """Help, the config, completion, and each refusal that needs no object: in a process that never imports torch."""
+    needs_torch = ("lr=-1", "abacus", "dddp", "--check")
+    lines = [line.split() for line in REFUSED if not any(word in line for word in needs_torch)]
+    lines += [[door, "--help"] for door in ("train.py", "evaluate.py", "predict.py")]
+    lines += [["train.py", "--cfg", "job"], ["train.py", "--shell-completion", "query=bash"]]
+    program = f"""
+import json, os, runpy, sys
+os.chdir({str(tmp_path)!r})
+sys.path.insert(0, {str(ROOT)!r})
+for words in json.loads(sys.stdin.read()):
+    sys.argv = [os.path.join({str(ROOT)!r}, words[0]), *words[1:]]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit:
+        pass
+    assert not set(sys.modules).intersection({HEAVY}), words
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(lines), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_an_error_in_own_code_names_file_line_and_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network that a user writes fails in its first step."""
+    from {{ cookiecutter.package_name }}.engine import data
+
+    def broken(self: object, index: object) -> None:
+        raise KeyError("a mistake of the user's")
+
+    monkeypatch.setattr(data.TensorBatches, "__getitem__", broken)
+    status, output = command("train.py", "name=broken", "trainer=debug", "trainer.enable_progress_bar=false", "~logger")
+    assert status == 1
+    said = output.strip().splitlines()[-3:]
+    assert "a mistake of the user's" in said[0]
+    assert "test_refusals.py:" in said[1]
+    log = command.folder / "runs" / "broken" / "train.log"
+    assert str(log) in said[2]
+    assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")

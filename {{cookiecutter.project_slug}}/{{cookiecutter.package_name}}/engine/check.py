@@ -1,0 +1,246 @@
+"""Whether a config can be run, told from configs and sources alone: torch is not imported, nothing is made.
+
+What a key may hold is read from the signature of its target (signatures.py) and checked by pydantic. What only the
+objects themselves can tell, such as a device that is not there, is left to train.prepare, which builds them before any
+data is read.
+"""
+
+import ast
+import fnmatch
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .. import ALLOWED_TARGETS
+from .errors import refusal
+from .run_folder import check_name, open_run
+from .signatures import PACKAGE, Definition, Parameter, Signature, locate, lookup, member, read_module, signature
+
+
+class Given(NamedTuple):
+    """What the code hands to a target beside its config: how many arguments without a name, and the names."""
+
+    positional: int = 0
+    names: frozenset[str] = frozenset()
+
+
+def check_training(cfg: DictConfig) -> None:
+    """Raises RefusedError where the composed config can't be trained."""
+    check_keys(cfg, known_keys())
+    check_config(cfg)
+    check_name(cfg.name)
+    if cfg.init_from:
+        open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
+
+
+def configs_folder() -> Path:
+    """The folder configs/ that Hydra composes from."""
+    sources = HydraConfig.get().runtime.config_sources
+    return Path(next(source.path for source in sources if source.provider == "main"))
+
+
+def known_keys() -> list[str]:
+    """The keys of the top level: those of train.yaml, its groups, and the front door's own."""
+    written = yaml.safe_load((configs_folder() / "train.yaml").read_text(encoding="utf-8"))
+    groups = [name for entry in written.pop("defaults") if isinstance(entry, dict) for name in entry]
+    own = ConfigStore.instance().repo.get(f"{HydraConfig.get().job.config_name}.yaml")
+    return [*dict.fromkeys([*written, *groups, *(own.node if own else ())])]
+
+
+def check_keys(cfg: DictConfig, known: list[str]) -> None:
+    """Raises RefusedError for a key of the top level that is not known."""
+    for key in map(str, cfg):
+        if key not in known:
+            raise refusal(key, cfg._get_node(key), "no such key", known)
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raises RefusedError, with the key, for the first thing that can't be run."""
+    plain = resolved(cfg)
+    arguments = list(_check_targets(plain))
+    _check_monitor(plain)
+    from .values import check_values  # brings in pydantic, which most typos need not wait for
+
+    check_values(plain, arguments)
+
+
+Argument = tuple[str, Any, Parameter]  # key, value and what the target's signature says of it
+
+
+def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
+    """Each object that the engine builds, and within it each that the model or the datamodule builds."""
+    given = given_by(f"{PACKAGE}.engine.train")
+    facts = facts_of(plain.get("datamodule"))
+    for group in ("datamodule", "model", "trainer"):
+        names = facts if group == "model" else frozenset()
+        yield from check_node(group, plain.get(group), Given(0, given.get(group, Given()).names | names))
+    for group in ("callbacks", "logger"):
+        for name, node in (plain.get(group) or {}).items():
+            yield from check_node(f"{group}.{name}", node, Given())
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values. Raises RefusedError for what is left open, or an interpolation that leads nowhere."""
+    for key, node, name in _leaves(cfg):
+        try:
+            if OmegaConf.is_missing(node, name):
+                raise refusal(key, "???", f"has to be given: {key}=…")
+            node[name]
+        except OmegaConfBaseException as error:
+            raw = node._get_node(name)._value()
+            reason = str(error).splitlines()[0]
+            known = [key for key, *_ in _leaves(cfg)]
+            wanted = re.findall(r"\$\{([\w.]+)\}", str(raw))
+            raise refusal(key, raw, reason, known, wanted[0] if wanted else "") from error
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Key, container and name of each value of a config."""
+    names = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        key = f"{path}.{name}" if path else str(name)
+        inner = node._get_node(name)
+        if OmegaConf.is_config(inner) and not inner._is_none() and not inner._is_interpolation():
+            yield from _leaves(inner, key)
+        else:
+            yield key, node, name
+
+
+def check_node(key: str, node: Any, given: Given) -> Iterator[Argument]:
+    """A part of the config with a `_target_`: that it may be built, takes each argument, and lacks none.
+
+    Yields the arguments, for their values to be checked. Raises RefusedError.
+    """
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        group = key.split(".")[0]
+        raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
+    found = allowed(node["_target_"], f"{key}._target_")
+    takes = signature(found)
+    inner_given = given_by(found.module.name)
+    for name, value in node.items():
+        inner = f"{key}.{name}"
+        if name.startswith("_"):
+            if name not in ("_target_", "_partial_"):
+                raise refusal(inner, value, "expected _target_, _partial_ or an argument")
+        elif name in given.names:
+            raise refusal(inner, value, "is given by the code or the data, not by the config")
+        elif takes is not None and name in takes.parameters:
+            yield inner, value, takes.parameters[name]
+        elif takes is not None and not takes.open:
+            raise refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", takes.parameters, name)
+        if name in inner_given and isinstance(value, dict) and "_target_" not in value:
+            raise refusal(inner, value, "names no _target_")
+        for part_key, part in nodes(inner, value):
+            yield from check_node(part_key, part, inner_given.get(name, Given()))
+    if takes is not None and not node.get("_partial_"):
+        _check_required(key, node, takes, given)
+
+
+def _last(target: str) -> str:
+    return target.rpartition(".")[2]
+
+
+def _check_required(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
+    have = {*node, *given.names, *takes.positional[: given.positional]}
+    for name, parameter in takes.parameters.items():
+        if parameter.required and name not in have:
+            raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
+
+
+def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The outermost nodes of a value: itself, or those in a list or dict of them."""
+    if isinstance(value, dict) and "_target_" in value:
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from nodes(f"{key}.{name}", part)
+
+
+def allowed(target: str, key: str = "_target_") -> Definition:
+    """What a `_target_` names. Raises RefusedError where it is not there, or may not be named by a config.
+
+    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package. Of other packages only
+    classes: among their functions are some that run what they are given (torch.load).
+    """
+    own = target.startswith(f"{PACKAGE}.")
+    if not own and not any(f"{target}.".startswith(f"{name}.") for name in ALLOWED_TARGETS):
+        names = ", ".join((PACKAGE, *ALLOWED_TARGETS))
+        raise refusal(key, target, f"not allowed; a config may name {names} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)")
+    found = locate(target)
+    if isinstance(found, str):
+        raise refusal(key, target, found, _neighbours(target), target)
+    home = f"{found.module.name}."
+    if not home.startswith((f"{PACKAGE}.", *(f"{name.split('.')[0]}." for name in ALLOWED_TARGETS))):
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}")
+    if isinstance(found.node, ast.ClassDef) or (own and isinstance(found.node, ast.FunctionDef)):
+        return found
+    raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
+
+
+def _neighbours(target: str) -> list[str]:
+    """Targets that differ from this one in the last name, or in the last but one."""
+    home, _, _ = target.rpartition(".")
+    module = read_module(home)
+    if module is not None:
+        return [f"{home}.{name}" for name in module.names]
+    parent = home.rpartition(".")[0]
+    package = read_module(parent)
+    if package is None:
+        return []
+    return [f"{parent}.{file.stem}{target[len(home) :]}" for file in package.path.parent.iterdir()]
+
+
+def all_nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The nodes within a value at any depth."""
+    for outer, node in nodes(key, value):
+        yield outer, node
+        for name, part in node.items():
+            yield from all_nodes(f"{outer}.{name}", part)
+
+
+@cache
+def given_by(module_name: str) -> dict[str, Given]:
+    """What the code of a module hands to each node that it builds, read from its calls of `build(<node>, …)`."""
+    calls: dict[str, Given] = {}
+    module = read_module(module_name) if module_name.startswith(f"{PACKAGE}.") else None
+    for call in ast.walk(module.tree) if module else ():
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "build" and call.args:
+            name = re.findall(r"\w+", ast.unparse(call.args[0]))[-1]
+            calls[name] = Given(len(call.args) - 1, frozenset(word.arg for word in call.keywords if word.arg))
+    return calls
+
+
+def facts_of(node: Any) -> frozenset[str]:
+    """The names of what a datamodule tells its model: the fields of the TypedDict that its `facts` returns."""
+    found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
+    facts = member(found, "facts") if isinstance(found, Definition) else None
+    if facts is None or not isinstance(facts.node, ast.FunctionDef) or not isinstance(facts.node.returns, ast.Name):
+        return frozenset()
+    kind = lookup(facts.module, facts.node.returns.id)
+    fields = kind.node.body if kind and isinstance(kind.node, ast.ClassDef) else []
+    return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
+
+
+def _check_monitor(plain: dict[str, Any]) -> None:
+    """A model that says what it logs (`logged`) is asked whether that is what `monitor` names."""
+    logged = member(allowed(plain["model"]["_target_"]), "logged")
+    if logged is None or logged.node is None:
+        return
+    names = ast.literal_eval(logged.node)
+    callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
+    for key, node in {"monitor": plain, **callbacks}.items():
+        name = node.get("monitor")
+        if isinstance(name, str) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in names):
+            at = key if key == "monitor" else f"{key}.monitor"
+            raise refusal(at, name, f"the model logs {', '.join(names)}", names, name)

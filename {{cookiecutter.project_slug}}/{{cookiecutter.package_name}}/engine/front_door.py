@@ -1,0 +1,160 @@
+"""What stands between a person and a command: help, the check before work, a line for what is wrong, the exit status.
+
+train.py, evaluate.py and predict.py import it before Hydra composes a config. It imports neither torch nor Lightning,
+so that help and refusals come at once.
+"""
+
+import argparse
+import functools
+import gc
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from .console import log
+from .errors import RefusedError, pip_command
+
+CHECK = "--check"
+given_flags: set[str] = set()
+warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
+
+
+def front_door(main: Callable[[], Any], script: str) -> None:
+    """Run the Hydra `main` of `script`; end the process with 0 done, 1 failed, 2 refused, 130 or 143 stopped.
+
+    One composition and the check come before Hydra's own two, so that a refusal comes sooner; a sweep is checked job by
+    job.
+    """
+    words = sys.argv[1:]
+    if {"--help", "-h"}.intersection(words):
+        from .help import help_text
+
+        print(help_text(Path(script)))
+        return
+    gc.disable()  # until the work begins: reading sources and importing makes objects that stay
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
+    given_flags.clear()
+    given_flags.update(word for word in words if word == CHECK)
+    configs = Path(script).resolve().parent / "configs"
+    sys.argv[1:] = [_adding(word, configs) for word in words if word != CHECK]
+    try:
+        flags = _flags()
+        if not (flags.multirun or flags.cfg or flags.info or flags.shell_completion or flags.hydra_help):
+            _check(_composed(configs, flags.config_name or Path(script).stem, flags.overrides))
+        main()
+    except Exception as error:
+        from .refusals import explained
+
+        end(explained(error, sys.argv[1:], configs))
+    finally:
+        gc.enable()
+        sys.argv[1:] = words
+
+
+def _adding(word: str, configs: Path) -> str:
+    """`key=value` as Hydra's `++key=value`: the check knows from the signatures whether there is such a key."""
+    key, equals, _ = word.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra.") or (configs / key).is_dir():
+        return word
+    return f"++{word}"
+
+
+def _flags() -> argparse.Namespace:
+    """Hydra's flags. Raises RefusedError for one that Hydra does not know, in place of argparse's page of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise RefusedError(f"{message}; --help lists what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args()
+
+
+def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        cfg = compose(name, words, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Check the composed config before `task` sees it; report what goes wrong. With --check, end after the check."""
+
+    @functools.wraps(task)
+    def command(cfg: DictConfig) -> None:
+        try:
+            _check(cfg)
+            if CHECK not in given_flags:
+                task(cfg)
+                return
+            if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
+                from .train import check_built
+
+                check_built(cfg)
+            print("Nothing to refuse: the same command without --check does it.")
+        except RefusedError as error:
+            from .refusals import with_file
+
+            end(with_file(error))
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            end(error)
+
+    return command
+
+
+def _check(cfg: DictConfig) -> None:
+    """Raises RefusedError where the command can't be carried out. No torch."""
+    if "run" in cfg.keys():  # noqa: SIM118
+        from .load import choose_run
+
+        choose_run(cfg)
+    else:
+        from .check import check_training
+
+        check_training(cfg)
+
+
+def end(error: BaseException) -> NoReturn:
+    """Say in a few lines what `error` means, and end the process with its status."""
+    if isinstance(error, RefusedError):
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    if isinstance(error, ModuleNotFoundError):
+        print(f"A package is not installed: {pip_command(error)}", file=sys.stderr)
+        sys.exit(2)
+    terminated = type(error).__name__ == "SIGTERMException"  # Lightning's, which need not be imported for this
+    if isinstance(error, KeyboardInterrupt) or terminated:
+        print("Stopped. The same command with the same name= goes on from the last epoch.", file=sys.stderr)
+        sys.exit(143 if terminated else 130)
+    if isinstance(error, SystemExit):
+        raise error
+    _report(error)
+    sys.exit(1)
+
+
+def _report(error: BaseException) -> None:
+    """Print the cause in two lines; the whole traceback goes to the log file, or to the console where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    where = f"{own[-1].filename}:{own[-1].lineno}"
+    print(f"{type(error).__name__}: {error}\n  at {where}", file=sys.stderr)
+    text = "".join(traceback.format_exception(error))
+    files = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        files[0].emit(log.makeRecord(log.name, logging.ERROR, where, 0, text, (), None))
+        print(f"  the whole traceback: {files[0].baseFilename}", file=sys.stderr)
+    else:
+        print(text, file=sys.stderr)

@@ -1,0 +1,92 @@
+"""What Hydra refuses, said in one line; and the file and line of configs/ that a refused value comes from."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from .check import configs_folder
+from .errors import RefusedError, refusal
+from .run_folder import overrides
+
+
+def explained(error: Exception, words: list[str], configs: Path) -> Exception:
+    """`error`, raised while the config was composed, as a RefusedError of one line."""
+    if isinstance(error, RefusedError):
+        return with_file(error)
+    text = re.sub(r"(^|')\+\+", r"\1", str(error))
+    if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
+        group, option = missing.groups()
+        there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
+    culprits = [word.removeprefix("++") for word in words if not _composes(configs, word)]
+    culprit = f"{culprits[0]}: " if culprits and culprits[0] not in text else ""
+    text = re.sub(r"\s*(See https\S+|To append to your config) .*", "", text)
+    return RefusedError(" ".join(f"{culprit}{text} {error.__cause__ or ''}".split()))
+
+
+def _composes(configs: Path, word: str) -> bool:
+    """Whether Hydra takes the override by itself."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        try:
+            compose("train", [word])
+        except Exception:
+            return False
+        return True
+
+
+def with_file(error: RefusedError) -> RefusedError:
+    """The same, with the file and line that set the key, where it was not the command line."""
+    key = error.key
+    if key is None or not HydraConfig.initialized() or any(_concerns(word, key) for word in overrides()):
+        return error
+    folder = configs_folder()
+    for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
+        if not path.is_file():
+            continue
+        node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"))
+        if line := _line(node, inner.split(".")):
+            return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
+    return error
+
+
+def _concerns(word: str, key: str) -> bool:
+    """Whether the override `word` sets `key` itself, or what it is within."""
+    own = word.lstrip("+~").split("=")[0]
+    return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
+
+
+def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """The composed files that may hold `key`, the one that has the last word first, each with the key as it is there.
+
+    Hydra does not tell the options of a list (callbacks), so that each file of such a group is looked into.
+    """
+    group, _, inner = key.partition(".")
+    yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
+    if group in choices:
+        path = folder / group / f"{choices[group]}.yaml"
+        yield path, inner
+        written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        yield from ((folder / group / f"{base}.yaml", inner) for base in written.get("defaults", []))
+    else:
+        yield from ((path, inner) for path in sorted((folder / group).glob("*.yaml")))
+    yield folder / "train.yaml", key
+
+
+def _line(node: yaml.Node | None, path: list[str]) -> int | None:
+    """The line on which the key stands in a file, from 1."""
+    line = None
+    for name in path:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None:
+            return None
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
