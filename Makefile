@@ -5,7 +5,7 @@ PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RENDERED := {{cookiecutter.project_slug}}
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean python
+.PHONY: help demo test test-all fuzz lint clean python
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,11 @@ test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores
 test-all: test ## Run the tests, then those that take longer
 	@echo "== The long tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m long
+
+CASES ?= 2000
+SEED ?= 0
+fuzz: .venv/made ## Send CASES mutated configs through the checker, from SEED
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -s tests/test_fuzz.py
 
 lint: .venv/made
 	@.venv/bin/ruff check --no-cache tests benchmarks && .venv/bin/ruff format --no-cache --check tests benchmarks

@@ -56,7 +56,8 @@ def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedErr
         return RefusedError(f"{node['_target_']} needs a package that is not installed: {pip_command(cause)}")
     reason = " ".join(str(cause).split()) or type(cause).__name__
     words = set(re.findall(r"-?[\w.]*\w", reason))
-    spoken = [name for name in node if name in words] + [name for name, value in node.items() if str(value) in words]
+    spoken = [name for name in node if f"{name}=" in reason] + [name for name in node if name in words]
+    spoken += [name for name, value in node.items() if str(value) in words]
     if not spoken:
         return RefusedError(f"{key or node['_target_']}: {reason}", key)
     name = f"{key}.{spoken[0]}".lstrip(".")

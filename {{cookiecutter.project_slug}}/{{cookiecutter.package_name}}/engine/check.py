@@ -7,6 +7,7 @@ data is read.
 
 import ast
 import fnmatch
+import importlib.util
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -20,9 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
-from .errors import refusal
+from .errors import RefusedError, refusal
 from .run_folder import check_name, open_run
 from .signatures import PACKAGE, Definition, Parameter, Signature, locate, lookup, member, read_module, signature
+
+LOGGERS = ("mlflow", "tensorboard", "wandb")
 
 
 class Given(NamedTuple):
@@ -66,6 +69,7 @@ def check_config(cfg: DictConfig) -> None:
     """Raises RefusedError, with the key, for the first thing that can't be run."""
     plain = resolved(cfg)
     arguments = list(_check_targets(plain))
+    _check_loggers(plain)
     _check_monitor(plain)
     from .values import check_values  # brings in pydantic, which most typos need not wait for
 
@@ -143,15 +147,21 @@ def check_node(key: str, node: Any, given: Given) -> Iterator[Argument]:
             raise refusal(inner, value, "names no _target_")
         for part_key, part in nodes(inner, value):
             yield from check_node(part_key, part, inner_given.get(name, Given()))
-    if takes is not None and not node.get("_partial_"):
-        _check_required(key, node, takes, given)
+    if takes is not None:
+        _check_given(key, node, takes, given)
 
 
 def _last(target: str) -> str:
     return target.rpartition(".")[2]
 
 
-def _check_required(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
+def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
+    """That the target takes what the code hands to it, and that it gets all that it needs."""
+    for name in given.names - takes.parameters.keys():
+        if not takes.open:
+            raise refusal(f"{key}._target_", node["_target_"], f"it is given {name}, which it does not take")
+    if node.get("_partial_"):
+        return
     have = {*node, *given.names, *takes.positional[: given.positional]}
     for name, parameter in takes.parameters.items():
         if parameter.required and name not in have:
@@ -217,7 +227,8 @@ def given_by(module_name: str) -> dict[str, Given]:
     for call in ast.walk(module.tree) if module else ():
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "build" and call.args:
             name = re.findall(r"\w+", ast.unparse(call.args[0]))[-1]
-            calls[name] = Given(len(call.args) - 1, frozenset(word.arg for word in call.keywords if word.arg))
+            names = frozenset(word.arg for word in call.keywords if word.arg and word.arg != "recursive")
+            calls[name] = Given(len(call.args) - 1, names)
     return calls
 
 
@@ -230,6 +241,14 @@ def facts_of(node: Any) -> frozenset[str]:
     kind = lookup(facts.module, facts.node.returns.id)
     fields = kind.node.body if kind and isinstance(kind.node, ast.ClassDef) else []
     return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
+
+
+def _check_loggers(plain: dict[str, Any]) -> None:
+    """That the package of a logger is installed; Lightning's modules are named for the packages that they need."""
+    for name, node in (plain.get("logger") or {}).items():
+        package = _last(allowed(node["_target_"]).module.name)
+        if package in LOGGERS and importlib.util.find_spec(package) is None:
+            raise RefusedError(f"logger.{name}: {package} is not installed: pip install -c constraints.txt {package}")
 
 
 def _check_monitor(plain: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from .console import log
+from .console import log, start_log
 from .errors import RefusedError, pip_command
 
 CHECK = "--check"
@@ -103,6 +103,7 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
                 from .train import check_built
 
+                start_log()
                 check_built(cfg)
             print("Nothing to refuse: the same command without --check does it.")
         except RefusedError as error:

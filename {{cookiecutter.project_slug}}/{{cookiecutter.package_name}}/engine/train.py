@@ -18,7 +18,7 @@ from .curves import draw_curves
 from .errors import RefusedError
 from .metrics_log import MetricsLog
 from .provenance import write_end, write_provenance
-from .run_folder import RUNS, RunFolder, claim_run_folder, open_run, overrides, rank, write_json
+from .run_folder import RunFolder, claim_run_folder, open_run, overrides, rank, write_json
 
 
 def train(cfg: DictConfig) -> RunFolder:
@@ -32,10 +32,10 @@ def train(cfg: DictConfig) -> RunFolder:
     started_empty = not folder.config.exists()
     try:
         seed_everything(cfg.seed, verbose=False)
-        trainer, metrics_log = build_trainer(cfg, folder)
-        check_optimizers(cfg)
+        check_built(cfg)
         datamodule = build_datamodule(cfg)
         model = build_model(cfg, datamodule)
+        trainer, metrics_log = build_trainer(cfg, folder)
     except RefusedError:
         _leave_nothing(folder, started_empty)
         raise
@@ -50,16 +50,12 @@ def train(cfg: DictConfig) -> RunFolder:
 
 
 def check_built(cfg: DictConfig) -> None:
-    """Build what needs no data, and let go of it. Raises RefusedError where a part of the config can't be built."""
-    start_log()
-    cfg.name = cfg.name or "check"
-    build_trainer(cfg, RunFolder(RUNS / cfg.name))
-    check_optimizers(cfg)
+    """Build what needs no data and leaves no trace, and let go of it: each optimizer for one number, say.
+
+    Raises RefusedError where a part of the config can't be built.
+    """
+    build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=False)
     build(cfg.datamodule)
-
-
-def check_optimizers(cfg: DictConfig) -> None:
-    """Build each optimizer of the model for one number: torch says here what is out of range, before data is read."""
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = get_object(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):

@@ -11,7 +11,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from .errors import refusal
 from .signatures import Node, Parameter
 
-STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class Switches(TypedDict, total=False):

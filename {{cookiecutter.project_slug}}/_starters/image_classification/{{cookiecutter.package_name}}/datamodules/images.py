@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ..engine.data import BatchOrder, batches, fingerprint, seeded_generator
 from ..engine.errors import RefusedError
-from ..engine.limits import Seed, Share
+from ..engine.limits import Fraction, Seed, Share
 from .augment import random_affine
 from .pictures import read_inputs
 
@@ -50,8 +50,8 @@ class ImageDataModule(LightningDataModule):
     def __init__(
         self,
         batch_size: PositiveInt = 64,
-        val_fraction: Share = 0.1,
-        test_fraction: Share = 0.2,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.2,
         split_seed: Seed = 0,
         seed: Seed = 0,
         rotate: NonNegativeFloat = 0.0,
@@ -60,6 +60,9 @@ class ImageDataModule(LightningDataModule):
         num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
+        if val_fraction + test_fraction >= 1:
+            reason = f"with test_fraction={test_fraction} nothing is left to train on"
+            raise RefusedError(f"datamodule.val_fraction={val_fraction}: {reason}")
         self.batch_size, self.num_workers = batch_size, num_workers
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.seed, self.rotate, self.shift, self.zoom = seed, rotate, shift, zoom

@@ -1,0 +1,45 @@
+"""The rendered tests on other versions than those of constraints.txt: the next Hydra, and the lowest allowed."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Bake, metadata_of, run
+
+
+def lowest(project: Path) -> dict[str, str]:
+    """The lower bounds of pyproject.toml. torch stays at its pin: another one would be fetched with its CUDA."""
+    metadata = metadata_of(project)
+    bounds = [*metadata["dependencies"], *metadata["optional-dependencies"]["dev"]]
+    pairs = dict(re.match(r"([\w-]+)>=([\w.]+)", bound).groups() for bound in bounds)
+    return {name: version for name, version in pairs.items() if name not in ("torch", "ruff", "pyrefly")}
+
+
+VERSIONS = {
+    "hydra 1.4": lambda project: {"hydra-core": "1.4.0rc3", "omegaconf": "2.4.1rc1"},
+    "lowest": lowest,
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("versions", VERSIONS)
+def test_rendered_tests_pass_on_other_versions(versions: str, bake: Bake, tmp_path: Path) -> None:
+    project = bake()
+    pins = VERSIONS[versions](project)
+    kept = [
+        line
+        for line in (project / "constraints.txt").read_text().splitlines()
+        if re.split("==", line)[0] not in {*pins, *(("scipy",) if versions == "lowest" else ())}
+    ]
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("\n".join([*kept, *(f"{name}=={version}" for name, version in pins.items())]) + "\n")
+    python = tmp_path / "venv" / "bin" / "python"
+    for words in (
+        [sys.executable, "-m", "venv", tmp_path / "venv"],
+        [python, "-m", "pip", "install", "--quiet", "--pre", "-c", constraints, f"{project}[dev]"],
+        [python, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'pytest'}"],
+    ):
+        done = run(*words, cwd=project, PYTHONPATH="")
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert " passed" in done.stdout
