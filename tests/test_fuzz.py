@@ -115,7 +115,8 @@ class Door:
     """train.py of a rendered project, up to where the training would begin, in this process."""
 
     def __init__(self, project: Path, folder: Path) -> None:
-        from fuzzed_project.engine import front_door, train
+        from fuzzed_project.engine import train
+        from fuzzed_project.front_door import command as front_door
 
         self.project, self.folder, self.front_door, self.train = project, folder, front_door, train
         shutil.copy(project / "train.py", folder)

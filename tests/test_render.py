@@ -90,7 +90,9 @@ def test_default_tree_is_that_of_the_snapshot(bake: Bake) -> None:
 def test_default_project_is_small(bake: Bake) -> None:
     project = bake()
     assert len(list(project.glob("configs/**/*.yaml"))) <= 22
-    assert sum(len(path.read_text().splitlines()) for path in project.glob("my_project/engine/*.py")) <= 900
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
+    assert sum(count for path, count in lines.items() if path.parent.name == "engine") <= 900
+    assert max(lines.values()) <= 300
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout

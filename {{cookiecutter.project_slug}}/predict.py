@@ -13,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.engine.front_door import checked, front_door
+from {{ cookiecutter.package_name }}.front_door import checked, front_door
 
 OPTIONS = {
     "defaults": ["train", "_self_"],

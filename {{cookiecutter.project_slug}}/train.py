@@ -12,7 +12,7 @@ python train.py init_from=runs/first experiment=fine_tune            from the we
 import hydra
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.engine.front_door import checked, front_door
+from {{ cookiecutter.package_name }}.front_door import checked, front_door
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from {{ cookiecutter.package_name }}.engine.build import build
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.train import build_all, build_datamodule, build_model, build_trainer
+from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.engine.trainer import build_all, build_trainer
 
 GROUPS = sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())
 Configure = Callable[..., DictConfig]

@@ -33,7 +33,7 @@ REFUSED = {
     "train.py seed=???": "seed=???: has to be given",
     "train.py seed=${sede}": "seed=${sede}: Interpolation key 'sede' not found; did you mean seed?",
     "train.py monitor=val/los": "did you mean val/loss",
-    "train.py callbacks.best.monitor=val/los": "did you mean val/loss",
+    "train.py callbacks.checkpoint.monitor=val/los": "did you mean val/loss",
     "train.py model.optimizer._target_=torch.optim.AdamWW": "no AdamWW in torch.optim; did you mean torch.optim.AdamW",
     "train.py model.optimizer._target_=os.system": "not allowed",
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",

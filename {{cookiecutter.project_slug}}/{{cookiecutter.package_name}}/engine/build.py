@@ -1,9 +1,8 @@
 """Build the objects that a config names. Every `_target_` of the project passes through here."""
 
 import re
-import traceback
+from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -11,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from .. import ALLOWED_TARGETS
-from .check import all_nodes, allowed
-from .errors import RefusedError, pip_command
-from .signatures import PACKAGE
+from ..front_door.check import all_nodes, allowed
+from ..front_door.sources import PACKAGE
+from .errors import RefusedError, own_frames, pip_command
 
 # Hydra 1.4 keeps to a whitelist of its own; 1.3 has none.
 WHITELIST = [f"{name}.*" for name in (PACKAGE, *ALLOWED_TARGETS)] + list(ALLOWED_TARGETS)
@@ -32,22 +31,22 @@ def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     for _, each in all_nodes("", plain):
         allowed(each["_target_"])
+        imported(each["_target_"])  # an error in its module is then raised as it is, not as Hydra tells it
     try:
         return instantiate(plain, *args, _convert_="all", _recursive_=recursive, **kwargs, **HYDRA_1_4)
     except Exception as error:  # Hydra 1.3 raises InstantiationException, 1.4 what the target raised
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, RefusedError) or _in_own_code(cause):
+        if isinstance(cause, RefusedError) or any(frame.filename != __file__ for frame in own_frames(cause)):
             raise cause from error
         raise _refused(plain, node._get_full_key(None) if node is not plain else "", cause) from error
 
 
-def _in_own_code(cause: BaseException) -> bool:
-    """Whether the error passed through code of this package on its way here."""
-    own = Path(__file__).resolve().parents[1]
-    files = [Path(frame.filename) for frame in traceback.extract_tb(cause.__traceback__)]
-    return any(own in file.parents and file != Path(__file__).resolve() for file in files)
+def imported(target: str) -> Any:
+    """The class or function that a `_target_` names."""
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedError:

@@ -15,8 +15,7 @@ QUIET = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
-    ".*is deprecated.*LeafSpec.*",
-    ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*LeafSpec.*is deprecated.*",
     ".*Consider setting `persistent_workers=True`.*",
     ".*srun. command is available.*",
 )

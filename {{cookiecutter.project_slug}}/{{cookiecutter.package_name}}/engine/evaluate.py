@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
+from ..front_door.finished import choose_run
 from .build import build
 from .console import log, start_log
 from .errors import RefusedError
-from .load import choose_run, load_model
+from .load import load_model
 from .run_folder import RunFolder, write_json
-from .train import build_all, headline, split_metrics
+from .train import headline, split_metrics
+from .trainer import build_all
 
 
 class FinishedRun(NamedTuple):

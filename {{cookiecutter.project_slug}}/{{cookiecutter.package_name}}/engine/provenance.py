@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
+import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from .run_folder import RunFolder, command_line, write_json
+from .run_folder import RunFolder, write_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 
@@ -32,7 +35,7 @@ def write_provenance(folder: RunFolder, cfg: DictConfig, overrides: list[str], f
     if patch:
         (folder.path / "changes.patch").write_text(patch + "\n", encoding="utf-8")
     content = {
-        "command": command_line(),
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *overrides]),
         "overrides": overrides,
         "seed": cfg.seed,
         "config_sha256": hashlib.sha256(OmegaConf.to_yaml(cfg).encode()).hexdigest(),
@@ -42,17 +45,10 @@ def write_provenance(folder: RunFolder, cfg: DictConfig, overrides: list[str], f
         "os": platform.platform(),
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count()},
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: metadata.version(name) for name in PACKAGES},
         "start": _now(),
     }
     write_json(folder.provenance, content)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git(*command: str) -> str | None:
@@ -66,5 +62,5 @@ def _git(*command: str) -> str | None:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor()
+    names = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    return names[0] if names else platform.processor()

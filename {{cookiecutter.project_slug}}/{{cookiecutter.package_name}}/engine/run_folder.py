@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 from .errors import RefusedError
 
 RUNS = Path("runs")
-# What evaluate.py and predict.py may change of a finished run; a model or a seed belongs to its training.
-CHANGEABLE = ("datamodule", "trainer", "callbacks")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
 BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
@@ -134,8 +131,3 @@ def overrides() -> list[str]:
     """The overrides of the command line; the front door has put `++` before some."""
     words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return [str(word).removeprefix("++") for word in words] if isinstance(words, list) else []
-
-
-def command_line() -> str:
-    """The command as typed, for the log."""
-    return " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -5,20 +5,19 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from .build import build
-from .check import all_nodes
+from ..front_door.check import all_nodes
+from .build import build, imported
 from .console import end_log_file, log, start_log
 from .curves import draw_curves
 from .errors import RefusedError
 from .metrics_log import MetricsLog
 from .provenance import write_end, write_provenance
 from .run_folder import RunFolder, claim_run_folder, open_run, overrides, rank, write_json
+from .trainer import build_all, build_trainer
 
 
 def train(cfg: DictConfig) -> RunFolder:
@@ -36,13 +35,15 @@ def train(cfg: DictConfig) -> RunFolder:
         datamodule = build_datamodule(cfg)
         model = build_model(cfg, datamodule)
         trainer, metrics_log = build_trainer(cfg, folder)
-    except RefusedError:
+    except (RefusedError, ModuleNotFoundError):
         _leave_nothing(folder, started_empty)
         raise
     if rank() == 0:
         OmegaConf.save(cfg, folder.config, resolve=True)
         write_provenance(folder, cfg, overrides(), datamodule.fingerprint())
-        log.info(_opening(folder, model, datamodule))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
+        log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
     fit_and_test(trainer, model, datamodule, folder, metrics_log)
     if rank() == 0:
         finish(folder, metrics_log, cfg.monitor)
@@ -57,7 +58,7 @@ def check_built(cfg: DictConfig) -> None:
     build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=False)
     build(cfg.datamodule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
-        target = get_object(node["_target_"])
+        target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))])
 
@@ -91,20 +92,6 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
     for name in own.keys() - fitting.keys():
         given = tuple(weights[name].shape) if name in weights else "absent"
         log.info(f"  {name} starts anew: {tuple(own[name].shape)} here, {given} there")
-
-
-def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
-    """The Trainer with the callbacks and loggers of the config; metrics.csv is always written."""
-    metrics_log = MetricsLog(folder.path / "metrics.csv")
-    loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
-    callbacks: list[Callback] = build_all(cfg.get("callbacks"))
-    trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
-    return trainer, metrics_log
-
-
-def build_all(group: DictConfig | None) -> list[Any]:
-    """Each node of a group of options, in the order of the config."""
-    return [build(node) for node in (group or {}).values()]
 
 
 def fit_and_test(
@@ -157,12 +144,6 @@ def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
 def headline(metrics: dict[str, float], split: str) -> str:
     """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
     return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
-
-
-def _opening(folder: RunFolder, model: LightningModule, datamodule: Any) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
-    going_on = "Going on with" if folder.continued else "Run"
-    return f"{going_on} {folder.path.as_posix()}: {parameters:,} parameters, {datamodule.describe()}"
 
 
 def _leave_nothing(folder: RunFolder, started_empty: bool) -> None:

@@ -30,10 +30,13 @@ class Classifier(LightningModule):
         input_shape: list[int],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
+        if compile:
+            self.network.compile()  # in place: a checkpoint's keys are the same
         self.train_metrics = EpochMetrics(num_classes)
         self.val_metrics = EpochMetrics(num_classes)
         self.test_metrics = EpochMetrics(num_classes)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ..engine.limits import Share
 
@@ -30,6 +32,7 @@ class CNN(nn.Module):
         width: PositiveInt = 32,
         stages: PositiveInt = 2,
         dropout: Share = 0.2,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -42,6 +45,8 @@ class CNN(nn.Module):
             channels = wider
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels * 4, num_classes))
+        if channels_last:  # the layout of the weights in memory; their names and shapes stay
+            convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))

@@ -1,8 +1,8 @@
 """Whether a config can be run, told from configs and sources alone: torch is not imported, nothing is made.
 
-What a key may hold is read from the signature of its target (signatures.py) and checked by pydantic. What only the
-objects themselves can tell, such as a device that is not there, is left to train.prepare, which builds them before any
-data is read.
+What a key may hold is read from the signature of its target (signatures.py) and checked by pydantic (values.py). What
+only the objects can tell, such as a device that is not there, is left to check_built of engine/train.py, which builds
+them before any data is read.
 """
 
 import ast
@@ -21,9 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
-from .errors import RefusedError, refusal
-from .run_folder import check_name, open_run
-from .signatures import PACKAGE, Definition, Parameter, Signature, locate, lookup, member, read_module, signature
+from ..engine.errors import RefusedError, refusal
+from ..engine.run_folder import check_name, open_run
+from .signatures import Parameter, Signature, signature
+from .sources import PACKAGE, Definition, locate, lookup, member, read_module
 
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
@@ -93,32 +94,30 @@ def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values. Raises RefusedError for what is left open, or an interpolation that leads nowhere."""
-    for key, node, name in _leaves(cfg):
-        try:
-            if OmegaConf.is_missing(node, name):
-                raise refusal(key, "???", f"has to be given: {key}=…")
-            node[name]
-        except OmegaConfBaseException as error:
-            raw = node._get_node(name)._value()
-            reason = str(error).splitlines()[0]
-            known = [key for key, *_ in _leaves(cfg)]
-            wanted = re.findall(r"\$\{([\w.]+)\}", str(raw))
-            raise refusal(key, raw, reason, known, wanted[0] if wanted else "") from error
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
+    written: Any = OmegaConf.to_container(cfg)
+    values = dict(_leaves(written))
+    for key in (key for key, value in values.items() if value == "???"):
+        raise refusal(key, "???", f"has to be given: {key}=…")
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raw = values.get(str(error.full_key), "")
+        wanted = re.findall(r"\$\{([\w.]+)\}", str(raw))
+        reason = str(error).splitlines()[0]
+        raise refusal(str(error.full_key), raw, reason, values.keys() - {*wanted}, *wanted[:1]) from error
     return {str(key): value for key, value in plain.items()}
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Key, container and name of each value of a config."""
-    names = node.keys() if isinstance(node, DictConfig) else range(len(node))
-    for name in names:
-        key = f"{path}.{name}" if path else str(name)
-        inner = node._get_node(name)
-        if OmegaConf.is_config(inner) and not inner._is_none() and not inner._is_interpolation():
-            yield from _leaves(inner, key)
-        else:
-            yield key, node, name
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Key and value of each end of a tree of dicts and lists, keys as OmegaConf writes them (`a.b[0]`)."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from _leaves(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value:
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{key}[{number}]")
+    else:
+        yield key, value
 
 
 def check_node(key: str, node: Any, given: Given) -> Iterator[Argument]:

@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from ..engine.errors import RefusedError, refusal
+from ..engine.run_folder import overrides
 from .check import configs_folder
-from .errors import RefusedError, refusal
-from .run_folder import overrides
 
 
 def explained(error: Exception, words: list[str], configs: Path) -> Exception:

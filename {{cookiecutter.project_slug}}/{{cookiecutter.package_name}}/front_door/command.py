@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from .console import log, start_log
-from .errors import RefusedError, pip_command
+from ..engine.console import log, start_log
+from ..engine.errors import RefusedError, is_own, own_frames, pip_command
+from .sources import PACKAGE
 
 CHECK = "--check"
 given_flags: set[str] = set()
@@ -42,14 +44,17 @@ def front_door(main: Callable[[], Any], script: str) -> None:
 
         print(help_text(Path(script)))
         return
-    gc.disable()  # until the work begins: reading sources and importing makes objects that stay
+    gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
     given_flags.clear()
     given_flags.update(word for word in words if word == CHECK)
     configs = Path(script).resolve().parent / "configs"
-    sys.argv[1:] = [_adding(word, configs) for word in words if word != CHECK]
+    sys.argv[1:] = [word for word in words if word != CHECK]
     try:
         flags = _flags()
+        if not flags.shell_completion:
+            sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]
+            flags.overrides = [_adding(word, configs) for word in flags.overrides]
         if not (flags.multirun or flags.cfg or flags.info or flags.shell_completion or flags.hydra_help):
             _check(_composed(configs, flags.config_name or Path(script).stem, flags.overrides))
         main()
@@ -58,6 +63,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
 
         end(explained(error, sys.argv[1:], configs))
     finally:
+        gc.freeze()  # nor at the end of the process
         gc.enable()
         sys.argv[1:] = words
 
@@ -97,11 +103,12 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     def command(cfg: DictConfig) -> None:
         try:
             _check(cfg)
+            gc.enable()
             if CHECK not in given_flags:
                 task(cfg)
                 return
             if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
-                from .train import check_built
+                from ..engine.train import check_built
 
                 start_log()
                 check_built(cfg)
@@ -119,7 +126,7 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
 def _check(cfg: DictConfig) -> None:
     """Raises RefusedError where the command can't be carried out. No torch."""
     if "run" in cfg.keys():  # noqa: SIM118
-        from .load import choose_run
+        from .finished import choose_run
 
         choose_run(cfg)
     else:
@@ -133,8 +140,8 @@ def end(error: BaseException) -> NoReturn:
     if isinstance(error, RefusedError):
         print(error, file=sys.stderr)
         sys.exit(2)
-    if isinstance(error, ModuleNotFoundError):
-        print(f"A package is not installed: {pip_command(error)}", file=sys.stderr)
+    if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
+        print(f"{_where(error)} needs a package that is not installed: {pip_command(error)}", file=sys.stderr)
         sys.exit(2)
     terminated = type(error).__name__ == "SIGTERMException"  # Lightning's, which need not be imported for this
     if isinstance(error, KeyboardInterrupt) or terminated:
@@ -147,15 +154,21 @@ def end(error: BaseException) -> NoReturn:
 
 
 def _report(error: BaseException) -> None:
-    """Print the cause in two lines; the whole traceback goes to the log file, or to the console where there is none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    where = f"{own[-1].filename}:{own[-1].lineno}"
-    print(f"{type(error).__name__}: {error}\n  at {where}", file=sys.stderr)
-    text = "".join(traceback.format_exception(error))
+    """Print the cause in two lines; the whole traceback goes to the log file, or to one of its own."""
+    reason, where = f"{type(error).__name__}: {error}", _where(error)
+    if "Original Traceback" in reason:  # of a DataLoader's worker, which torch hands on as text
+        places = re.findall(r'File "(.+?)", line (\d+)', reason)
+        where = [f"{file}:{line}" for file, line in places if is_own(Path(file))][-1]
+        reason = reason.strip().splitlines()[-1]
+    print(f"{reason}\n  at {where}", file=sys.stderr)
     files = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
-    if files:
-        files[0].emit(log.makeRecord(log.name, logging.ERROR, where, 0, text, (), None))
-        print(f"  the whole traceback: {files[0].baseFilename}", file=sys.stderr)
-    else:
-        print(text, file=sys.stderr)
+    path = files[0].baseFilename if files else tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1]
+    with Path(path).open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    print(f"  the whole traceback: {path}", file=sys.stderr)
+
+
+def _where(error: BaseException) -> str:
+    """File and line of this project at which it went wrong; of a library where the error did not pass through it."""
+    frame = (own_frames(error) or traceback.extract_tb(error.__traceback__))[-1]
+    return f"{frame.filename}:{frame.lineno}"

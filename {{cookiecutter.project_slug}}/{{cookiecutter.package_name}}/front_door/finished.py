@@ -1,0 +1,58 @@
+"""What evaluate.py and predict.py are told: a finished run, one of its checkpoints, and what is changed of it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..engine.errors import RefusedError, refusal
+from ..engine.run_folder import RunFolder, open_run, overrides
+from .check import check_config, check_keys, known_keys
+
+# What may be changed of a finished run; a model or a seed belongs to its training.
+CHANGEABLE = ("datamodule", "trainer", "callbacks")
+OWN_KEYS = ("run", "checkpoint", "input", "output")
+
+
+class ChosenRun(NamedTuple):
+    """A run folder, its config with the `changes` of the command line in it, and one of its checkpoints."""
+
+    folder: RunFolder
+    cfg: DictConfig
+    checkpoint: Path
+    changes: list[str]
+
+
+def choose_run(cfg: DictConfig) -> ChosenRun:
+    """What `run`, `checkpoint` and the other keys of the composed `cfg` mean. No torch, no work.
+
+    Raises RefusedError where the run or the checkpoint is not there, its config names what it may not (a run folder may
+    come from anywhere), or an override concerns the training.
+    """
+    check_keys(cfg, known_keys())
+    options = {key: "???" if OmegaConf.is_missing(cfg, key) else cfg[key] for key in map(str, cfg) if key in OWN_KEYS}
+    folder, saved = open_run(str(options["run"]))
+    if "input" in options and not Path(str(options["input"])).exists():
+        raise refusal("input", options["input"], "no such file or folder")
+    changes = [word for word in overrides() if word.lstrip("+~").split("=")[0] not in OWN_KEYS]
+    for word in changes:
+        if not word.lstrip("+~").startswith(CHANGEABLE):
+            raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
+    saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
+    saved = _changed(saved, cfg, changes)
+    check_config(saved)
+    return ChosenRun(folder, saved, folder.checkpoint(str(options["checkpoint"])), changes)
+
+
+def _changed(saved: DictConfig, composed: DictConfig, changes: list[str]) -> DictConfig:
+    """The saved config of a run with what the command line names: `datamodule=image_folder`, `trainer.devices=2`.
+
+    Each named key is taken from `composed`, the config that Hydra made of today's files and that command line.
+    """
+    with open_dict(saved):
+        for override in OverridesParser.create().parse_overrides(changes):
+            key = override.key_or_group.replace("/", ".")
+            value = None if override.is_delete() else OmegaConf.select(composed, key)
+            OmegaConf.update(saved, key, value, merge=False)
+    return saved

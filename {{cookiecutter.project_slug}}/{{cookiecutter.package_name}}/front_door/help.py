@@ -1,0 +1,59 @@
+"""The text of --help: what the command does, its groups with their options, its keys with their defaults."""
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from .finished import CHANGEABLE
+
+FLAGS = {
+    "--check": "only check the command: exit status 0, or 2 and a line that says what is wrong",
+    "--cfg job": "print the whole config in place of running",
+    "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
+    "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
+}
+IN_PYTHON = re.compile(r'^    "(\w+)": "?(.*?)"?,  # (.*)$', re.MULTILINE)
+
+
+def help_text(script: Path) -> str:
+    """The docstring of `script`, then what configs/ offers: nothing is composed, so it comes at once."""
+    source = script.read_text(encoding="utf-8")
+    about = ast.get_docstring(ast.parse(source), clean=False) or ""
+    folder = script.resolve().parent / "configs"
+    written = (folder / "train.yaml").read_text(encoding="utf-8")
+    entries = [entry for entry in yaml.safe_load(written)["defaults"] if isinstance(entry, dict)]
+    groups = {group: chosen for entry in entries for group, chosen in entry.items()}
+    keys = list(_keys(written.splitlines(), yaml.compose(written)))
+    if own := IN_PYTHON.findall(source):
+        keys = [(key, value.replace("None", "null").replace("???", "needed"), comment) for key, value, comment in own]
+        groups = dict.fromkeys(CHANGEABLE)
+    parts = {
+        "Groups, a folder of configs/ each (* is the default):": [_group(folder / key, groups[key]) for key in groups],
+        "Keys and their defaults:": [_row(key, f"{value:<12}{comment}", 12) for key, value, comment in keys],
+        "Every other key that `--cfg job` shows can be set as well. Flags:": [_row(*flag) for flag in FLAGS.items()],
+    }
+    return "\n\n".join([about.strip(), *("\n".join([title, *filter(None, rows)]) for title, rows in parts.items())])
+
+
+def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Key, value and comment of each line of train.yaml that has one; what concerns Hydra alone is left out."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value not in ("defaults", "hydra"):
+            yield from _keys(lines, value, f"{path}{key.value}.")
+            comment = lines[key.start_mark.line].partition(" # ")[2]
+            if isinstance(value, yaml.ScalarNode) and comment:
+                yield f"{path}{key.value}", value.value, comment
+
+
+def _group(folder: Path, chosen: str | list[str] | None) -> str:
+    defaults = chosen if isinstance(chosen, list) else [chosen]
+    names = [f"{file.stem}{'*' * (file.stem in defaults)}" for file in sorted(folder.glob("*.yaml"))]
+    return _row(folder.name, ", ".join(names)) if names else ""
+
+
+def _row(name: str, text: str, indent: int = 0) -> str:
+    return textwrap.fill(f"  {name:<29}{text}", width=110, subsequent_indent=" " * (31 + indent))
