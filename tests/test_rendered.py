@@ -1,6 +1,7 @@
 """The rendered repository passes its own tests, and each logger really logs."""
 
 import json
+import shutil
 import struct
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,21 @@ def test_tensorboard_reads_what_was_logged(bake: Bake) -> None:
     assert events.Scalars("test/accuracy")[-1].value == pytest.approx(test["accuracy"])
     assert [event.step for event in events.Scalars("val/loss")] == [2]
     assert set(events.Tags()["images"]) >= {"test/confusion_matrix", "test/worst_mistakes"}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_run_is_used_like_any_other(bake: Bake) -> None:
+    import torch
+
+    folder, test = trained(bake, "csv", "model.compile=true")
+    keys = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"].keys()
+    assert "network.head.1.weight" in keys
+    assert not any("_orig_mod" in key for key in keys)
+    done = run(sys.executable, "evaluate.py", "run=runs/logged", "trainer.limit_test_batches=2", cwd=folder.parents[1])
+    assert done.returncode == 0, done.stderr
+    evaluated = json.loads((folder / "evaluation_best.json").read_text())["test"]
+    assert evaluated["loss"] == pytest.approx(test["loss"], rel=1e-4)
 
 
 def wandb_records(path: Path) -> Iterator[Any]:

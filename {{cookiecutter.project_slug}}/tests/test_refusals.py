@@ -1,6 +1,7 @@
 """What can't be run is refused before work: one line, exit status 2, nothing left behind, and no wait for torch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,10 @@ REFUSED = {
     "train.py ~model.optimizer._target_": "names no _target_",
     "train.py ~trainer": "trainer={…}: names no _target_; choose a file of configs/trainer/",
     "train.py +trainer.logger=true": "trainer.logger=true: is given by the code",
+    "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
+    "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
+    "train.py model.lr=0.1": "Classifier takes no lr; did you mean optimizer.lr?",
+    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
     "train.py +trainer._convert_=none": "expected _target_, _partial_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
     "train.py name=con": "a run name is a folder name",
@@ -51,6 +56,8 @@ REFUSED = {
     "train.py --check trainer.strategy=dddp": "trainer.strategy=dddp: ",
     "evaluate.py": "run=???: no run folder",
     "evaluate.py run=none": "run=none: no run folder",
+    "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
+    "train.py name=${model}": "…: expected a string",
     "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
 }
 
@@ -99,15 +106,35 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
     assert len(output.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("python train.py model=", {"model=cnn", "model=mlp"}),
+        ("python train.py trainer.max", {"trainer.max_epochs="}),
+        ("python evaluate.py checkp", {"checkpoint="}),
+    ],
+)
+def test_shell_completion_offers_options_and_keys_without_torch(typed: str, offered: set[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", ROOT / typed.split()[1], "--shell-completion", "query=bash"],
+        env={**os.environ, "COMP_LINE": typed, "COMP_POINT": str(len(typed))},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert set(done.stdout.split()) >= offered
+    assert not {line.rpartition("| ")[2].strip() for line in done.stderr.splitlines()}.intersection(HEAVY)
+
+
 HEAVY = ["torch", "pytorch_lightning", "torchmetrics", "numpy", "sklearn", "matplotlib"]
 
 
 def test_answers_come_without_torch(tmp_path: Path) -> None:
-    """Help, the config, completion, and each refusal that needs no object: in a process that never imports torch."""
+    """Help, the config, and each refusal that needs no object: in a process that never imports torch."""
     needs_torch = ("lr=-1", "abacus", "dddp", "--check")
     lines = [line.split() for line in REFUSED if not any(word in line for word in needs_torch)]
     lines += [[door, "--help"] for door in ("train.py", "evaluate.py", "predict.py")]
-    lines += [["train.py", "--cfg", "job"], ["train.py", "--shell-completion", "query=bash"]]
+    lines += [["train.py", "--cfg", "job"]]
     program = f"""
 import json, os, runpy, sys
 os.chdir({str(tmp_path)!r})
@@ -124,19 +151,42 @@ for words in json.loads(sys.stdin.read()):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_an_error_in_own_code_names_file_line_and_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network that a user writes fails in its first step."""
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_own_code_names_file_line_and_traceback(
+    workers: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data that a user writes fails in the first step, here or in a worker."""
     from {{ cookiecutter.package_name }}.engine import data
 
     def broken(self: object, index: object) -> None:
         raise KeyError("a mistake of the user's")
 
     monkeypatch.setattr(data.TensorBatches, "__getitem__", broken)
-    status, output = command("train.py", "name=broken", "trainer=debug", "trainer.enable_progress_bar=false", "~logger")
+    name = f"broken_{workers}"
+    quick = ("trainer=debug", "trainer.enable_progress_bar=false", "~logger", f"datamodule.num_workers={workers}")
+    status, output = command("train.py", f"name={name}", *quick)
     assert status == 1
     said = output.strip().splitlines()[-3:]
     assert "a mistake of the user's" in said[0]
     assert "test_refusals.py:" in said[1]
-    log = command.folder / "runs" / "broken" / "train.log"
+    log = command.folder / "runs" / name / "train.log"
     assert str(log) in said[2]
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "said"),
+    [
+        ("def broken(:", 2, "own.py:1: invalid syntax"),
+        ("import not_there\n\n\nclass Own: ...", 2, "own.py:1 needs a package that is not installed: pip install"),
+        ("from . import not_there\n\n\nclass Own: ...", 1, "cannot import name 'not_there'"),
+    ],
+)
+def test_an_own_module_that_does_not_import_is_named(source: str, status: int, said: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    (copy / "{{ cookiecutter.package_name }}" / "callbacks" / "own.py").write_text(source + "\n", encoding="utf-8")
+    own = "++callbacks.own={_target_:{{ cookiecutter.package_name }}.callbacks.own.Own}"
+    ended, output = Command(tmp_path, root=copy).process("train.py", "~logger", own)
+    assert (ended, said in output) == (status, True), output
+    assert len(output.strip().splitlines()) == (1 if status == 2 else 3)
+    assert (tmp_path / "runs").exists() == (status == 1)

@@ -23,19 +23,23 @@ class RefusedError(Exception):
 
 
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
-    """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key)."""
+    """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key).
+
+    Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it.
+    """
     text = {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
     text = text if len(text) <= 100 else f"{text[:99]}…"
-    near = difflib.get_close_matches(key if wanted is None else wanted, list(known), 2)
+    wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
+    near = [name for name in known if name.endswith(f".{wanted}")][:2] or difflib.get_close_matches(wanted, known, 2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     given = f"{key}={text}" if text else key
     return RefusedError(" ".join(f"{given}: {why}{meant}".split()), key=key)
 
 
 def pip_command(error: ModuleNotFoundError) -> str:
-    """The command that installs what is missing; Lightning's own errors name it in backquotes or in their text."""
-    words = re.findall(r"\b(?:wandb|mlflow|tensorboard|psutil)\b", str(error))
-    name = words[0] if words else (error.name or str(error)).partition(".")[0]
+    """The command that installs what is missing; Lightning's errors have no `name`, but tell such a command."""
+    told = re.findall(r"pip install -U '?([\w-]+)", str(error))
+    name = (error.name or [*told, str(error)][0]).partition(".")[0]
     return f"pip install -c constraints.txt {PIP_NAMES.get(name, name)}"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,6 @@ from .errors import RefusedError
 RUNS = Path("runs")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
-BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,7 @@ class RunFolder:
 
 
 def claim_run_folder(name: str | None, model: str) -> RunFolder:
-    """Make the folder of a new run, or find that of an unfinished one.
-
-    Raises RefusedError where the name can't be a folder, or where a finished run has it.
-    """
+    """Make the folder of a new run, or find that of an unfinished one. The name has been checked."""
     if rank() > 0:
         return _folder_of_rank_zero(name)
     folder = _named(name) if name is not None else _dated(model)
@@ -70,20 +65,7 @@ def _folder_of_rank_zero(name: str | None) -> RunFolder:
     return RunFolder(path, continued=(path / "checkpoints" / "last.ckpt").is_file())
 
 
-def check_name(name: str | None) -> None:
-    """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
-    if name is not None and (not name or len(name) > 200 or BAD_NAME.search(name)):
-        raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
-    path = RUNS / (name or "")
-    if name and RunFolder(path).metrics.exists():
-        raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
-    there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise RefusedError(f"{path}: {there} is no folder that can be written to")
-
-
 def _named(name: str) -> RunFolder:
-    check_name(name)
     folder = RunFolder(RUNS / name)
     if folder.path.exists():
         return RunFolder(folder.path, continued=folder.last.is_file())

@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
 from ..engine.errors import RefusedError, refusal
-from ..engine.run_folder import check_name, open_run
+from ..engine.run_folder import open_run
+from .paths import check_name
 from .signatures import Parameter, Signature, signature
 from .sources import PACKAGE, Definition, locate, lookup, member, read_module
 
@@ -63,7 +64,8 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
     """Raises RefusedError for a key of the top level that is not known."""
     for key in map(str, cfg):
         if key not in known:
-            raise refusal(key, cfg._get_node(key), "no such key", known)
+            inner = [name for name, _ in _leaves(OmegaConf.to_container(cfg)) if name != key]
+            raise refusal(key, cfg._get_node(key), "no such key", [*known, *inner])
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -82,7 +84,7 @@ Argument = tuple[str, Any, Parameter]  # key, value and what the target's signat
 
 def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
     """Each object that the engine builds, and within it each that the model or the datamodule builds."""
-    given = given_by(f"{PACKAGE}.engine.train")
+    given = {**given_by(f"{PACKAGE}.engine.train"), **given_by(f"{PACKAGE}.engine.trainer")}
     facts = facts_of(plain.get("datamodule"))
     for group in ("datamodule", "model", "trainer"):
         names = facts if group == "model" else frozenset()
@@ -141,7 +143,8 @@ def check_node(key: str, node: Any, given: Given) -> Iterator[Argument]:
         elif takes is not None and name in takes.parameters:
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
-            raise refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", takes.parameters, name)
+            known = [*takes.parameters, *(leaf for leaf, _ in _leaves(node))]
+            raise refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", {*known} - {name}, name)
         if name in inner_given and isinstance(value, dict) and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
         for part_key, part in nodes(inner, value):

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys
+from .paths import check_writable
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
@@ -35,6 +36,11 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     folder, saved = open_run(str(options["run"]))
     if "input" in options and not Path(str(options["input"])).exists():
         raise refusal("input", options["input"], "no such file or folder")
+    if options.get("output") is not None:
+        output = Path(str(options["output"]))
+        if output.is_dir():
+            raise refusal("output", output, "is a folder; expected the name of a file")
+        check_writable("output", output.parent)
     changes = [word for word in overrides() if word.lstrip("+~").split("=")[0] not in OWN_KEYS]
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):

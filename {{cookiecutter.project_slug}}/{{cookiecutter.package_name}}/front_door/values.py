@@ -5,7 +5,8 @@ import os
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal, TypedDict, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -13,6 +14,7 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from ..engine.errors import refusal
 from ..engine.limits import Seed
+from .paths import check_writable
 from .signatures import Parameter
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -53,6 +55,8 @@ def check_value(key: str, value: Any, type_: Any) -> None:
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
+    if isinstance(value, str) and Path in get_args(type_):  # what Lightning annotates so is a folder to write to
+        check_writable(key, Path(value))
 
 
 @cache

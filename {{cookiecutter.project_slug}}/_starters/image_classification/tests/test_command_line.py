@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from {{ cookiecutter.package_name }} import load_run
 
-SHORT = ("trainer.max_epochs=2", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "~logger")
+SHORT = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "~logger")
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,7 @@ def run(command: Command) -> Path:
     status, output = command.process("train.py", "name=first", *SHORT)
     assert status == 0, output
     assert "python predict.py run=runs/first" in output
+    assert re.findall(r"^Epoch (\d), step (\d+): val/loss [\d.]+", output, re.MULTILINE) == [("1", "20"), ("2", "40")]
     return command.folder / "runs" / "first"
 
 
@@ -35,6 +38,11 @@ def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     for picture in pictures:
         with Image.open(run / picture) as image:
             assert np.asarray(image.convert("L")).std() > 5, f"{picture} is blank"
+
+
+def test_provenance_has_the_command_as_it_was_typed(run: Path) -> None:
+    command = json.loads((run / "provenance.json").read_text())["command"]
+    assert command == shlex.join(["python", "train.py", "name=first", *SHORT])
 
 
 def test_metrics_of_csv_and_json_agree(run: Path) -> None:

@@ -1,0 +1,30 @@
+"""Whether a name can be a run's folder, and whether a path can be written."""
+
+import os
+import re
+from pathlib import Path
+
+from ..engine.errors import RefusedError, refusal
+from ..engine.run_folder import RUNS, RunFolder
+
+BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
+
+
+def check_name(name: str | None) -> None:
+    """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
+    if name is not None and (not name or len(name) > 200 or BAD_NAME.search(name)):
+        raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
+    path = RUNS / (name or "")
+    if name and RunFolder(path).metrics.exists():
+        raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
+    check_writable("name", path)
+
+
+def check_writable(key: str, path: Path) -> None:
+    """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
+    try:
+        there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+    except OSError as error:  # a name that is too long
+        raise refusal(key, path, str(error.strerror)) from error
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise refusal(key, path, f"{there} is no folder that can be written to")
