@@ -36,7 +36,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 ROOT = Path(__file__).resolve().parents[1]
-CASES = {"mlp-64": ("mlp", 64, 60), "cnn-64": ("cnn", 64, 20), "mlp-512": ("mlp", 512, 80), "cnn-512": ("cnn", 512, 40)}
+CASES = {"mlp-64": ("mlp", 64, 40), "cnn-64": ("cnn", 64, 20), "mlp-512": ("mlp", 512, 40), "cnn-512": ("cnn", 512, 20)}
 GOALS = {"mlp-64": (0.65, 2.5), "cnn-64": (0.78, 1.75), "cnn-512": (0.90, 1.4)}
 
 

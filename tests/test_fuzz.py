@@ -8,6 +8,7 @@ import io
 import os
 import random
 import re
+import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def command_lines(draw: Callable[..., Any], keys: list[str], options: list[str])
 
 @st.composite
 def broken_files(draw: Callable[..., Any], files: dict[str, str]) -> tuple[str, str]:
-    """A file of configs/ and what it holds after one or two of its lines were changed."""
+    """One of the files, and what it holds after one or two of its lines were changed."""
     name = draw(st.sampled_from(sorted(files)))
     lines = files[name].splitlines()
     for _ in range(draw(st.integers(1, 2))):
@@ -116,9 +117,10 @@ class Door:
 
     def __init__(self, project: Path, folder: Path) -> None:
         from fuzzed_project.engine import train
-        from fuzzed_project.front_door import command as front_door
+        from fuzzed_project.front_door import command
 
-        self.project, self.folder, self.front_door, self.train = project, folder, front_door, train
+        self.folder, self.command, self.train, self.compose = folder, command, train, command._composed
+        command._composed = self.composed
         shutil.copy(project / "train.py", folder)
         shutil.copytree(project / "configs", folder / "configs")
         self.files = {
@@ -126,20 +128,27 @@ class Door:
             for path in (folder / "configs").rglob("*.yaml")
         }
 
+    def composed(self, *arguments: Any) -> Any:
+        """The front door's composition, kept for what comes after its check."""
+        self.cfg = self.compose(*arguments)
+        return self.cfg
+
     def outcome(self, words: list[str]) -> tuple[int, str]:
         """Exit status and what was said."""
 
         def main() -> None:
-            cfg = self.front_door._composed(self.folder / "configs", "train", sys.argv[1:])
-            self.front_door.checked(self.train.check_built)(cfg)
+            self.command.checked(self.train.check_built)(self.cfg)
 
-        said, status = io.StringIO(), 0
+        said, status, before = io.StringIO(), 0, Path.cwd()
         sys.argv = [str(self.folder / "train.py"), *words]
-        with contextlib.chdir(self.folder), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            os.chdir(self.folder)
             try:
-                self.front_door.front_door(main, sys.argv[0])
+                self.command.front_door(main, sys.argv[0])
             except SystemExit as stop:
                 status = int(stop.code or 0)
+            finally:
+                os.chdir(before)
         return status, said.getvalue()
 
 
@@ -200,6 +209,37 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
         if done.returncode == 2:  # what only the data can tell
             assert len(done.stderr.strip().splitlines()) == 1, (words, done.stderr)
             assert not (project / "runs" / f"run{number}").exists(), (words, done.stderr)
+
+
+def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:
+    from fuzzed_project.engine.errors import RefusedError
+    from fuzzed_project.front_door import command, finished
+
+    print(f"SEED={SEED}")
+    run_folder = tmp_path / "run"
+    (run_folder / "checkpoints").mkdir(parents=True)
+    (run_folder / "checkpoints" / "best.ckpt").touch()
+    shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", cwd=project)
+    assert shown.returncode == 0, shown.stderr
+    runpy.run_path(str(project / "evaluate.py"))  # its keys
+    cfg = command._composed(project / "configs", "evaluate", [f"run={run_folder}"])
+    counts = {"accepted": 0, "refused": 0}
+
+    @fuzz(CASES)
+    @given(broken_files({"config.yaml": shown.stdout}))
+    def config(broken: tuple[str, str]) -> None:
+        (run_folder / "config.yaml").write_text(broken[1], encoding="utf-8")
+        said = ""
+        try:
+            finished.choose_run(cfg)
+        except RefusedError as error:
+            said = str(error)
+        assert len(said.splitlines()) == (1 if said else 0)
+        counts["refused" if said else "accepted"] += 1
+
+    config()
+    print(counts)
+    assert min(counts.values()) > CASES // 20, "the cases are not of both kinds"
 
 
 def test_mutated_command_lines_of_the_real_train_py(project: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys
 from .paths import check_writable
+from .refusals import line_of
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
@@ -45,6 +46,11 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
+    try:
+        check_config(saved)
+    except RefusedError as error:
+        line = line_of(error.key, folder.config) if error.key else None
+        raise RefusedError(f"{error} ({folder.config.as_posix()}{f':{line}' if line else ''})") from error
     saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
     saved = _changed(saved, cfg, changes)
     check_config(saved)

@@ -49,10 +49,7 @@ def with_file(error: RefusedError) -> RefusedError:
         return error
     folder = configs_folder()
     for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
-        if not path.is_file():
-            continue
-        node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"))
-        if line := _line(node, inner.split(".")):
+        if path.is_file() and (line := line_of(inner, path)):
             return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
     return error
 
@@ -80,10 +77,11 @@ def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iter
     yield folder / "train.yaml", key
 
 
-def _line(node: yaml.Node | None, path: list[str]) -> int | None:
+def line_of(key: str, path: Path) -> int | None:
     """The line on which the key stands in a file, from 1."""
     line = None
-    for name in path:
+    node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"))
+    for name in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found = next(((key, value) for key, value in pairs if key.value == name), None)
         if found is None:
