@@ -17,7 +17,9 @@ TAKEN = {
     *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
     *("sklearn", "matplotlib", "PIL", "pil", "rich", "tensorboard", "wandb", "mlflow", "pandas", "yaml", "pytest"),
     *("configs", "test", "tests", "runs", "train", "evaluate", "predict", "data", "docs", "build", "dist", "constraints"),
-    *("pip", "setuptools", "hatchling", "ruff", "pyrefly", "conftest", "starter"),
+    *("pip", "setuptools", "hatchling", "ruff", "pyrefly", "xdist", "conftest", "starter", "pydantic", "pydantic_core"),
+    *("annotated_types", "typing_extensions", "functorch", "torchgen", "lightning_fabric", "lightning_utilities", "pylab"),
+    *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil"),
 }
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 

@@ -1,9 +1,12 @@
 """Names: what is derived from the project's name, and what is refused in one line."""
 
+import re
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from conftest import QUESTIONS, ROOT, Bake, cookiecutter_command, metadata_of
+from conftest import CHOICES, QUESTIONS, ROOT, Bake, cookiecutter_command, metadata_of
+from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 
 DERIVED = {
@@ -63,6 +66,18 @@ def test_refused_in_one_line_and_nothing_left_behind(
     assert next(iter(answers)) in said[0]
     assert list(tmp_path.iterdir()) == [out]
     assert list(out.iterdir()) == []
+
+
+def test_no_package_that_a_project_depends_on_can_be_hidden(bake: Bake) -> None:
+    distributions = packages_distributions()
+    for logger in CHOICES["logger"]:
+        metadata = metadata_of(bake(logger=logger, project_name=f"With {logger}"))
+        wanted = [*metadata["dependencies"], *metadata["optional-dependencies"]["dev"]]
+        names = {re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+        imported = {name for name, owners in distributions.items() if names & {owner.lower() for owner in owners}}
+        for package in (name for name in imported if not name.startswith("_")):
+            with pytest.raises(FailedHookException):
+                bake(package_name=package, project_name=f"Hides {package}")
 
 
 def test_a_nested_slug_is_refused_and_leaves_no_file(tmp_path: Path, user_config: Path) -> None:

@@ -90,7 +90,10 @@ def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
         names = facts if group == "model" else frozenset()
         yield from check_node(group, plain.get(group), Given(0, given.get(group, Given()).names | names))
     for group in ("callbacks", "logger"):
-        for name, node in (plain.get(group) or {}).items():
+        options = plain.get(group) or {}
+        if not isinstance(options, dict):
+            raise refusal(group, options, f"expected files of configs/{group}/")
+        for name, node in options.items():
             yield from check_node(f"{group}.{name}", node, Given())
 
 

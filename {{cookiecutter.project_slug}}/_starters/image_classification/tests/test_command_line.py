@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,14 @@ def test_metrics_of_csv_and_json_agree(run: Path) -> None:
     assert set(metrics) == {"train", "val", "test"}
     assert metrics["val"]["loss"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
     assert float(rows[-1]["test/accuracy"]) == metrics["test"]["accuracy"] > 0.5
+
+
+def test_what_the_model_says_that_it_logs_is_what_it_logs(run: Path) -> None:
+    """The check of `monitor` relies on it."""
+    logged = load_run(run).model.logged
+    columns = [name for name in next(csv.reader((run / "metrics.csv").open())) if name.startswith(("train/", "val/"))]
+    assert {pattern for name in columns for pattern in logged if fnmatchcase(name, pattern)} == {*logged}
+    assert all(any(fnmatchcase(name, pattern) for pattern in logged) for name in columns)
 
 
 def test_evaluation_from_disk_gives_the_training_s_test_metrics(run: Path, command: Command) -> None:
