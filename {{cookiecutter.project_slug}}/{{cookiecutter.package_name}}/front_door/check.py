@@ -185,18 +185,19 @@ def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 def allowed(target: str, key: str = "_target_") -> Definition:
     """What a `_target_` names. Raises RefusedError where it is not there, or may not be named by a config.
 
-    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package. Of other packages only
-    classes: among their functions are some that run what they are given (torch.load).
+    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package outside engine/ and
+    front_door/. Of other packages only classes: among functions are some that run what they are given (torch.load).
     """
-    own = target.startswith(f"{PACKAGE}.")
-    if not own and not any(f"{target}.".startswith(f"{name}.") for name in ALLOWED_TARGETS):
+    if not any(f"{target}.".startswith(f"{name}.") for name in (PACKAGE, *ALLOWED_TARGETS)):
         names = ", ".join((PACKAGE, *ALLOWED_TARGETS))
         raise refusal(key, target, f"not allowed; a config may name {names} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)")
     found = locate(target)
     if isinstance(found, str):
         raise refusal(key, target, found, _neighbours(target), target)
-    home = f"{found.module.name}."
-    if not home.startswith((f"{PACKAGE}.", *(f"{name.split('.')[0]}." for name in ALLOWED_TARGETS))):
+    root, _, inner = f"{found.module.name}.".partition(".")
+    own = root == PACKAGE
+    closed = own and inner.startswith(("engine.", "front_door."))
+    if closed or not (own or root in {name.partition(".")[0] for name in ALLOWED_TARGETS}):
         raise refusal(key, target, f"not allowed: it comes from {found.module.name}")
     if isinstance(found.node, ast.ClassDef) or (own and isinstance(found.node, ast.FunctionDef)):
         return found
@@ -261,10 +262,14 @@ def _check_monitor(plain: dict[str, Any]) -> None:
     logged = member(allowed(plain["model"]["_target_"]), "logged")
     if logged is None or logged.node is None:
         return
-    names = ast.literal_eval(logged.node)
+    try:
+        names = ast.literal_eval(logged.node)
+    except ValueError:  # computed
+        return
     callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
     for key, node in {"monitor": plain, **callbacks}.items():
         name = node.get("monitor")
         if isinstance(name, str) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in names):
             at = key if key == "monitor" else f"{key}.monitor"
-            raise refusal(at, name, f"the model logs {', '.join(names)}", names, name)
+            model = _last(plain["model"]["_target_"])
+            raise refusal(at, name, f"{model} logs {', '.join(names)} (its `logged`)", names, name)
