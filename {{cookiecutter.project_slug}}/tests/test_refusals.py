@@ -81,6 +81,13 @@ def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    status, output = Command(tmp_path)("train.py", "--traceback", "trainer.max_stepss=1")
+    assert status == 2
+    assert output.startswith("Traceback (most recent call last)")
+    assert output.strip().splitlines()[-1].startswith("trainer.max_stepss=1: Trainer takes no max_stepss")
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [

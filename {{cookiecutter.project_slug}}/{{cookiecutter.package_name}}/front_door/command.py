@@ -27,7 +27,7 @@ from ..engine.console import log, start_log
 from ..engine.errors import RefusedError, is_own, own_frames, pip_command
 from .sources import PACKAGE
 
-CHECK = "--check"
+CHECK, TRACEBACK = "--check", "--traceback"
 given_flags: set[str] = set()
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
 
@@ -47,9 +47,9 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
     given_flags.clear()
-    given_flags.update(word for word in words if word == CHECK)
+    given_flags.update(word for word in words if word in (CHECK, TRACEBACK))
     configs = Path(script).resolve().parent / "configs"
-    sys.argv[1:] = [word for word in words if word != CHECK]
+    sys.argv[1:] = [word for word in words if word not in given_flags]
     try:
         flags = _flags()
         if not flags.shell_completion:
@@ -137,6 +137,8 @@ def _check(cfg: DictConfig) -> None:
 
 def end(error: BaseException) -> NoReturn:
     """Say in a few lines what `error` means, and end the process with its status."""
+    if TRACEBACK in given_flags:
+        traceback.print_exception(error)
     if isinstance(error, RefusedError):
         print(error, file=sys.stderr)
         sys.exit(2)
