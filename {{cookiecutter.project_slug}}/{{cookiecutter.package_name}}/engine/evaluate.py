@@ -13,7 +13,7 @@ from .errors import RefusedError
 from .load import load_model
 from .run_folder import RunFolder, write_json
 from .train import headline, split_metrics
-from .trainer import build_all
+from .trainer import build_callbacks
 
 
 class FinishedRun(NamedTuple):
@@ -54,7 +54,7 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     datamodule = build(saved.datamodule)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.
-    callbacks = [callback for callback in build_all(saved.callbacks) if not hasattr(callback, "best_model_path")]
+    callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
     trainer = build(
         saved.trainer,
         logger=False,

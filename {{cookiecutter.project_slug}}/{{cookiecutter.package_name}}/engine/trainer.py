@@ -20,13 +20,19 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     """The Trainer with the callbacks and loggers of the config; metrics.csv is always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
     loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
-    callbacks: list[Callback] = build_all(cfg.get("callbacks"))
-    if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
+    callbacks = build_callbacks(cfg)
     trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):
         trainer.profiler = NoProfiler()
     return trainer, metrics_log
+
+
+def build_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Those of the config, and one that shows progress where it has none."""
+    callbacks: list[Callback] = build_all(cfg.get("callbacks"))
+    if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
+        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
+    return callbacks
 
 
 class EpochLines(ProgressBar):

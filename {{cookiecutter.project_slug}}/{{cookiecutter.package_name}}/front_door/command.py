@@ -147,7 +147,9 @@ def end(error: BaseException) -> NoReturn:
         sys.exit(2)
     terminated = type(error).__name__ == "SIGTERMException"  # Lightning's, which need not be imported for this
     if isinstance(error, KeyboardInterrupt) or terminated:
-        print("Stopped. The same command with the same name= goes on from the last epoch.", file=sys.stderr)
+        path = _log_file()  # there is one where a run has begun
+        how = f" The same command with name={path.parent.name} goes on from the last epoch." if path else ""
+        print(f"Stopped.{how}", file=sys.stderr)
         sys.exit(143 if terminated else 130)
     if isinstance(error, SystemExit):
         raise error
@@ -163,11 +165,15 @@ def _report(error: BaseException) -> None:
         where = [f"{file}:{line}" for file, line in places if is_own(Path(file))][-1]
         reason = reason.strip().splitlines()[-1]
     print(f"{reason}\n  at {where}", file=sys.stderr)
-    files = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
-    path = files[0].baseFilename if files else tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1]
-    with Path(path).open("a", encoding="utf-8") as file:
+    path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
+    with path.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
     print(f"  the whole traceback: {path}", file=sys.stderr)
+
+
+def _log_file() -> Path | None:
+    paths = [Path(handler.baseFilename) for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+    return paths[0] if paths else None
 
 
 def _where(error: BaseException) -> str:

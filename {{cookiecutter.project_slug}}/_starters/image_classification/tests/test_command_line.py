@@ -152,7 +152,7 @@ def test_a_stopped_run_says_how_to_go_on(command: Command) -> None:
         process.send_signal(sent)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == statuses[sent], output
-        assert output.strip().endswith("The same command with the same name= goes on from the last epoch.")
+        assert output.strip().endswith(f"The same command with name={sent.name} goes on from the last epoch.")
 
 
 @pytest.mark.parametrize(
