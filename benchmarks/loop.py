@@ -272,12 +272,11 @@ HEAD = (
 
 
 NOTES = (
-    "What a step costs over the raw loop is in two columns: what Lightning's Trainer takes with everything switched off "
-    "(hooks, closures, the fetching of a batch), and what the default run adds to it (metrics, callbacks, progress bar, "
-    "metrics.csv, and an epoch's validation and checkpoints, shared out over its steps). The second one is small, or "
-    "within the noise: its profiler, `NoProfiler` in `engine/trainer.py`, gives back what the rest costs.",
-    "`raw / usual` is the most that `ours / usual` could be, if the default run cost nothing at all: where the network "
-    "itself takes nearly all of a step, as in the second table at batch 512, there is little to gain.",
+    "What a step costs over the raw loop stands in two columns: what Lightning's Trainer takes with everything switched "
+    "off (hooks, closures, fetching a batch), and what the default run adds to it (metrics, callbacks, progress bar, "
+    "metrics.csv, and the epoch's validation and checkpoints, which at batch 512 few steps share).",
+    "`raw / usual` is the most that `ours / usual` could be, if the default run cost nothing at all. The usual style "
+    "augments each picture by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
 )
 
 
