@@ -272,9 +272,9 @@ HEAD = (
 
 
 NOTES = (
-    "What a step costs over the raw loop stands in two columns: what Lightning's Trainer takes with everything switched "
-    "off (hooks, closures, fetching a batch), and what the default run adds to it (metrics, callbacks, progress bar, "
-    "metrics.csv, and the epoch's validation and checkpoints, which at batch 512 few steps share).",
+    "What a step costs over the raw loop stands in two columns: what Lightning's Trainer takes, everything else "
+    "switched off (hooks, closures, fetching a batch), and what the default run adds to it (metrics, callbacks, "
+    "progress bar, metrics.csv, and the epoch's validation and checkpoints, which at batch 512 few steps share).",
     "`raw / usual` is the most that `ours / usual` could be, if the default run cost nothing at all. The usual style "
     "augments each picture by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
 )
