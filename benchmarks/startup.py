@@ -47,16 +47,7 @@ class FirstStep(Callback):
     def on_train_batch_end(self, *args):
         os._exit(0)
 """
-PARTS = (
-    "hydra",
-    "pydantic",
-    "torch",
-    "torchmetrics",
-    "pytorch_lightning",
-    "sklearn.datasets",
-    "matplotlib.figure",
-    "rich",
-)
+PARTS = ("hydra", "pydantic", "torch", "pytorch_lightning", "sklearn.datasets", "matplotlib.figure")
 
 
 def seconds(words: list[str], cwd: Path) -> float:
