@@ -141,19 +141,24 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
 
 
 def test_a_stopped_run_says_how_to_go_on(command: Command) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     statuses = {signal.SIGINT: 130, signal.SIGTERM: 143}
     processes = {
         sent: command.start("train.py", f"name={sent.name}", *SHORT, "trainer.max_epochs=10000") for sent in statuses
     }
-    for sent, process in processes.items():
-        last = command.folder / "runs" / sent.name / "checkpoints" / "last.ckpt"
-        while not last.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(sent)
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == statuses[sent], output
-        assert output.strip().endswith(f"The same command with name={sent.name} goes on from the last epoch.")
+    try:
+        for sent, process in processes.items():
+            last = command.folder / "runs" / sent.name / "checkpoints" / "last.ckpt"
+            while not last.exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(sent)
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == statuses[sent], output
+            assert output.strip().endswith(f"The same command with name={sent.name} goes on from the last epoch.")
+    finally:
+        for process in processes.values():
+            process.kill()
 
 
 @pytest.mark.parametrize(
