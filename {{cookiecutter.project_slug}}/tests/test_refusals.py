@@ -19,7 +19,12 @@ REFUSED = {
     "train.py +nothing=1": "nothing=1: no such key",
     "train.py trainer=cpuu": "trainer=cpuu: expected cpu, ddp, debug, default, gpu; did you mean cpu?",
     "train.py callbacks=[checkpont]": "did you mean checkpoint?",
-    "train.py callbacks=null": "callbacks=null: ",
+    "train.py name=fünf": "name=fünf: can't be parsed; quote the value: \"name='fünf'\"",
+    "train.py trainer=null": "names no _target_; choose a file of configs/trainer/",
+    "train.py trainer._partial_=true": "trainer._partial_=true: expected _target_ or an argument",
+    "train.py callbacks.checkpoint.train_time_interval=PT5M": "expected an object",
+    "train.py model.optimizer._target_=torch.optim.RMSprop": "RMSprop takes no fused; ~model.optimizer.fused leaves it",
+    "train.py model.network._target_=torch.utils.data.DataLoader": "not allowed",
     "train.py model.optimizer.lr=abc": "model.optimizer.lr=abc: expected a number",
     "train.py model.optimizer.lr=-1": "model.optimizer.lr=-1: Invalid learning rate: -1",
     "train.py trainer.max_epochs=1.5": "trainer.max_epochs=1.5: expected an integer",
@@ -49,7 +54,7 @@ REFUSED = {
     "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
     "train.py model.lr=0.1": "Classifier takes no lr; did you mean optimizer.lr?",
     "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
-    "train.py +trainer._convert_=none": "expected _target_, _partial_ or an argument",
+    "train.py +trainer._convert_=none": "expected _target_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
     "train.py name=con": "a run name is a folder name",
     "train.py init_from=runs/none": "init_from=runs/none: no run folder",
@@ -60,7 +65,7 @@ REFUSED = {
     "evaluate.py": "run=???: no run folder",
     "evaluate.py run=none": "run=none: no run folder",
     "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
-    "train.py name=${model}": "…: expected a string",
+    "train.py init_from=${trainer}": "…: expected a string",
     "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
 }
 
@@ -182,6 +187,84 @@ def test_an_error_in_own_code_names_file_line_and_traceback(
     log = command.folder / "runs" / name / "train.log"
     assert str(log) in said[2]
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
+
+
+OWN = """
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+
+from ..datamodules.digits import DigitsDataModule
+from ..models.classifier import Classifier
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+
+class Kind(enum.Enum):
+    A = "a"
+
+
+class Fixed(EarlyStopping):
+    def __init__(self, patience: int = 10, **kwargs: Any) -> None:
+        super().__init__(monitor="val/loss", patience=patience, **kwargs)
+
+
+class Popping(Callback):
+    def __init__(self, **kwargs: Any) -> None:
+        self.extra = kwargs.pop("extra", 1)
+
+
+class Typed(Callback):
+    def __init__(
+        self, kind: Kind, device: torch.device, base: type[torch.nn.Module] | None, other: Generator | None = None
+    ) -> None:
+        pass
+
+
+class Mine(Classifier):
+    pass
+
+
+class Data(DigitsDataModule):
+    @property
+    def facts(self) -> dict[str, Any]:
+        return dict(super().facts)
+"""
+CALLBACKS = "_target_:{{ cookiecutter.package_name }}.callbacks.own"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["++callbacks.own={" + CALLBACKS + ".Fixed,patience:3}"],
+        ["++callbacks.own={" + CALLBACKS + ".Popping,extra:2}"],
+        ["++callbacks.own={" + CALLBACKS + ".Typed,kind:a,device:cpu,base:null}"],
+        ["model._target_={{ cookiecutter.package_name }}.callbacks.own.Mine"],
+        ["datamodule._target_={{ cookiecutter.package_name }}.callbacks.own.Data"],
+        ["callbacks.checkpoint.train_time_interval={_target_:datetime.timedelta,minutes:5}"],
+        ["trainer.plugins=[{_target_:pytorch_lightning.plugins.environments.LightningEnvironment}]"],
+        ["++callbacks.own={_target_:pytorch_lightning.callbacks.ModelCheckpoint,monitor:step,mode:max}"],
+        ["trainer.max_time={minutes:3}", "logger=null", "experiment=null", "callbacks=null"],
+    ],
+)
+def test_what_lightning_users_write_is_accepted(words: list[str], tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    (copy / "{{ cookiecutter.package_name }}" / "callbacks" / "own.py").write_text(OWN, encoding="utf-8")
+    program = f"""
+import sys
+sys.path.insert(0, {str(copy)!r})
+from {{ cookiecutter.package_name }}.front_door import check, command
+from pathlib import Path
+words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in {words!r}]
+check.check_training(command._composed(Path({str(copy)!r}) / "configs", "train", words))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.splitlines()[-1:]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ if TYPE_CHECKING:
 
 # What a config may name as a `_target_`, beside the classes and functions of this package: the classes of these. Add a
 # package that your configs need, as narrow as you can: a config that came from elsewhere can build any class in it.
+# torch.utils.data is none of them: among its datapipes are some that unpickle what they find.
 ALLOWED_TARGETS = (
+    "datetime.timedelta",
+    "lightning_fabric.plugins",
     "torch.nn",
     "torch.optim",
-    "torch.utils.data",
     "torchmetrics",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.callbacks",

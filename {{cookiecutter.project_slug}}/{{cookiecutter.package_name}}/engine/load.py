@@ -1,6 +1,7 @@
 """Load a finished run: its model and its data, from the folder alone."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -8,6 +9,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from ..front_door.check import check_config
 from .build import build, imported
+from .errors import RefusedError
 from .run_folder import open_run
 
 
@@ -29,6 +31,13 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
-    """The model class of the config with the hyper-parameters and weights of the checkpoint, which runs no code."""
+    """The model class of the config with the hyper-parameters and weights of the checkpoint, which runs no code.
+
+    Raises RefusedError where the file is no whole checkpoint of that class.
+    """
     model_class = imported(cfg.model._target_)
-    return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    try:
+        return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    except (EOFError, KeyError, RuntimeError, UnpicklingError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RefusedError(f"{checkpoint} is no whole checkpoint of {model_class.__name__}: {reason}") from error

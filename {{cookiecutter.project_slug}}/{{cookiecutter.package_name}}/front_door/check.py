@@ -25,7 +25,7 @@ from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import open_run
 from .paths import check_name
 from .signatures import Parameter, Signature, signature
-from .sources import PACKAGE, Definition, locate, lookup, member, read_module
+from .sources import PACKAGE, Definition, lineage, locate, lookup, member, read_module
 
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
@@ -87,8 +87,10 @@ def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
     given = {**given_by(f"{PACKAGE}.engine.train"), **given_by(f"{PACKAGE}.engine.trainer")}
     facts = facts_of(plain.get("datamodule"))
     for group in ("datamodule", "model", "trainer"):
-        names = facts if group == "model" else frozenset()
-        yield from check_node(group, plain.get(group), Given(0, given.get(group, Given()).names | names))
+        hand = given.get(group, Given())
+        if group == "model":
+            hand = None if facts is None else Given(0, hand.names | facts)
+        yield from check_node(group, plain.get(group), hand)
     for group in ("callbacks", "logger"):
         options = plain.get(group) or {}
         if not isinstance(options, dict):
@@ -125,34 +127,38 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def check_node(key: str, node: Any, given: Given) -> Iterator[Argument]:
+def check_node(key: str, node: Any, given: Given | None) -> Iterator[Argument]:
     """A part of the config with a `_target_`: that it may be built, takes each argument, and lacks none.
 
-    Yields the arguments, for their values to be checked. Raises RefusedError.
+    Yields the arguments, for their values to be checked. `given` is None where it is not known what the code hands to
+    it. Raises RefusedError.
     """
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         group = key.split(".")[0]
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
     found = allowed(node["_target_"], f"{key}._target_")
     takes = signature(found)
-    inner_given = given_by(found.module.name)
+    inner_given = {name: hand for each in [*lineage(found)][::-1] for name, hand in given_by(each.module.name).items()}
     for name, value in node.items():
         inner = f"{key}.{name}"
-        if name.startswith("_"):
-            if name not in ("_target_", "_partial_"):
-                raise refusal(inner, value, "expected _target_, _partial_ or an argument")
-        elif name in given.names:
+        if not isinstance(name, str) or name.startswith("_"):
+            built_here = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # and used at once
+            if name != "_target_" and (name != "_partial_" or built_here):
+                raise refusal(inner, value, "expected _target_ or an argument")
+        elif given is not None and name in given.names:
             raise refusal(inner, value, "is given by the code or the data, not by the config")
         elif takes is not None and name in takes.parameters:
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
             known = [*takes.parameters, *(leaf for leaf, _ in _leaves(node))]
-            raise refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", {*known} - {name}, name)
+            error = refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", {*known} - {name}, name)
+            raise error if "did you mean" in str(error) else RefusedError(f"{error}; ~{inner} leaves it out", inner)
         if name in inner_given and isinstance(value, dict) and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
         for part_key, part in nodes(inner, value):
-            yield from check_node(part_key, part, inner_given.get(name, Given()))
-    if takes is not None:
+            unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
+            yield from check_node(part_key, part, inner_given.get(name, unknown))
+    if takes is not None and given is not None:
         _check_given(key, node, takes, given)
 
 
@@ -164,7 +170,8 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
     """That the target takes what the code hands to it, and that it gets all that it needs."""
     for name in given.names - takes.parameters.keys():
         if not takes.open:
-            raise refusal(f"{key}._target_", node["_target_"], f"it is given {name}, which it does not take")
+            why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
+            raise refusal(f"{key}._target_", node["_target_"], why)
     if node.get("_partial_"):
         return
     have = {*node, *given.names, *takes.positional[: given.positional]}
@@ -188,17 +195,19 @@ def allowed(target: str, key: str = "_target_") -> Definition:
     A config may name classes of ALLOWED_TARGETS, and classes and functions of this package outside engine/ and
     front_door/. Of other packages only classes: among functions are some that run what they are given (torch.load).
     """
-    if not any(f"{target}.".startswith(f"{name}.") for name in (PACKAGE, *ALLOWED_TARGETS)):
-        names = ", ".join((PACKAGE, *ALLOWED_TARGETS))
-        raise refusal(key, target, f"not allowed; a config may name {names} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)")
+    listed = any(f"{target}.".startswith(f"{name}.") for name in ALLOWED_TARGETS)
+    may = f"a config may name {PACKAGE}, {', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
+    if not listed and not target.startswith(f"{PACKAGE}."):
+        raise refusal(key, target, f"not allowed; {may}")
     found = locate(target)
     if isinstance(found, str):
         raise refusal(key, target, found, _neighbours(target), target)
     root, _, inner = f"{found.module.name}.".partition(".")
     own = root == PACKAGE
     closed = own and inner.startswith(("engine.", "front_door."))
-    if closed or not (own or root in {name.partition(".")[0] for name in ALLOWED_TARGETS}):
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}")
+    known = target in ALLOWED_TARGETS or root in {name.partition(".")[0] for name in ALLOWED_TARGETS}
+    if closed or not (own or (listed and known)):
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
     if isinstance(found.node, ast.ClassDef) or (own and isinstance(found.node, ast.FunctionDef)):
         return found
     raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
@@ -238,14 +247,19 @@ def given_by(module_name: str) -> dict[str, Given]:
     return calls
 
 
-def facts_of(node: Any) -> frozenset[str]:
-    """The names of what a datamodule tells its model: the fields of the TypedDict that its `facts` returns."""
+def facts_of(node: Any) -> frozenset[str] | None:
+    """The names of what a datamodule tells its model: the fields of the TypedDict that its `facts` returns.
+
+    None where it is annotated otherwise.
+    """
     found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
     facts = member(found, "facts") if isinstance(found, Definition) else None
-    if facts is None or not isinstance(facts.node, ast.FunctionDef) or not isinstance(facts.node.returns, ast.Name):
-        return frozenset()
-    kind = lookup(facts.module, facts.node.returns.id)
-    fields = kind.node.body if kind and isinstance(kind.node, ast.ClassDef) else []
+    returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
+    name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""
+    kind = lookup(facts.module, str(name)) if facts else None
+    if kind is None or not isinstance(kind.node, ast.ClassDef):
+        return None
+    fields = [field for each in lineage(kind) if isinstance(each.node, ast.ClassDef) for field in each.node.body]
     return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
 
 
@@ -269,6 +283,8 @@ def _check_monitor(plain: dict[str, Any]) -> None:
     callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
     for key, node in {"monitor": plain, **callbacks}.items():
         name = node.get("monitor")
+        if key != "monitor" and name in ("epoch", "step"):  # ModelCheckpoint knows them itself
+            continue
         if isinstance(name, str) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in names):
             at = key if key == "monitor" else f"{key}.monitor"
             model = _last(plain["model"]["_target_"])

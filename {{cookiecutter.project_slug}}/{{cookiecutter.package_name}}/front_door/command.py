@@ -70,7 +70,9 @@ def front_door(main: Callable[[], Any], script: str) -> None:
 
 def _adding(word: str, configs: Path) -> str:
     """`key=value` as Hydra's `++key=value`: the check knows from the signatures whether there is such a key."""
-    key, equals, _ = word.partition("=")
+    key, equals, value = word.partition("=")
+    if value in ("null", "None") and (configs / key).is_dir():
+        return "callbacks=[]" if key == "callbacks" else f"~{key}"  # nothing is chosen from the group
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra.") or (configs / key).is_dir():
         return word
     return f"++{word}"

@@ -8,6 +8,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import overrides
@@ -15,10 +17,17 @@ from .check import configs_folder
 
 
 def explained(error: Exception, words: list[str], configs: Path) -> Exception:
-    """`error`, raised while the config was composed, as a RefusedError of one line."""
+    """`error`, raised while the config was composed, as a RefusedError of one line; one of our own as it is."""
     if isinstance(error, RefusedError):
         return with_file(error)
-    text = re.sub(r"(^|')\+\+", r"\1", str(error))
+    if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError | OSError | ValueError):
+        return error
+    text = re.sub(r"(^|['\s])\+\+", r"\1", str(error))
+    if "LexerNoViableAlt" in text or "token recognition" in text:
+        word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
+        key, _, value = word.partition("=")
+        whole = " (and ~ is not your home folder here)" if "~" in value else ""
+        return RefusedError(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}")
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
         group, option = missing.groups()
         there = sorted(file.stem for file in (configs / group).glob("*.yaml"))

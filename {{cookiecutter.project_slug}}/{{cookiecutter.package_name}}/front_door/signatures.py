@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 
 from .sources import IMPORTABLE, PACKAGE, Definition, Module, lineage, lookup
 
+# Modules whose names are types that a value of a config can be of.
+TYPED = {"annotated_types", "builtins", "collections.abc", "os", "pathlib", "pydantic", "typing", "typing_extensions"}
+VALUES = {"device", "dtype", "Size"}  # torch's names that are no classes to build
+PLAIN_BASES = {"Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict"}  # of classes that YAML gives as they are
+
 
 class Parameter(NamedTuple):
     """One argument: its annotation, the module in which that means something, and whether it has to be given."""
@@ -41,25 +46,32 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
     for each in classes:
         if not isinstance(each.node, ast.ClassDef):
             return None
-        inits = [node for node in each.node.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-        if inits:
-            own = _arguments(Definition(each.module, inits[0]), skip=1)
-            above = _of_class(classes) if own.open and _hands_on(inits[0]) else None
-            if above is None:
+        functions = {node.name: node for node in each.node.body if isinstance(node, ast.FunctionDef)}
+        if "__new__" in functions or any(isinstance(node, ast.If) for node in each.node.body):
+            return None
+        if "__init__" in functions:
+            own = _arguments(Definition(each.module, functions["__init__"]), skip=1)
+            call = _hands_on(functions["__init__"]) if own.open else None
+            above = _of_class(classes) if call else None
+            if call is None or above is None:
                 return own
-            return Signature({**above.parameters, **own.parameters}, own.positional, above.open)
+            fixed = {*above.positional[: len(call.args)], *(word.arg for word in call.keywords)}
+            inherited = {name: parameter for name, parameter in above.parameters.items() if name not in fixed}
+            return Signature({**inherited, **own.parameters}, own.positional, above.open)
         if each.node.decorator_list:
             return None  # a dataclass or the like writes its own
     return Signature({}, [], open=False)
 
 
-def _hands_on(init: ast.FunctionDef) -> bool:
-    """Whether an `__init__` gives its `**kwargs` to that of its base."""
-    calls = (node for node in ast.walk(init) if isinstance(node, ast.Call))
-    return any(
-        ast.unparse(call.func) == "super().__init__" and any(word.arg is None for word in call.keywords)
-        for call in calls
-    )
+def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
+    """The call by which an `__init__` gives its `**kwargs` to that of its base, if it does nothing else with them."""
+    options = init.args.kwarg.arg if init.args.kwarg else ""
+    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == options]
+    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):
+        handed = any(word.arg is None for word in call.keywords)
+        if ast.unparse(call.func) == "super().__init__" and handed and len(uses) == 1:
+            return call
+    return None
 
 
 def _arguments(found: Definition, skip: int) -> Signature:
@@ -91,11 +103,18 @@ class Node:
         return core_schema.no_info_after_validator_function(has_target, core_schema.dict_schema())
 
 
-class Library:
-    """Stands for a module of the field: `torch.Tensor` in an annotation is a Node."""
+class Unknown:
+    """Stands for what no value of a config can be checked against: `type[nn.Module]`, numpy's types."""
 
-    def __getattr__(self, name: str) -> type[Node]:
-        return Node
+    def __class_getitem__(cls, _: Any) -> Any:
+        return Any
+
+
+class Library:
+    """Stands for a module of the field: `torch.Tensor` in an annotation is a Node, `torch.device` is given as text."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Any if name in VALUES else Node
 
 
 class Names(dict[str, Any]):
@@ -107,16 +126,24 @@ class Names(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         written = self.module.names.get(name)
         if isinstance(written, ast.alias) and _is_of_the_field(written.name):
-            return Node if ":" in written.name else Library()
+            source, _, original = written.name.partition(":")
+            if original in VALUES or source.startswith("numpy"):
+                return Any
+            return Node if original else Library()
         found = lookup(self.module, name)
         if found is None:
-            return getattr(builtins, name, Any)
+            return Unknown if name == "type" else getattr(builtins, name, Any)
         if isinstance(found.node, ast.alias):
             source, _, original = found.node.name.partition(":")
             imported = importlib.import_module(source)
             thing = getattr(imported, original) if original else imported
-            return Node if thing in (collections.abc.Callable, typing.Callable) else thing
-        return Node if isinstance(found.node, ast.ClassDef) else evaluate(found.node, found.module)
+            if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
+                return Node  # a timedelta, say
+            return Unknown if thing is typing.Type else thing  # noqa: UP006
+        if isinstance(found.node, ast.ClassDef):
+            plain = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases} & PLAIN_BASES
+            return Any if plain else Node
+        return evaluate(found.node, found.module)
 
 
 def _is_of_the_field(imported: str) -> bool:

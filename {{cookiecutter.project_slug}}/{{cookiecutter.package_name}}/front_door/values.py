@@ -45,12 +45,10 @@ def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Para
 def check_value(key: str, value: Any, type_: Any) -> None:
     """Raises RefusedError where `value` is not of the type, or out of its range."""
     try:
-        adapter = _adapter(type_)
+        # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
+        _adapter(type_).validate_json(json.dumps(value), strict=True)
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # a type that no value of a config could be checked against
-    try:
-        # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
-        adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)

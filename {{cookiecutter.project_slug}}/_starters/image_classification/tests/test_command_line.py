@@ -105,6 +105,16 @@ def test_prediction_of_an_array_is_that_of_the_model(run: Path, command: Command
     assert [int(row["class"]) for row in rows] == expected
 
 
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_broken_checkpoint_is_refused_by_name(content: bytes | None, run: Path, command: Command) -> None:
+    path = command.folder / "broken.ckpt"
+    path.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:-5000] if content is None else content)
+    status, output = command("evaluate.py", "run=runs/first", "checkpoint=broken.ckpt")
+    assert status == 2
+    assert output.startswith("broken.ckpt is no whole checkpoint of Classifier: ")
+    assert len(output.strip().splitlines()) == 1
+
+
 def test_a_finished_run_is_never_overwritten(run: Path, command: Command) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()}
     status, output = command("train.py", "name=first", *SHORT)
