@@ -31,10 +31,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
-    """The model class of the config with the hyper-parameters and weights of the checkpoint, which runs no code.
-
-    Raises RefusedError where the file is no whole checkpoint of that class.
-    """
+    """The model of the config with the weights of the checkpoint, which runs no code; RefusedError where it is broken."""
     model_class = imported(cfg.model._target_)
     try:
         return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
