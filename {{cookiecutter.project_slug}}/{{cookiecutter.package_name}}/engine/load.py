@@ -31,7 +31,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
-    """The model of the config with the weights of the checkpoint, which runs no code; RefusedError where it is broken."""
+    """The model of the config, weights of the checkpoint, which runs no code; RefusedError where it is broken."""
     model_class = imported(cfg.model._target_)
     try:
         return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()

@@ -27,7 +27,7 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
         word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
         key, _, value = word.partition("=")
         whole = " (and ~ is not your home folder here)" if "~" in value else ""
-        return RefusedError(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}")
+        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
         group, option = missing.groups()
         there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
