@@ -1,6 +1,7 @@
 """What Hydra refuses, said in one line; and the file and line of configs/ that a refused value comes from."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
-from ..engine.errors import RefusedError, refusal
+from ..engine.errors import RefusedError, is_own, refusal
 from ..engine.run_folder import overrides
 from .check import configs_folder
 
@@ -20,8 +19,8 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
     """`error`, raised while the config was composed, as a RefusedError of one line; one of our own as it is."""
     if isinstance(error, RefusedError):
         return with_file(error)
-    if not isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError | OSError | ValueError):
-        return error
+    if is_own(Path(traceback.extract_tb(error.__traceback__)[-1].filename)):
+        return error  # a mistake of this project's, not of the command
     text = re.sub(r"(^|['\s])\+\+", r"\1", str(error))
     if "LexerNoViableAlt" in text or "token recognition" in text:
         word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
