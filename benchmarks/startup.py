@@ -63,6 +63,31 @@ def import_times(words: list[str], cwd: Path) -> dict[str, float]:
     return {name: int(microseconds) / 1e6 for microseconds, name in times if name in PARTS}
 
 
+def tables(
+    rounds: int,
+    ratios: dict[str, list[float]],
+    training: list[float],
+    parts: dict[str, float],
+    whole: dict[str, float],
+) -> str:
+    """The text of startup.md; `parts` and `whole` are seconds of imports, of a training and of its measure."""
+    lines = [
+        "# Start-up\n",
+        f"Medians over {rounds} rounds; made by `python benchmarks/startup.py`, which says how.\n",
+        '| command | times `python -c "import hydra"` (goal: at most 2.5) |',
+        "|---|---|",
+        *(f"| {name} | {statistics.median(values):.2f} |" for name, values in ratios.items()),
+        "\nFrom the command to the end of the first training step: "
+        f"**{statistics.median(training):.2f}** times what it takes to import torch and pytorch_lightning and to build "
+        "one Trainer (goal: at most 1.25).\n",
+        "Where the rest goes, as seconds of imports in one run, each with what it imports itself:\n",
+        "| import | train.py to the first step | torch, pytorch_lightning, one Trainer |",
+        "|---|---|---|",
+        *(f"| {name} | {parts.get(name, 0):.2f} | {whole.get(name, 0):.2f} |" for name in PARTS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -88,21 +113,7 @@ def main() -> None:
         subprocess.run(["rm", "-rf", project / "runs"], check=True)
         parts = import_times(first_step, project)
         whole = import_times(["-c", IMPORTS], project)
-    lines = [
-        "# Start-up\n",
-        f"Medians over {arguments.rounds} rounds; made by `python benchmarks/startup.py`, which says how.\n",
-        '| command | times `python -c "import hydra"` (goal: at most 2.5) |',
-        "|---|---|",
-        *(f"| {name} | {statistics.median(values):.2f} |" for name, values in ratios.items()),
-        "\nFrom the command to the end of the first training step: "
-        f"**{statistics.median(training):.2f}** times what it takes to import torch and pytorch_lightning and to build "
-        "one Trainer (goal: at most 1.25).\n",
-        "Where the rest goes, as seconds of imports in one run, each with what it imports itself:\n",
-        "| import | train.py to the first step | torch, pytorch_lightning, one Trainer |",
-        "|---|---|---|",
-        *(f"| {name} | {parts.get(name, 0):.2f} | {whole.get(name, 0):.2f} |" for name in PARTS),
-    ]
-    text = "\n".join(lines) + "\n"
+    text = tables(arguments.rounds, ratios, training, parts, whole)
     print(text)
     arguments.output.write_text(text, encoding="utf-8")
 

@@ -160,6 +160,16 @@ def assert_sound(status: int, said: str, folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} <= {"train.py", "configs"}
 
 
+def assert_trainable(accepted: list[list[str]], project: Path) -> None:
+    """Each command line trains, or is refused in one line by what the data alone can tell, and leaves no run."""
+    for number, words in enumerate(accepted):
+        done = run(sys.executable, "train.py", "trainer=debug", *words, *SHORT, f"name=run{number}", cwd=project)
+        assert done.returncode in (0, 2), (words, done.stdout[-2000:], done.stderr[-2000:])
+        if done.returncode == 2:  # what only the data can tell
+            assert len(done.stderr.strip().splitlines()) == 1, (words, done.stderr)
+            assert not (project / "runs" / f"run{number}").exists(), (words, done.stderr)
+
+
 def fuzz(cases: int) -> Callable[[Any], Any]:
     """hypothesis' settings for `cases` cases of this run's seed."""
     quiet = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -202,13 +212,7 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
     file()
     print(f"{counts[0]} accepted, {counts[2]} refused")
     assert min(counts.values()) > CASES // 20, "the cases are not of both kinds"
-    chosen = random.Random(SEED).sample(accepted, TRAINED)
-    for number, words in enumerate(chosen):
-        done = run(sys.executable, "train.py", "trainer=debug", *words, *SHORT, f"name=run{number}", cwd=project)
-        assert done.returncode in (0, 2), (words, done.stdout[-2000:], done.stderr[-2000:])
-        if done.returncode == 2:  # what only the data can tell
-            assert len(done.stderr.strip().splitlines()) == 1, (words, done.stderr)
-            assert not (project / "runs" / f"run{number}").exists(), (words, done.stderr)
+    assert_trainable(random.Random(SEED).sample(accepted, TRAINED), project)
 
 
 def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:

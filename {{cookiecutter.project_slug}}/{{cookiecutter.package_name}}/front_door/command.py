@@ -71,11 +71,13 @@ def front_door(main: Callable[[], Any], script: str) -> None:
 def _adding(word: str, configs: Path) -> str:
     """`key=value` as Hydra's `++key=value`: the check knows from the signatures whether there is such a key."""
     key, equals, value = word.partition("=")
-    if value in ("null", "None") and (configs / key).is_dir():
-        return "callbacks=[]" if key == "callbacks" else f"~{key}"  # nothing is chosen from the group
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra.") or (configs / key).is_dir():
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return word
-    return f"++{word}"
+    if not (configs / key).is_dir():
+        return f"++{word}"
+    if value == "null":  # nothing is chosen from the group, which Hydra says in another way
+        return "callbacks=[]" if key == "callbacks" else f"~{key}"
+    return word
 
 
 def _flags() -> argparse.Namespace:
@@ -164,7 +166,7 @@ def _report(error: BaseException) -> None:
     reason, where = f"{type(error).__name__}: {error}", _where(error)
     if "Original Traceback" in reason:  # of a DataLoader's worker, which torch hands on as text
         places = re.findall(r'File "(.+?)", line (\d+)', reason)
-        where = [f"{file}:{line}" for file, line in places if is_own(Path(file))][-1]
+        where = [where, *(f"{file}:{line}" for file, line in places if is_own(Path(file)))][-1]
         reason = reason.strip().splitlines()[-1]
     print(f"{reason}\n  at {where}", file=sys.stderr)
     path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
