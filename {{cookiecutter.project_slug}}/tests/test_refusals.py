@@ -106,6 +106,7 @@ def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(tmp_path: Pat
         ("callbacks/checkpoint.yaml", "filename: best", "filename: 7", "(configs/callbacks/checkpoint.yaml:5)"),
         ("train.yaml", "mode: min", "mode: least", "(configs/train.yaml:"),
         ("train.yaml", "mode: min", "mode: [min", "train.yaml"),
+        ("train.yaml", "defaults:", "efaults:", "choose a file of configs/"),
     ],
 )
 def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said: str, tmp_path: Path) -> None:

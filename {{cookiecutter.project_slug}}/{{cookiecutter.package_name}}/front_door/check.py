@@ -11,10 +11,8 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import ALLOWED_TARGETS
 from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import open_run
+from .config_files import configs_folder, defaults_of, read_config
 from .paths import check_name
 from .signatures import Parameter, Signature, signature
 from .sources import PACKAGE, Definition, lineage, locate, lookup, member, read_module
@@ -46,18 +45,12 @@ def check_training(cfg: DictConfig) -> None:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
 
 
-def configs_folder() -> Path:
-    """The folder configs/ that Hydra composes from."""
-    sources = HydraConfig.get().runtime.config_sources
-    return Path(next(source.path for source in sources if source.provider == "main"))
-
-
 def known_keys() -> list[str]:
     """The keys of the top level: those of train.yaml, its groups, and the front door's own."""
-    written = yaml.safe_load((configs_folder() / "train.yaml").read_text(encoding="utf-8"))
-    groups = [name for entry in written.pop("defaults") if isinstance(entry, dict) for name in entry]
+    written = read_config(configs_folder() / "train.yaml")
+    groups = [name for entry in defaults_of(written) if isinstance(entry, dict) for name in entry]
     own = ConfigStore.instance().repo.get(f"{HydraConfig.get().job.config_name}.yaml")
-    return [*dict.fromkeys([*written, *groups, *(own.node if own else ())])]
+    return [*dict.fromkeys([*(key for key in written if key != "defaults"), *groups, *(own.node if own else ())])]
 
 
 def check_keys(cfg: DictConfig, known: list[str]) -> None:

@@ -39,11 +39,6 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     job.
     """
     words = sys.argv[1:]
-    if {"--help", "-h"}.intersection(words):
-        from .help import help_text
-
-        print(help_text(Path(script)))
-        return
     gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
     given_flags.clear()
@@ -51,6 +46,11 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     configs = Path(script).resolve().parent / "configs"
     sys.argv[1:] = [word for word in words if word not in given_flags]
     try:
+        if {"--help", "-h"}.intersection(words):
+            from .help import help_text
+
+            print(help_text(Path(script)))
+            return
         flags = _flags()
         if not flags.shell_completion:
             sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]

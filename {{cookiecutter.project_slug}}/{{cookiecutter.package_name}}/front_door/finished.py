@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ..engine.errors import RefusedError, refusal
 from ..engine.run_folder import RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys
+from .config_files import line_of
 from .paths import check_writable
-from .refusals import line_of
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from .config_files import defaults_of, read_config
 from .finished import CHANGEABLE
 
 FLAGS = {
@@ -26,7 +27,7 @@ def help_text(script: Path) -> str:
     about = ast.get_docstring(ast.parse(source), clean=False) or ""
     folder = script.resolve().parent / "configs"
     written = (folder / "train.yaml").read_text(encoding="utf-8")
-    entries = [entry for entry in yaml.safe_load(written)["defaults"] if isinstance(entry, dict)]
+    entries = [entry for entry in defaults_of(read_config(folder / "train.yaml")) if isinstance(entry, dict)]
     groups = {group: chosen for entry in entries for group, chosen in entry.items()}
     keys = list(_keys(written.splitlines(), yaml.compose(written)))
     if own := IN_PYTHON.findall(source):

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ..engine.errors import RefusedError, is_own, refusal
 from ..engine.run_folder import overrides
-from .check import configs_folder
+from .config_files import configs_folder, defaults_of, line_of, read_config
 
 
 def explained(error: Exception, words: list[str], configs: Path) -> Exception:
@@ -78,21 +78,7 @@ def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iter
     if group in choices:
         path = folder / group / f"{choices[group]}.yaml"
         yield path, inner
-        written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        yield from ((folder / group / f"{base}.yaml", inner) for base in written.get("defaults", []))
+        yield from ((folder / group / f"{base}.yaml", inner) for base in defaults_of(read_config(path)))
     else:
         yield from ((path, inner) for path in sorted((folder / group).glob("*.yaml")))
     yield folder / "train.yaml", key
-
-
-def line_of(key: str, path: Path) -> int | None:
-    """The line on which the key stands in a file, from 1."""
-    line = None
-    node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"))
-    for name in key.split("."):
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((key, value) for key, value in pairs if key.value == name), None)
-        if found is None:
-            return None
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
