@@ -5,7 +5,7 @@ PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RENDERED := {{cookiecutter.project_slug}}
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz lint clean python
+.PHONY: help demo test test-all chaos fuzz lint clean python
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,8 +45,12 @@ test-all: test ## Run the tests, then those that take longer
 	@echo "== The long tests"
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m long
 
-CASES ?= 2000
 SEED ?= 0
+KILLS ?= 200
+chaos: .venv/made ## Kill KILLS trainings at random moments, from SEED, and compare what they end in bit by bit
+	OMP_NUM_THREADS=1 CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -rP tests/test_chaos.py
+
+CASES ?= 2000
 fuzz: .venv/made ## Send CASES mutated configs through the checker, from SEED
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -s tests/test_fuzz.py
 

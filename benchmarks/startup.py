@@ -96,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
         (project / "my_project" / "callbacks" / "first_step.py").write_text(FIRST_STEP)
-        first_step = ["train.py", "callbacks=[checkpoint,report]", "name=first"]
+        first_step = ["train.py", "callbacks=[default,report]", "name=first"]
         first_step.append("++callbacks.first={_target_:my_project.callbacks.first_step.FirstStep}")
         ratios: dict[str, list[float]] = {name: [] for name in ANSWERS}
         training: list[float] = []

@@ -19,7 +19,7 @@ TAKEN = {
     *("configs", "test", "tests", "runs", "train", "evaluate", "predict", "data", "docs", "build", "dist", "constraints"),
     *("pip", "setuptools", "hatchling", "ruff", "pyrefly", "xdist", "conftest", "starter", "pydantic", "pydantic_core"),
     *("annotated_types", "typing_extensions", "functorch", "torchgen", "lightning_fabric", "lightning_utilities", "pylab"),
-    *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil"),
+    *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from {{ cookiecutter.package_name }}.engine.build import build
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.stopping import Stopping
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.trainer import build_all, build_trainer
 
@@ -70,7 +71,7 @@ def test_every_option_on_disk_is_tested() -> None:
 
 
 def test_metrics_csv_is_logged_beside_every_logger(configure: Configure, tmp_path: Path) -> None:
-    from {{ cookiecutter.package_name }}.engine.run_folder import RunFolder
+    from {{ cookiecutter.package_name }}.run_folder.folder import RunFolder
 
-    trainer, metrics_log = build_trainer(configure("~logger"), RunFolder(tmp_path))
+    trainer, metrics_log = build_trainer(configure("~logger"), RunFolder(tmp_path), Stopping())
     assert [*trainer.loggers] == [metrics_log]

@@ -18,7 +18,7 @@ REFUSED = {
     "train.py modle=x": "modle=x: no such key; did you mean mode or model?",
     "train.py +nothing=1": "nothing=1: no such key",
     "train.py trainer=cpuu": "trainer=cpuu: expected cpu, ddp, debug, default, gpu; did you mean cpu?",
-    "train.py callbacks=[checkpont]": "did you mean checkpoint?",
+    "train.py callbacks=[defalt]": "did you mean default?",
     "train.py name=fünf": "name=fünf: can't be parsed; quote the value: \"name='fünf'\"",
     "train.py trainer=null": "names no _target_; choose a file of configs/trainer/",
     "train.py trainer._partial_=true": "trainer._partial_=true: expected _target_ or an argument",
@@ -103,7 +103,7 @@ def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(tmp_path: Pat
             "log_every",
             "Trainer takes no log_every; did you mean log_every_n",
         ),
-        ("callbacks/checkpoint.yaml", "filename: best", "filename: 7", "(configs/callbacks/checkpoint.yaml:5)"),
+        ("callbacks/default.yaml", "filename: best", "filename: 7", "(configs/callbacks/default.yaml:6)"),
         ("train.yaml", "mode: min", "mode: least", "(configs/train.yaml:"),
         ("train.yaml", "mode: min", "mode: [min", "train.yaml"),
         ("train.yaml", "defaults:", "efaults:", "choose a file of configs/"),
@@ -259,10 +259,10 @@ def test_what_lightning_users_write_is_accepted(words: list[str], tmp_path: Path
     program = f"""
 import sys
 sys.path.insert(0, {str(copy)!r})
-from {{ cookiecutter.package_name }}.front_door import check, command
+from {{ cookiecutter.package_name }}.front_door import command, training
 from pathlib import Path
 words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in {words!r}]
-check.check_training(command._composed(Path({str(copy)!r}) / "configs", "train", words))
+training.check_training(command._composed(Path({str(copy)!r}) / "configs", "train", words))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.splitlines()[-1:]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
@@ -25,13 +26,23 @@ class TensorBatches(Dataset[tuple[Tensor, ...]]):
 class BatchOrder(SequentialSampler):
     """Yields the indices (B,) of each batch. Shuffled anew each epoch, the same way for the same seed and epoch.
 
-    With several processes each takes every `world`-th sample. It is a SequentialSampler, so that Lightning does not
-    put one of its own in its place.
+    With several processes each takes every `world`-th sample. Given the `trainer` that trains on it, it goes on behind
+    the batches of the epoch that a stopped run has had. It is a SequentialSampler, so that Lightning does not put one
+    of its own in its place.
     """
 
-    def __init__(self, size: int, batch_size: int, *, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        trainer: Trainer | None = None,
+    ) -> None:
         self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
-        self.epoch = 0
+        self.trainer, self.epoch = trainer, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -42,19 +53,31 @@ class BatchOrder(SequentialSampler):
         return -(-own // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+        yield from self.of_epoch(self.epoch)[done:]
+
+    def of_epoch(self, epoch: int) -> Sequence[Tensor]:
+        """The batches of a whole epoch: indices (B,) each."""
         if self.seed is None:
             order = torch.arange(self.size)[self.rank :: self.world]
         else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             order = torch.randperm(self.size, generator=generator)[self.rank :: self.world]
             order = order[: self.size // self.world]  # the same number of steps in each process
-        yield from order.split(self.batch_size)
+        return order.split(self.batch_size)
+
+
+class LazyLoader(DataLoader):
+    """Reads its sampler when the first batch is asked for, not when Lightning prepares to: the epoch is known then."""
+
+    def __iter__(self) -> Any:
+        yield from super().__iter__()
 
 
 def batches(tensors: Sequence[Tensor], order: BatchOrder, num_workers: int = 0) -> DataLoader:
     """A DataLoader that yields `tensors` in the batches of `order`."""
     pinned = torch.cuda.is_available()
-    return DataLoader(
+    return LazyLoader(
         TensorBatches(*tensors), batch_size=None, sampler=order, num_workers=num_workers, pin_memory=pinned
     )
 
@@ -68,7 +91,11 @@ def fingerprint(tensors: Sequence[Tensor]) -> str:
     return digest.hexdigest()
 
 
+def seed_of(*key: int) -> int:
+    """A seed that is a function of whole numbers: near ones give seeds that have nothing in common."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
+
+
 def seeded_generator(seed: int, epoch: int, position: int, device: torch.device) -> torch.Generator:
     """A random generator that is a function of (seed, epoch, position), and of nothing that ran before."""
-    mixed = hashlib.blake2b(f"{seed},{epoch},{position}".encode(), digest_size=7).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(mixed, "big"))
+    return torch.Generator(device).manual_seed(seed_of(seed, epoch, position))

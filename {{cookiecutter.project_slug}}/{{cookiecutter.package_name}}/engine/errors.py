@@ -1,4 +1,4 @@
-"""The error that ends a command before work: one line for the user, exit status 2."""
+"""The errors that end a command: refused before work, failed at work, stopped."""
 
 import difflib
 import re
@@ -20,6 +20,18 @@ class RefusedError(Exception):
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class FailedError(Exception):
+    """Ends a command that works; the text says all that there is to say, and the exit status is 1."""
+
+
+class StoppedError(BaseException):
+    """A signal ended the command. Not an Exception, so that a callback that guards its drawing does not swallow it."""
+
+    def __init__(self, signum: int, message: str = "Stopped.") -> None:
+        super().__init__(message)
+        self.signum = signum
 
 
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:

@@ -7,11 +7,12 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
 from ..front_door.finished import choose_run
+from ..run_folder.folder import RunFolder, write_json
+from ..run_folder.log import log, start_log
 from .build import build
-from .console import log, start_log
 from .errors import RefusedError
 from .load import load_model
-from .run_folder import RunFolder, write_json
+from .stopping import Stopping
 from .train import headline, split_metrics
 from .trainer import build_callbacks
 
@@ -49,7 +50,10 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
 
     Raises RefusedError as load.choose_run does.
     """
+    Stopping().listen()
     folder, saved, checkpoint, changes = choose_run(cfg)
+    if folder.path.resolve() not in (folder.path / work_folder).resolve().parents:
+        raise RefusedError(f"run={folder.path}: {work_folder} leads out of the run folder")
     model = load_model(saved, checkpoint)
     datamodule = build(saved.datamodule)
     datamodule.prepare_data()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from .console import log, start_log
+from ..run_folder.log import log, start_log
 from .evaluate import open_finished_run
 
 

@@ -1,5 +1,7 @@
 """Train: from a config to a finished run folder."""
 
+import errno
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,47 +9,89 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ..front_door.check import all_nodes
+from ..run_folder.checkpoints import how_to_go_on, load_checkpoint, resume_point
+from ..run_folder.curves import draw_curves
+from ..run_folder.folder import RunFolder, claim_run_folder, leave_nothing, open_run, overrides, rank, write_json
+from ..run_folder.lock import locked
+from ..run_folder.log import end_log_file, log, start_log
+from ..run_folder.metrics_log import MetricsLog, read_metrics
+from ..run_folder.provenance import begin, check_same_order, end, origin, write_config
+from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
-from .console import end_log_file, log, start_log
-from .curves import draw_curves
-from .errors import RefusedError
-from .metrics_log import MetricsLog
-from .provenance import write_end, write_provenance
-from .run_folder import RunFolder, claim_run_folder, open_run, overrides, rank, write_json
+from .errors import FailedError, RefusedError, StoppedError
+from .exact import logged_steps
+from .stopping import Stopping
 from .trainer import build_all, build_trainer
+
+# Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
 
 
 def train(cfg: DictConfig) -> RunFolder:
     """Train, test the best checkpoint, write pictures and metrics; returns the run folder.
 
-    Raises RefusedError before any work where the config can't be trained.
+    Raises RefusedError before any work where the config can't be trained, FailedError where the folder can't be
+    written, StoppedError after a signal.
     """
-    folder = claim_run_folder(cfg.name, HydraConfig.get().runtime.choices["model"])
+    stop = Stopping()
+    stop.listen()
+    before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
+    kind = f"rerun_of_{before.path.name}" if before else HydraConfig.get().runtime.choices["model"]
+    folder = claim_run_folder(cfg.name, kind)
     cfg.name = folder.path.name
-    start_log(folder.log if rank() == 0 else None)
-    started_empty = not folder.config.exists()
     try:
-        seed_everything(cfg.seed, verbose=False)
-        check_built(cfg)
-        datamodule = build_datamodule(cfg)
-        model = build_model(cfg, datamodule)
-        trainer, metrics_log = build_trainer(cfg, folder)
+        with locked(folder) if rank() == 0 else nullcontext():
+            _train(cfg, folder, stop, before)
     except (RefusedError, ModuleNotFoundError):
-        _leave_nothing(folder, started_empty)
+        end_log_file()
+        leave_nothing(folder)
         raise
+    except StoppedError as stopped:
+        end_log_file()
+        leave_nothing(folder)
+        raise StoppedError(stopped.signum, f"{stopped} {how_to_go_on(folder)}".strip()) from None
+    except OSError as error:
+        path = Path(str(error.filename or folder.path)).absolute()
+        if error.errno not in UNWRITABLE or folder.path.absolute() not in (path, *path.parents):
+            raise
+        raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_go_on(folder)}") from error
+    return folder
+
+
+def _train(cfg: DictConfig, folder: RunFolder, stop: Stopping, before: RunFolder | None) -> None:
+    start_log(folder.log if rank() == 0 else None)
+    seed_everything(cfg.seed, verbose=False)
+    check_built(cfg)
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
+    trainer, metrics_log = build_trainer(cfg, folder, stop)
+    resume, steps = None, 0
     if rank() == 0:
-        OmegaConf.save(cfg, folder.config, resolve=True)
-        write_provenance(folder, cfg, overrides(), datamodule.fingerprint())
+        known = origin(cfg, overrides(), datamodule.fingerprint(), trainer.world_size)
+        if folder.continued:
+            if cfg.resume == "exact":
+                check_same_order(folder, known)
+            resume = resume_point(folder)
+            steps = logged_steps(load_checkpoint(resume)) if resume else 0
+        write_config(cfg, folder)
+        begin(folder, known)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
         log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
-    fit_and_test(trainer, model, datamodule, folder, metrics_log)
+        if before:
+            say_what_differs(before, known)
+        if resume:
+            log.info(f"Going on from {resume.as_posix()}, step {steps}")
+        elif folder.continued:
+            log.info("It had not saved anything yet: it begins again")
+        metrics_log.rewind(steps)
+    elif folder.continued and folder.last.exists():
+        resume = folder.last
+    fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, metrics_log, cfg.monitor)
-    return folder
+        finish(folder, metrics_log, cfg.monitor, before)
 
 
 def check_built(cfg: DictConfig) -> None:
@@ -82,7 +126,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
 def _start_from(model: LightningModule, checkpoint: Path) -> None:
     """Copy the weights that fit; say which did not. The optimizer starts anew."""
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    weights = load_checkpoint(checkpoint)["state_dict"]
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fitting:
@@ -95,41 +139,38 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
 
 
 def fit_and_test(
-    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, log_: MetricsLog
+    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
 ) -> None:
-    """Train, on from `last.ckpt` where the run was begun before; then test the best checkpoint."""
-    resume = str(folder.last) if folder.continued else None
-    if resume:
-        step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"]
-        log.info(f"Going on from {resume}, step {step}")
-        log_.rewind(step)
+    """Train, on from `resume` where a run was begun before; then test the best checkpoint."""
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
-    try:
-        trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    except SystemExit as stop:  # Lightning makes one of Ctrl-C, with status 1
-        if trainer.interrupted and not isinstance(stop, SIGTERMException):
-            raise KeyboardInterrupt from stop
-        raise
-    best = str(folder.best) if folder.best.is_file() else None
-    if best is None:
-        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
-    trainer.test(model, datamodule, ckpt_path=best, weights_only=True, verbose=False)
+    trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+    if not folder.best.is_file():
+        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the last one")
+    tested = folder.best if folder.best.is_file() else folder.last
+    trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 
 
-def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str) -> None:
-    """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next."""
+def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: RunFolder | None = None) -> None:
+    """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next.
+
+    Of a rerun say too how it compares with the run `before`.
+    """
+    rows = read_metrics(metrics_log.path)  # as a run that was stopped has them, in the order of the columns
     best_step = float("inf")
     if folder.best.is_file():
-        best_step = torch.load(folder.best, map_location="cpu", weights_only=True)["global_step"]
-    at_best = {key: value for row in metrics_log.rows if row["step"] < best_step for key, value in row.items()}
+        best_step = load_checkpoint(folder.best)["global_step"]
+    at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results = {split: split_metrics(at_best, split) for split in ("train", "val")}
-    results["test"] = split_metrics({k: v for row in metrics_log.rows for k, v in row.items()}, "test")
-    draw_curves(metrics_log.rows, folder.pictures / "learning_curves.png")
+    results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
+    draw_curves(rows, folder.pictures / "learning_curves.png")
     run = folder.path.as_posix()
-    write_end(folder)
-    write_json(folder.metrics, results)
+    end(folder)
+    folder.previous.unlink(missing_ok=True)
     log.info("")
+    if before:
+        compare(folder, before)
+    write_json(folder.metrics, results)
     log.info(f"Best {monitor} {at_best.get(monitor, float('nan')):.4f}; {headline(results['test'], 'test')}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input=<your files>")
@@ -144,14 +185,3 @@ def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
 def headline(metrics: dict[str, float], split: str) -> str:
     """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
     return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
-
-
-def _leave_nothing(folder: RunFolder, started_empty: bool) -> None:
-    """Remove the folder of a run that was refused before it began, and runs/ if it was the first."""
-    if not started_empty or rank() > 0:
-        return
-    end_log_file()
-    folder.log.unlink(missing_ok=True)
-    for path in (folder.path, folder.path.parent):
-        if not any(path.iterdir()):
-            path.rmdir()

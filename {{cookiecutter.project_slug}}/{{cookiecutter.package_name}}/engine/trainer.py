@@ -8,22 +8,29 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
 
+from ..run_folder.checkpoints import AtomicCheckpointIO
+from ..run_folder.folder import RunFolder
+from ..run_folder.log import log
+from ..run_folder.metrics_log import MetricsLog
 from .build import build
-from .console import log
-from .metrics_log import MetricsLog
-from .run_folder import RunFolder
+from .exact import ExactResume
+from .stopping import Stopping
 
 
-def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
-    """The Trainer with the callbacks and loggers of the config; metrics.csv is always written."""
+def build_trainer(cfg: DictConfig, folder: RunFolder, stop: Stopping) -> tuple[Trainer, MetricsLog]:
+    """The Trainer with the callbacks and loggers of the config; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
     loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
-    callbacks = build_callbacks(cfg)
+    exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log, stop)
+    callbacks = [exact, *build_callbacks(cfg)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):
         trainer.profiler = NoProfiler()
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a plugin of the config is left in place
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder)
     return trainer, metrics_log
 
 

@@ -20,9 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
 from ..engine.errors import RefusedError, refusal
-from ..engine.run_folder import open_run
 from .config_files import configs_folder, defaults_of, read_config
-from .paths import check_name
 from .signatures import Parameter, Signature, signature
 from .sources import PACKAGE, Definition, lineage, locate, lookup, member, read_module
 
@@ -34,15 +32,6 @@ class Given(NamedTuple):
 
     positional: int = 0
     names: frozenset[str] = frozenset()
-
-
-def check_training(cfg: DictConfig) -> None:
-    """Raises RefusedError where the composed config can't be trained."""
-    check_keys(cfg, known_keys())
-    check_config(cfg)
-    check_name(cfg.name)
-    if cfg.init_from:
-        open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
 
 
 def known_keys() -> list[str]:
@@ -57,7 +46,7 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
     """Raises RefusedError for a key of the top level that is not known."""
     for key in map(str, cfg):
         if key not in known:
-            inner = [name for name, _ in _leaves(OmegaConf.to_container(cfg)) if name != key]
+            inner = [name for name, _ in leaves(OmegaConf.to_container(cfg)) if name != key]
             raise refusal(key, cfg._get_node(key), "no such key", [*known, *inner])
 
 
@@ -95,7 +84,7 @@ def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values. Raises RefusedError for what is left open, or an interpolation that leads nowhere."""
     written: Any = OmegaConf.to_container(cfg)
-    values = dict(_leaves(written))
+    values = dict(leaves(written))
     for key in (key for key, value in values.items() if value == "???"):
         raise refusal(key, "???", f"has to be given: {key}=…")
     try:
@@ -108,14 +97,14 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Key and value of each end of a tree of dicts and lists, keys as OmegaConf writes them (`a.b[0]`)."""
     if isinstance(value, dict) and value:
         for name, part in value.items():
-            yield from _leaves(part, f"{key}.{name}" if key else str(name))
+            yield from leaves(part, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list) and value:
         for number, part in enumerate(value):
-            yield from _leaves(part, f"{key}[{number}]")
+            yield from leaves(part, f"{key}[{number}]")
     else:
         yield key, value
 
@@ -143,7 +132,7 @@ def check_node(key: str, node: Any, given: Given | None) -> Iterator[Argument]:
         elif takes is not None and name in takes.parameters:
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
-            known = [*takes.parameters, *(leaf for leaf, _ in _leaves(node))]
+            known = [*takes.parameters, *(leaf for leaf, _ in leaves(node))]
             error = refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", {*known} - {name}, name)
             raise error if "did you mean" in str(error) else RefusedError(f"{error}; ~{inner} leaves it out", inner)
         if name in inner_given and isinstance(value, dict) and "_target_" not in value:
@@ -185,8 +174,9 @@ def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 def allowed(target: str, key: str = "_target_") -> Definition:
     """What a `_target_` names. Raises RefusedError where it is not there, or may not be named by a config.
 
-    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package outside engine/ and
-    front_door/. Of other packages only classes: among functions are some that run what they are given (torch.load).
+    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package outside engine/,
+    front_door/ and run_folder/. Of other packages only classes: among functions are some that run what they are given
+    (torch.load).
     """
     listed = any(f"{target}.".startswith(f"{name}.") for name in ALLOWED_TARGETS)
     may = f"a config may name {PACKAGE}, {', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
@@ -197,7 +187,7 @@ def allowed(target: str, key: str = "_target_") -> Definition:
         raise refusal(key, target, found, _neighbours(target), target)
     root, _, inner = f"{found.module.name}.".partition(".")
     own = root == PACKAGE
-    closed = own and inner.startswith(("engine.", "front_door."))
+    closed = own and inner.startswith(("engine.", "front_door.", "run_folder."))
     known = target in ALLOWED_TARGETS or root in {name.partition(".")[0] for name in ALLOWED_TARGETS}
     if closed or not (own or (listed and known)):
         raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")

@@ -23,12 +23,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from ..engine.console import log, start_log
-from ..engine.errors import RefusedError, is_own, own_frames, pip_command
+from ..engine.errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
+from ..run_folder.folder import rank
+from ..run_folder.log import log, start_log
 from .sources import PACKAGE
 
 CHECK, TRACEBACK = "--check", "--traceback"
 given_flags: set[str] = set()
+warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # the line that follows says why
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
 
 
@@ -121,7 +123,7 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             from .refusals import with_file
 
             end(with_file(error))
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
+        except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
             end(error)
 
     return command
@@ -134,7 +136,7 @@ def _check(cfg: DictConfig) -> None:
 
         choose_run(cfg)
     else:
-        from .check import check_training
+        from .training import check_training
 
         check_training(cfg)
 
@@ -149,12 +151,16 @@ def end(error: BaseException) -> NoReturn:
     if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
         print(f"{_where(error)} needs a package that is not installed: {pip_command(error)}", file=sys.stderr)
         sys.exit(2)
-    terminated = type(error).__name__ == "SIGTERMException"  # Lightning's, which need not be imported for this
-    if isinstance(error, KeyboardInterrupt) or terminated:
-        path = _log_file()  # there is one where a run has begun
-        how = f" The same command with name={path.parent.name} goes on from the last epoch." if path else ""
-        print(f"Stopped.{how}", file=sys.stderr)
-        sys.exit(143 if terminated else 130)
+    if isinstance(error, StoppedError):
+        if rank() == 0:
+            print(error, file=sys.stderr)
+        sys.exit(128 + error.signum)
+    if isinstance(error, KeyboardInterrupt):
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    if isinstance(error, FailedError):
+        print(error, file=sys.stderr)
+        sys.exit(1)
     if isinstance(error, SystemExit):
         raise error
     _report(error)
@@ -170,9 +176,12 @@ def _report(error: BaseException) -> None:
         reason = reason.strip().splitlines()[-1]
     print(f"{reason}\n  at {where}", file=sys.stderr)
     path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
-    with path.open("a", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
-    print(f"  the whole traceback: {path}", file=sys.stderr)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+        print(f"  the whole traceback: {path}", file=sys.stderr)
+    except OSError:
+        traceback.print_exception(error)
 
 
 def _log_file() -> Path | None:

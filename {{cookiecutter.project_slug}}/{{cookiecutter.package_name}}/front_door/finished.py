@@ -7,8 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..engine.errors import RefusedError, refusal
-from ..engine.run_folder import RunFolder, open_run, overrides
-from .check import check_config, check_keys, known_keys
+from ..run_folder.folder import RunFolder, open_run, overrides
+from .check import check_config, check_keys, known_keys, leaves, resolved
 from .config_files import line_of
 from .paths import check_writable
 
@@ -46,15 +46,32 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
-    try:
-        check_config(saved)
-    except RefusedError as error:
-        line = line_of(error.key, folder.config) if error.key else None
-        raise RefusedError(f"{error} ({folder.config.as_posix()}{f':{line}' if line else ''})") from error
+    check_saved(saved, folder)
     saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
     saved = _changed(saved, cfg, changes)
     check_config(saved)
+    _check_paths(saved)
     return ChosenRun(folder, saved, folder.checkpoint(str(options["checkpoint"])), changes)
+
+
+def check_saved(saved: DictConfig, folder: RunFolder) -> None:
+    """Raises RefusedError, with file and line, where the config of a run folder, maybe a stranger's, can't be run."""
+    try:
+        check_config(saved)
+        _check_paths(saved)
+    except RefusedError as error:
+        line = line_of(error.key, folder.config) if error.key else None
+        raise RefusedError(f"{error} ({folder.config.as_posix()}{f':{line}' if line else ''})") from error
+
+
+def _check_paths(saved: DictConfig) -> None:
+    """Raises RefusedError for a path by which callbacks, loggers or Trainer would write outside the run folder."""
+    for key, value in leaves(resolved(saved)):
+        if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.", "logger.")):
+            continue
+        path = Path(value.removeprefix("sqlite:///").removeprefix("file://"))
+        if path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
+            raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")
 
 
 def _changed(saved: DictConfig, composed: DictConfig, changes: list[str]) -> DictConfig:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from ..engine.errors import RefusedError, refusal
-from ..engine.run_folder import RUNS, RunFolder
+from ..run_folder.folder import RUNS, RunFolder
 
 BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 

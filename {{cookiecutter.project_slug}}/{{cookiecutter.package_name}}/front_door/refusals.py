@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from ..engine.errors import RefusedError, is_own, refusal
-from ..engine.run_folder import overrides
+from ..run_folder.folder import overrides
 from .config_files import configs_folder, defaults_of, line_of, read_config
 
 

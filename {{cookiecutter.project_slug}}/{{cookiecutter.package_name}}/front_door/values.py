@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeFloat, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from ..engine.errors import refusal
@@ -26,6 +26,9 @@ class Switches(TypedDict, total=False):
     name: str | None
     seed: Seed
     init_from: str | None
+    rerun: str | None
+    resume: Literal["exact", "inexact"]
+    save_minutes: NonNegativeFloat
     monitor: str
     mode: Literal["min", "max"]
 

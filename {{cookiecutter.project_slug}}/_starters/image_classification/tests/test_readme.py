@@ -48,7 +48,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     for line in (line for line in COMMANDS if line.startswith("python ")):
         words = line.split()[1:]
         training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
-        fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[checkpoint]"]
+        fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
         lines.append([*words, *((SHORT + fewer) if training else [])])
     lines.append(["notebook.py"])
     # Several processes that train together are started from one of their own, beside the others and their logger.

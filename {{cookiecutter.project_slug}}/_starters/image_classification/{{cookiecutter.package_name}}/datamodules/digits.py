@@ -18,4 +18,5 @@ class DigitsDataModule(ImageDataModule):
 
         digits: Any = load_digits()
         images = torch.from_numpy(digits.images).float()[:, None] / 16  # a scan holds 0–16
-        return Pictures(images, torch.from_numpy(digits.target).long(), [str(name) for name in digits.target_names])
+        names = [str(name) for name in digits.target_names]
+        return Pictures(images, torch.from_numpy(digits.target).long(), names, ids=range(len(images)))

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 from pydantic import DirectoryPath, PositiveInt
 
-from ..engine.console import log
 from ..engine.errors import RefusedError
+from ..run_folder.log import log
 from .images import ImageDataModule, Pictures
 from .pictures import SUFFIXES, picture_files, read_pictures
 
@@ -38,4 +38,5 @@ class ImageFolderDataModule(ImageDataModule):
         readable, images, unreadable = read_pictures(list(class_of), (self.channels, self.size, self.size))
         for problem in unreadable:
             log.warning(f"Left out: {problem}")
-        return Pictures(images, torch.tensor([class_of[path] for path in readable]), list(files))
+        ids = [path.relative_to(self.root).as_posix() for path in readable]
+        return Pictures(images, torch.tensor([class_of[path] for path in readable]), list(files), ids)

@@ -4,7 +4,7 @@ A dataset of your own is a subclass with one method, `load_pictures`; see digits
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -25,11 +25,15 @@ Split = tuple[Tensor, Tensor]
 
 
 class Pictures(NamedTuple):
-    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order."""
+    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
+
+    `ids` (N) say which picture is meant where one is spoken of: a file, or its number.
+    """
 
     images: Tensor
     targets: Tensor
     class_names: list[str]
+    ids: Sequence[Any]
 
 
 class ImageFacts(TypedDict):
@@ -67,6 +71,7 @@ class ImageDataModule(LightningDataModule):
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.seed, self.rotate, self.shift, self.zoom = seed, rotate, shift, zoom
         self.splits: dict[str, Split] = {}
+        self.ids: dict[str, list[Any]] = {}
         self.class_names: list[str] = []
         self.inputs: tuple[list[str], Tensor] = ([], torch.empty(0))
 
@@ -77,11 +82,12 @@ class ImageDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if stage == "predict" or self.splits:
             return
-        images, targets, self.class_names = self.load_pictures()
+        images, targets, self.class_names, ids = self.load_pictures()
         rest, test = self._divide(torch.arange(len(targets)), targets, self.test_fraction)
         train, val = self._divide(rest, targets, self.val_fraction / (1 - self.test_fraction))
         chosen = {"train": train, "val": val, "test": test}
         self.splits = {name: (images[index], targets[index]) for name, index in chosen.items()}
+        self.ids = {name: [ids[number] for number in index.tolist()] for name, index in chosen.items()}
 
     def _divide(self, index: Tensor, targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
         """Two parts of `index`, each with the classes in the proportions of the whole."""
@@ -117,6 +123,10 @@ class ImageDataModule(LightningDataModule):
         """SHA-256 of the training data."""
         return fingerprint(self.splits["train"])
 
+    def sample_ids(self, split: str, index: Tensor) -> list[Any]:
+        """The ids of the pictures at `index` (B,) of a split: numbers of load_pictures, or files."""
+        return [self.ids[split][number] for number in index.tolist()]
+
     def train_dataloader(self) -> DataLoader:
         # Lightning's overfit_batches wants the same batches in each epoch.
         overfit = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
@@ -131,7 +141,8 @@ class ImageDataModule(LightningDataModule):
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         tensors = self.splits[split]
-        order = BatchOrder(len(tensors[0]), self.batch_size, seed=seed, rank=rank, world=world)
+        training = self.trainer if split == "train" else None
+        order = BatchOrder(len(tensors[0]), self.batch_size, seed=seed, rank=rank, world=world, trainer=training)
         return batches(tensors, order, self.num_workers)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

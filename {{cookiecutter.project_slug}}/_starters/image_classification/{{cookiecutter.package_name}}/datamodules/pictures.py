@@ -1,5 +1,6 @@
 """Read picture files and arrays as tensors of one shape; say which can't be read."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,21 @@ from torch import Tensor
 from ..engine.errors import RefusedError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 MODES = {1: "L", 3: "RGB"}
 
 
 def read_picture(path: Path, shape: Sequence[int]) -> Tensor:
     """One picture as float in [0, 1] of `shape` (C, H, W): grey where C is 1, resized to H × W.
 
-    Raises OSError or UnidentifiedImageError where the file is no whole picture.
+    Raises OSError or UnidentifiedImageError where the file is no whole picture, DecompressionBombWarning or -Error
+    where a small file unpacks to over 89 million pixels, Pillow's limit.
     """
     channels, height, width = shape
-    with Image.open(path) as picture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        picture = Image.open(path)
+    with picture:
         pixels = np.asarray(picture.convert(MODES[channels]).resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels.reshape(height, width, channels).copy()).permute(2, 0, 1).float() / 255
 
@@ -32,7 +38,7 @@ def read_pictures(paths: Sequence[Path], shape: Sequence[int]) -> tuple[list[Pat
         try:
             images.append(read_picture(path, shape))
             readable.append(path)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, *BOMB) as error:
             unreadable.append(f"{path} can't be read as a picture ({type(error).__name__}: {error})")
     return readable, torch.stack(images) if images else torch.empty(0, *shape), unreadable
 
@@ -58,7 +64,7 @@ def read_inputs(path: Path, shape: Sequence[int]) -> tuple[list[str], Tensor, li
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
     """Pictures (N, C, H, W), or (N, H, W) and (H, W) where C is 1: bytes 0–255, or floats in [0, 1]."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # what the header claims is not taken from memory
     except (OSError, ValueError, EOFError) as error:
         raise RefusedError(f"input={path}: can't be read as an array ({error})") from error
     expected = "x".join(map(str, ("N", *shape)))

@@ -5,6 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
 from .metrics import EpochMetrics
@@ -101,4 +102,6 @@ class Classifier(LightningModule):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -36,6 +36,14 @@ class EpochMetrics(nn.Module):
         self.scores.reset()
         return values
 
+    def epoch_state(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The batches that wait, for a checkpoint within the epoch; torchmetrics' own are saved beside."""
+        return list(self.waiting)
+
+    def load_epoch_state(self, state: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Go on with what `epoch_state` has returned."""
+        self.waiting = list(state)
+
     def _hand_over(self) -> None:
         if not self.waiting:
             return

@@ -1,11 +1,12 @@
-"""Learning-rate schedules that are set a step at a time."""
+"""Learning-rate schedules: set a step at a time, or lowered where the validation loss no longer falls."""
 
 import math
 
+from pydantic import NonNegativeInt
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from ..engine.limits import Share
+from ..engine.limits import Fraction, Share
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
@@ -22,3 +23,10 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, f
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     return LambdaLR(optimizer, factor)
+
+
+def plateau(
+    optimizer: Optimizer, total_steps: int, factor: Fraction = 0.1, patience: NonNegativeInt = 5
+) -> ReduceLROnPlateau:
+    """Multiply the rate by `factor` once the validation loss has not fallen for `patience` epochs."""
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import RefusedError
+from ..engine.errors import RefusedError
 
 RUNS = Path("runs")
+# An interpolation that is more than the name of a key.
+RESOLVER = re.compile(r"\$\{(?![\w.\[\]]+\})[^}']{0,40}")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
 
@@ -30,10 +33,12 @@ class RunFolder:
     provenance = property(lambda self: self.path / "provenance.json")
     metrics = property(lambda self: self.path / "metrics.json")
     log = property(lambda self: self.path / "train.log")
+    lock = property(lambda self: self.path / "lock.json")
     pictures = property(lambda self: self.path / "pictures")
     predictions = property(lambda self: self.path / "predictions")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
     last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
+    previous = property(lambda self: self.path / "checkpoints" / "previous.ckpt")
 
     def checkpoint(self, choice: str) -> Path:
         """The file that `checkpoint=` means: `best`, `last`, or a path. Raises RefusedError where it is not there."""
@@ -62,15 +67,13 @@ def _folder_of_rank_zero(name: str | None) -> RunFolder:
     if name is None and CHOSEN not in os.environ:
         raise RefusedError("name=null: processes that start on their own need one name in common: name=<run>")
     path = Path(os.environ[CHOSEN]) if name is None else RUNS / name
-    return RunFolder(path, continued=(path / "checkpoints" / "last.ckpt").is_file())
+    return RunFolder(path, continued=(path / "config.yaml").is_file())
 
 
 def _named(name: str) -> RunFolder:
     folder = RunFolder(RUNS / name)
-    if folder.path.exists():
-        return RunFolder(folder.path, continued=folder.last.is_file())
-    folder.path.mkdir(parents=True)
-    return folder
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return RunFolder(folder.path, continued=folder.config.is_file())
 
 
 def _dated(model: str) -> RunFolder:
@@ -86,6 +89,16 @@ def _dated(model: str) -> RunFolder:
             number += 1
 
 
+def leave_nothing(run: RunFolder) -> None:
+    """Remove the folder of a run that was refused before it began, and runs/ if it was the first."""
+    if rank() > 0 or run.config.exists() or run.lock.exists():  # another process may have begun in it
+        return
+    run.log.unlink(missing_ok=True)
+    for path in (run.path, run.path.parent):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
@@ -99,7 +112,14 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
         raise RefusedError(f"{key}={run}: {folder.config} can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(cfg, DictConfig):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
+    if called := RESOLVER.search(repr(OmegaConf.to_container(cfg))):
+        raise RefusedError(f"{key}={run}: {folder.config} calls a resolver ({called[0]}…); it may hold values alone")
     return folder, cfg
+
+
+def now() -> str:
+    """The time, in seconds and UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def write_json(path: Path, content: Any) -> None:

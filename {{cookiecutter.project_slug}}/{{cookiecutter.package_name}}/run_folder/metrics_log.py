@@ -39,6 +39,13 @@ class MetricsLog(Logger):
         self._rewrite()
 
     @rank_zero_only
+    def flush(self) -> None:
+        """See to it that what is written outlives a power cut: a checkpoint relies on the rows before it."""
+        if self.path.exists():
+            with self.path.open("r+b") as file:
+                os.fsync(file.fileno())
+
+    @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Left to config.yaml."""
 
@@ -51,7 +58,7 @@ class MetricsLog(Logger):
             self.last_row_at = self.path.stat().st_size if self.path.exists() else 0
         row.update({key: int(value) if key == "epoch" else float(value) for key, value in metrics.items()})
         new = [key for key in row if key not in self.columns]
-        self.columns += sorted(new)
+        self.columns += new
         if new or not self.last_row_at:
             self._rewrite()
             return
@@ -76,7 +83,7 @@ class MetricsLog(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv: numbers, without the empty cells."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
     return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]

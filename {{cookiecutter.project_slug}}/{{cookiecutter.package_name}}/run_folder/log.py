@@ -5,7 +5,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .run_folder import rank
+from .folder import rank
 
 log = logging.getLogger(__package__)
 warned = logging.getLogger("py.warnings")
@@ -28,6 +28,7 @@ def start_log(path: Path | None = None) -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
+    logging.raiseExceptions = False  # a full disk is reported by what fails to save there
     log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     log.propagate = False
     end_log_file()

@@ -1,0 +1,88 @@
+"""Real trainings, killed at random moments by SIGKILL and continued, end in the bits of one that nobody disturbed.
+
+make chaos KILLS=200 [SEED=7]
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from cookiecutter.main import cookiecutter
+
+KILLS = int(os.environ.get("CHAOS_KILLS", "36"))
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 10**6)
+# Shuffling, augmentation and dropout are on in each; half a second of training in an epoch, a save every tenth of it.
+BASE = (
+    "trainer.max_epochs=4", "trainer.limit_train_batches=15", "trainer.limit_val_batches=3", "callbacks=[default]",
+    "trainer.accelerator=cpu", "save_minutes=0.001",
+)  # fmt: skip
+SWITCHES = {
+    "defaults": ("callbacks=[default,report]",),
+    "mlp": ("model=mlp",),
+    "two workers": ("datamodule.num_workers=2", "trainer.max_epochs=2"),
+    "accumulated gradients": ("trainer.accumulate_grad_batches=4",),
+    "validation within the epoch": ("trainer.val_check_interval=0.4",),
+    "plateau": (
+        "model.scheduler._target_=my_project.models.schedules.plateau", "~model.scheduler.warmup",
+        "~model.scheduler.floor", "model.scheduler.patience=0", "model.optimizer.lr=0.05",
+    ),
+    "early stopping": (
+        "callbacks=[default,early_stopping]", "trainer.max_epochs=20", "callbacks.early_stopping.min_delta=0.7",
+        "callbacks.early_stopping.patience=2",
+    ),
+    "average of the weights, rows within the epoch": (
+        "callbacks=[default,ema,lr_monitor]", "callbacks.lr_monitor.logging_interval=step",
+        "trainer.log_every_n_steps=4",
+    ),
+    "steps in place of epochs": ("trainer.max_epochs=-1", "trainer.max_steps=50", "trainer.gradient_clip_val=1.0"),
+}  # fmt: skip
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
+    """tests/killed.py of a rendered project."""
+    out = tmp_path_factory.mktemp("chaos")
+    made = cookiecutter(str(ROOT), no_input=True, output_dir=str(out), config_file=str(user_config))
+    sys.path[:0] = [made, f"{made}/tests"]
+    import killed
+
+    return killed
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp_path: Path) -> None:
+    rng = random.Random(f"{SEED} {switch}")
+    words = (*BASE, *SWITCHES[switch])
+    killed.train(tmp_path, *words, "name=warm", at=killed.At(killed.STEP))  # what only the first process waits for
+    begun = time.monotonic()
+    status, said = killed.train(tmp_path, *words, "name=undisturbed")
+    longest = time.monotonic() - begun
+    assert status == 0, said
+    undisturbed = killed.final_state(tmp_path / "runs" / "undisturbed")
+    kills, runs, moments = 0, 0, []
+    while kills < max(4, KILLS // len(SWITCHES)):
+        runs += 1
+        for _ in range(4):  # in one run
+            moments.append(rng.uniform(0, longest))
+            process = killed.start(tmp_path, *words, f"name=run{runs}")
+            time.sleep(moments[-1])
+            process.kill()
+            process.join()
+            assert process.exitcode in (0, -signal.SIGKILL), (tmp_path / "said.txt").read_text()
+            kills += process.exitcode != 0
+            if process.exitcode == 0:
+                break
+        else:
+            status, said = killed.train(tmp_path, *words, f"name=run{runs}")
+            assert status == 0, said
+        differing = killed.differences(undisturbed, killed.final_state(tmp_path / "runs" / f"run{runs}"))
+        assert differing == [], f"SEED={SEED}, run{runs}, killed at {moments}: {differing[:5]}"
+    print(f"SEED={SEED} {switch}: {kills} kills in {runs} runs, all the same bits")

@@ -1,0 +1,196 @@
+"""Exact resuming: a run that is stopped at any moment and continued ends in the bits of one that was not.
+
+Everything random is a function of (seed, epoch, position), so there is no generator's state to save. The state is saved
+between two steps, when all that the last one brought about (its rows, its validation, the end of its epoch) is done;
+from there Lightning's own counters lead on. What Lightning leaves out of a checkpoint is added here.
+"""
+
+import random
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+from torchmetrics import Metric
+
+from ..run_folder.folder import RunFolder
+from ..run_folder.log import log
+from ..run_folder.metrics_log import MetricsLog
+from .data import BatchOrder, seed_of
+from .errors import StoppedError
+from .stopping import Stopping
+
+
+def reseed(*key: int) -> None:
+    """Seed the global generators of torch, numpy and Python: torch.manual_seed alone takes five times as long."""
+    seed = seed_of(*key)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+class ExactResume(Callback):
+    """Saves `last.ckpt` at the first step, every `minutes`, on a signal and at the end; restores what it holds."""
+
+    def __init__(self, folder: RunFolder, seed: int, minutes: float, metrics_log: MetricsLog, stop: Stopping) -> None:
+        self.folder, self.seed, self.minutes, self.metrics_log, self.stop = folder, seed, minutes, metrics_log, stop
+        self.saved_at: float | None = None
+        self.saved: dict[str, Any] = {}
+        self.sums: dict[str, Any] = {}
+        self.finished = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.trainer = trainer
+
+    # What a checkpoint holds beside Lightning's own
+
+    def state_dict(self) -> dict[str, Any]:
+        loop = self.trainer.fit_loop.epoch_loop
+        return {
+            "finished": self.finished,
+            "steps": loop._batches_that_stepped,
+            "metrics": dict(self.trainer._logger_connector._callback_metrics),
+            "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
+            "sums": _of_each_process(_sums(loop._results), self.trainer),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.saved = state_dict
+        self.saved_at = time.monotonic()  # there is a checkpoint of this very step
+
+    # Where a run goes on
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = bool(self.saved.get("finished"))  # an early stop is not in Lightning's checkpoint
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop.listen()  # Lightning has put a handler of its own in place
+        self.stop.gentle = True
+        loader: Any = trainer.train_dataloader
+        if not isinstance(getattr(loader, "sampler", None), BatchOrder):
+            log.warning("train_dataloader() has an order of its own (none of engine/data.py): a stop is not exact")
+        if self.saved:
+            load_epoch_state(pl_module, self.saved["epoch"][trainer.global_rank])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        reseed(self.seed, trainer.current_epoch, trainer.global_rank)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._add_sums(trainer)
+        if self.saved:
+            self._go_on(trainer)
+        if batch_idx % trainer.accumulate_grad_batches == 0:  # no gradient is half gathered
+            self._save_where_due(trainer)
+        reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+
+    def _go_on(self, trainer: Trainer) -> None:
+        """Before the first step, when Lightning's loops are ready: what they would do otherwise than without a stop."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = self.saved["steps"]
+        trainer.fit_loop._restarting = False  # else a plateau scheduler would miss the step of this epoch
+        device = trainer.strategy.root_device
+        trainer._logger_connector._callback_metrics.update(_moved(self.saved["metrics"], device))
+        self.sums = _moved(self.saved["sums"][trainer.global_rank], device)
+        self.saved = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._add_sums(trainer)
+
+    def _add_sums(self, trainer: Trainer) -> None:
+        """Once the first step has logged, add what `self.log(…, on_epoch=True)` had gathered before the stop."""
+        results: Any = trainer.fit_loop.epoch_loop._results
+        for key in self.sums.keys() & results.keys():
+            for name, value in self.sums.pop(key).items():
+                meta = results[key].meta
+                extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
+                join = meta.reduce_fx if extreme else torch.add
+                setattr(results[key], name, join(value, getattr(results[key], name)))
+
+    # Randomness of what is no training step
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 1)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 2)
+
+    # Saving
+
+    def _save_where_due(self, trainer: Trainer) -> None:
+        due = self.saved_at is None or time.monotonic() - self.saved_at >= 60 * self.minutes
+        code = self.stop.received or int(due)  # 1 is no signal that is listened to
+        if trainer.world_size > 1:
+            own = torch.tensor(code, device=trainer.strategy.root_device)
+            code = int(trainer.strategy.reduce(own, reduce_op="max"))
+        if code:
+            self._save(trainer)
+        if code > 1:
+            raise StoppedError(code, f"Stopped; the state of step {trainer.global_step} is saved.")
+
+    def _save(self, trainer: Trainer) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        is_last, progress.is_last_batch = progress.is_last_batch, False  # said of the batch that is to come
+        self.metrics_log.flush()
+        trainer.save_checkpoint(self.folder.last, weights_only=False)  # that is: all of the state
+        progress.is_last_batch = is_last
+        self.saved_at = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.finished = True
+        self._save(trainer)
+        self.stop.gentle = False
+        if self.stop.received:
+            raise StoppedError(self.stop.received, "Stopped; the training is done and saved, the test is not.")
+
+
+def logged_steps(checkpoint: dict[str, Any]) -> int:
+    """How many steps had written their rows when a checkpoint was saved."""
+    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("steps", checkpoint["global_step"])
+
+
+def epoch_state(model: nn.Module) -> dict[str, Any]:
+    """What metrics have gathered since the epoch began, by the name of the module.
+
+    Of a torchmetrics.Metric its states; of a module that gathers in another way, what its `epoch_state()` returns.
+    """
+    states: dict[str, Any] = {}
+    modules: list[tuple[str, Any]] = list(model.named_modules())
+    for name, module in modules:
+        if isinstance(module, Metric):
+            states[name] = {**module.metric_state, "_update_count": module._update_count}
+        elif hasattr(module, "epoch_state"):
+            states[name] = module.epoch_state()
+    return states
+
+
+def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
+    """Give each module back what `epoch_state` has read."""
+    device = next(model.parameters()).device
+    for name, state in _moved(states, device).items():
+        module: Any = model.get_submodule(name)
+        if isinstance(module, Metric):
+            for key, value in state.items():
+                setattr(module, key, value)
+        else:
+            module.load_epoch_state(state)
+
+
+def _sums(results: Any) -> dict[str, Any]:
+    return {key: dict(each.metric_state) for key, each in results.items() if each.is_tensor and each.meta.on_epoch}
+
+
+def _of_each_process(state: Any, trainer: Trainer) -> list[Any]:
+    """The states of all processes, in the order of their ranks."""
+    if trainer.world_size == 1:
+        return [state]
+    states: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(states, _moved(state, torch.device("cpu")))
+    return states
+
+
+def _moved(state: Any, device: torch.device) -> Any:
+    return apply_to_collection(state, torch.Tensor, lambda tensor: tensor.to(device))

@@ -1,0 +1,59 @@
+"""What train.py is told: a new run, an unfinished one to go on with, or a finished one to train again."""
+
+from omegaconf import DictConfig, open_dict
+
+from ..engine.errors import RefusedError, refusal
+from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
+from ..run_folder.lock import check_unlocked
+from .check import check_config, check_keys, known_keys, leaves, resolved
+from .finished import check_saved
+from .paths import check_name
+
+# What may be changed of a run that goes on, and it ends in the same bits.
+HARMLESS = (
+    "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
+    "trainer.enable_model_summary", "trainer.detect_anomaly",
+)  # fmt: skip
+WITH_RERUN = ("rerun", "name", "resume", "save_minutes")
+
+
+def check_training(cfg: DictConfig) -> None:
+    """Raises RefusedError where the composed config can't be trained; with `rerun` it becomes that run's config."""
+    check_keys(cfg, known_keys())
+    if cfg.rerun:
+        _take_over(cfg)
+    check_config(cfg)
+    check_name(cfg.name)
+    if cfg.init_from:
+        open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
+    if cfg.name:
+        _check_continued(cfg, RunFolder(RUNS / cfg.name))
+
+
+def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
+    """That no other process trains in the folder, and that a run goes on as it began."""
+    check_unlocked(run)
+    if cfg.resume != "exact" or not run.config.is_file():
+        return
+    saved = open_run(str(run.path), key="name")[1]
+    began, now = (dict(leaves(resolved(each))) for each in (saved, cfg))
+    for key in [*now, *(key for key in began if key not in now)]:
+        if now.get(key) != began.get(key) and not f"{key}.".startswith(tuple(f"{name}." for name in HARMLESS)):
+            was = f"was begun with {began[key]}" if key in began else "was begun without it"
+            why = f"{run.path.as_posix()} {was}, so it can't go on exactly; resume=inexact goes on anyway"
+            raise refusal(key, now.get(key, "absent"), why)
+
+
+def _take_over(cfg: DictConfig) -> None:
+    """Put the config of the finished run `rerun` in place of the composed one."""
+    for word in overrides():
+        if word.lstrip("+~").split("=")[0] not in WITH_RERUN:
+            raise RefusedError(f"{word}: a rerun trains the same again; beside it only name= can be given")
+    run, saved = open_run(cfg.rerun, key="rerun")
+    if not run.metrics.is_file():
+        raise refusal("rerun", cfg.rerun, f"has not finished; name={run.path.name} goes on with it")
+    check_saved(saved, run)
+    with open_dict(cfg):
+        for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:
+            del cfg[key]
+        cfg.update({key: saved._get_node(key) for key in map(str, saved) if key not in WITH_RERUN})

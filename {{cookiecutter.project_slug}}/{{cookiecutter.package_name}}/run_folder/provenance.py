@@ -1,0 +1,160 @@
+"""config.yaml and provenance.json: where a run came from. No environment variables, user names or tokens."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from ..engine.errors import PACKAGE_FOLDER, RefusedError
+from .folder import RunFolder, now, write_json
+
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+SECRET = re.compile(r"([\w.]*(?:token|secret|passw|api_?key|credential)[\w.]*=).*", re.IGNORECASE)
+# What does not make another training of it.
+NAMING = ("name", "rerun", "resume", "save_minutes")
+# What a run is asked for when it goes on or is repeated, and how a person calls it.
+ORDER = {"data_sha256": "training data", "processes": "number of processes"}
+SETTING = {
+    "code_sha256": "code", "git": "commit", "python": "Python", "packages": "packages", "os": "system", "cpu": "CPU",
+    "gpus": "GPUs",
+}  # fmt: skip
+
+
+def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: int) -> dict[str, Any]:
+    """What a run depends on: command, config, code, data, versions, machine."""
+    words = [_private(word) for word in overrides]
+    trained = {key: value for key, value in _opened(cfg).items() if key not in NAMING}
+    commit, patch = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    return {
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
+        "overrides": words,
+        "seed": cfg.seed,
+        "config_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest(),
+        "data_sha256": fingerprint,
+        "processes": processes,
+        "code_sha256": _code(),
+        "git": {"commit": commit, "dirty": bool(patch), "untracked": _untracked()} if commit else None,
+        "python": platform.python_version(),
+        "os": platform.platform(),
+        "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def begin(run: RunFolder, known: dict[str, Any]) -> None:
+    """Write what is known at the start, and uncommitted changes as changes.patch; of a run that goes on add when.
+
+    What has changed since its start is said with it.
+    """
+    if run.continued:
+        began = read_provenance(run)
+        again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
+        write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
+        return
+    if patch := _git("diff", "HEAD"):
+        (run.path / "changes.patch").write_text(patch + "\n", encoding="utf-8")
+    write_json(run.provenance, {**known, "start": now(), "resumed": []})
+
+
+def end(run: RunFolder) -> None:
+    """Add the time at which the run ended."""
+    write_json(run.provenance, {**read_provenance(run), "end": now()})
+
+
+def read_provenance(run: RunFolder) -> dict[str, Any]:
+    """What provenance.json holds. Raises RefusedError where it can't be read."""
+    try:
+        content = json.loads(run.provenance.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"{run.provenance.as_posix()} can't be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
+    return content
+
+
+def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
+    """Raises RefusedError where the data or the number of processes is not that with which the run began."""
+    began = read_provenance(run)
+    for key, name in ORDER.items():
+        if began.get(key) != known[key]:
+            values = f" (then {began.get(key)}, now {known[key]})" if key == "processes" else ""
+            raise RefusedError(
+                f"name={run.path.name}: the {name} changed since the run began{values}, so it can't go on exactly; "
+                "resume=inexact goes on anyway"
+            )
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+    """What differs between the origins of two runs in code, data, versions and machine: before and after, by name."""
+    differing: dict[str, list[Any]] = {}
+    for key, name in {**ORDER, **SETTING}.items():
+        old, new = before.get(key), after.get(key)
+        if key == "packages" and isinstance(old, dict) and isinstance(new, dict):
+            versions = {package: [old.get(package), version] for package, version in new.items()}
+            differing.update({package: pair for package, pair in versions.items() if pair[0] != pair[1]})
+        elif old != new:
+            differing[name] = [old, new]
+    return differing
+
+
+def write_config(cfg: DictConfig, run: RunFolder) -> None:
+    """Write the config with everything resolved but `${name}`, so that a rerun has a folder of its own."""
+    OmegaConf.save({**_opened(cfg), "name": cfg.name}, run.config)
+
+
+def _opened(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, with `${name}` where that stood."""
+    mark = "\0name\0"
+    plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": mark}), resolve=True)
+    return _replaced(plain, mark, "${name}")
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, old, new) for part in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def _private(word: str) -> str:
+    """An override without what is nobody's business: a token's value, the name of the home folder."""
+    return SECRET.sub(r"\1***", word).replace(str(Path.home()), "~")
+
+
+def _code() -> str:
+    """SHA-256 of the package's Python files."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE_FOLDER.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE_FOLDER).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _untracked() -> list[str]:
+    return (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+
+
+def _git(*command: str) -> str | None:
+    """The output of a git command, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *command], capture_output=True, text=True, check=True, encoding="utf-8")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    return names[0] if names else platform.processor()
