@@ -153,7 +153,6 @@ def raw(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]]) -> float:
 def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
     """Seconds of one epoch of what train.py runs."""
     from my_project.engine.build import build
-    from my_project.engine.stopping import Stopping
     from my_project.engine.train import build_model
     from my_project.engine.trainer import build_trainer
     from my_project.run_folder.folder import RunFolder
@@ -162,7 +161,7 @@ def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path
     datamodule.setup("fit")
     datamodule.splits = splits
     model = build_model(cfg, datamodule)
-    trainer, _ = build_trainer(cfg, RunFolder(folder), Stopping())
+    trainer, _ = build_trainer(cfg, RunFolder(folder))
     watch = Stopwatch()
     trainer.callbacks.insert(0, watch)
     trainer.fit(model, datamodule)

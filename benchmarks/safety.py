@@ -67,14 +67,13 @@ def timed(step: Callable[[int], None]) -> float:
 
 def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
     """A run of the default epochs; what was timed in it, and how long it took in seconds."""
-    from my_project.engine.stopping import Stopping
     from my_project.engine.train import build_datamodule, build_model
     from my_project.engine.trainer import build_trainer
     from my_project.run_folder.folder import RunFolder
 
     cfg = compose("train", [f"model={model}", f"name={folder.name}", *overrides])
     datamodule = build_datamodule(cfg)
-    trainer, _ = build_trainer(cfg, RunFolder(folder), Stopping())
+    trainer, _ = build_trainer(cfg, RunFolder(folder))
     folder.mkdir()
     trainer.callbacks.append(watch := Watch())
     start = time.perf_counter()

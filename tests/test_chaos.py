@@ -6,8 +6,10 @@ make chaos KILLS=200 [SEED=7]
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
 def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp_path: Path) -> None:
     rng = random.Random(f"{SEED} {switch}")
     words = (*BASE, *SWITCHES[switch])
-    killed.train(tmp_path, *words, "name=warm", at=killed.At(killed.STEP))  # what only the first process waits for
+    killed.train(
+        tmp_path, *words, "name=warm", at=killed.At(killed.STEP)
+    )  # starts the server that the others are forked from
     begun = time.monotonic()
     status, said = killed.train(tmp_path, *words, "name=undisturbed")
     longest = time.monotonic() - begun
@@ -86,3 +90,29 @@ def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp
         differing = killed.differences(undisturbed, killed.final_state(tmp_path / "runs" / f"run{runs}"))
         assert differing == [], f"SEED={SEED}, run{runs}, killed at {moments}: {differing[:5]}"
     print(f"SEED={SEED} {switch}: {kills} kills in {runs} runs, all the same bits")
+
+
+def test_two_processes_that_train_together_go_on_exactly(killed: Any, tmp_path: Path) -> None:
+    """SIGKILL to both, then SIGTERM to the first alone; metrics are gathered over both when a checkpoint is saved."""
+    words = ("trainer=ddp", "trainer.devices=2", *BASE, "trainer.max_epochs=2")
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(killed.ROOT / "train.py"), *words, f"name={name}"]
+        said = (tmp_path / f"{name}.txt").open("ab")
+        return subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True)
+
+    def stopped_at_a_row(name: str, send: Callable[[int], None]) -> int:
+        process, rows = start(name), tmp_path / "runs" / name / "metrics.csv"
+        while not (rows.exists() and len(rows.read_text().splitlines()) > 1):
+            assert process.poll() is None, (tmp_path / f"{name}.txt").read_text()
+            time.sleep(0.01)
+        send(process.pid)
+        return process.wait()
+
+    assert start("undisturbed").wait() == 0, (tmp_path / "undisturbed.txt").read_text()
+    assert stopped_at_a_row("killed", lambda pid: os.killpg(pid, signal.SIGKILL)) == -signal.SIGKILL
+    assert stopped_at_a_row("stopped", lambda pid: os.kill(pid, signal.SIGTERM)) == 128 + signal.SIGTERM
+    for name in ("killed", "stopped"):
+        assert start(name).wait() == 0, (tmp_path / f"{name}.txt").read_text()
+        states = [killed.final_state(tmp_path / "runs" / run) for run in ("undisturbed", name)]
+        assert killed.differences(*states) == [], name

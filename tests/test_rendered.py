@@ -45,6 +45,23 @@ def test_tensorboard_reads_what_was_logged(bake: Bake) -> None:
     assert set(events.Tags()["images"]) >= {"test/confusion_matrix", "test/worst_mistakes"}
 
 
+def test_provenance_tells_commit_changes_and_untracked_files(bake: Bake) -> None:
+    project = bake()
+    git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    for words in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "-m", "Begin")):
+        assert run(*git, *words, cwd=project).returncode == 0
+    with (project / "my_project" / "models" / "cnn.py").open("a", encoding="utf-8") as file:
+        file.write("\n# a change that is not committed\n")
+    (project / "notes.txt").write_text("new\n")
+    done = run(sys.executable, "train.py", *DEBUG, "callbacks=[default]", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = json.loads((project / "runs" / "logged" / "provenance.json").read_text())
+    commit = run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
+    assert known["git"] == {"commit": commit, "dirty": True, "untracked": ["notes.txt"]}
+    assert "ada@example.org" not in json.dumps(known)
+    assert run("git", "apply", "--check", "--reverse", "runs/logged/changes.patch", cwd=project).returncode == 0
+
+
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_run_is_used_like_any_other(bake: Bake) -> None:

@@ -79,6 +79,7 @@ def _train(root: str, folder: str, words: tuple[str, ...], at: At | None) -> Non
     sys.path.insert(0, root)
     sys.argv = [f"{root}/train.py", *words]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+    multiprocessing.set_start_method(None, force=True)  # the platform's own, for the workers of a DataLoader
     torch.set_num_threads(1)
     if at is not None:
         _arm(at)

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from {{ cookiecutter.package_name }}.engine.build import build
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.stopping import Stopping
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.trainer import build_all, build_trainer
 
@@ -73,5 +72,5 @@ def test_every_option_on_disk_is_tested() -> None:
 def test_metrics_csv_is_logged_beside_every_logger(configure: Configure, tmp_path: Path) -> None:
     from {{ cookiecutter.package_name }}.run_folder.folder import RunFolder
 
-    trainer, metrics_log = build_trainer(configure("~logger"), RunFolder(tmp_path), Stopping())
+    trainer, metrics_log = build_trainer(configure("~logger"), RunFolder(tmp_path))
     assert [*trainer.loggers] == [metrics_log]

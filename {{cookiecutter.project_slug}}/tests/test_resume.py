@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import time
 from pathlib import Path
@@ -107,13 +108,33 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(folder: Pa
     status, said = train(folder, "name=shared", *QUICK)
     assert status == 2
     assert len(said.splitlines()) == 1
-    assert f"name=shared: process {process.pid} on {os.uname().nodename} has trained in runs/shared since" in said
+    assert f"name=shared: process {process.pid} on {platform.node()} has trained in runs/shared since" in said
     process.kill()
     process.join()
     assert (folder / "runs" / "shared" / "lock.json").exists()
     status, said = train(folder, "name=shared", *QUICK)
     assert status == 0, said
     assert not (folder / "runs" / "shared" / "lock.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("holder", "refused"),
+    [
+        ({"pid": 1, "host": "another-host", "born": 0.0}, "delete runs/held/lock.json"),
+        ({"pid": os.getpid(), "host": platform.node(), "born": 1.0}, ""),  # the number has gone to another process
+        ({"pid": 2**22 + 1, "host": platform.node(), "born": 1.0}, ""),
+        ({}, ""),  # killed while it wrote
+    ],
+)
+def test_a_lock_is_waited_for_where_its_process_may_live(holder: dict[str, object], refused: str, folder: Path) -> None:
+    run = folder / "runs" / "held"
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "lock.json").write_text(json.dumps({**holder, "since": "2026-01-01"}))
+    status, said = train(folder, "--check", "name=held", *QUICK)
+    assert status == (2 if refused else 0), said
+    assert refused in said
+    if refused:
+        assert "process 1 on another-host" in said
 
 
 @pytest.fixture(scope="module")

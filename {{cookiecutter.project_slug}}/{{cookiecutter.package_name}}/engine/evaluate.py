@@ -12,7 +12,6 @@ from ..run_folder.log import log, start_log
 from .build import build
 from .errors import RefusedError
 from .load import load_model
-from .stopping import Stopping
 from .train import headline, split_metrics
 from .trainer import build_callbacks
 
@@ -50,7 +49,6 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
 
     Raises RefusedError as load.choose_run does.
     """
-    Stopping().listen()
     folder, saved, checkpoint, changes = choose_run(cfg)
     if folder.path.resolve() not in (folder.path / work_folder).resolve().parents:
         raise RefusedError(f"run={folder.path}: {work_folder} leads out of the run folder")

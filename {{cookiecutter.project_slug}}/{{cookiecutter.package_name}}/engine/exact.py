@@ -21,7 +21,7 @@ from ..run_folder.log import log
 from ..run_folder.metrics_log import MetricsLog
 from .data import BatchOrder, seed_of
 from .errors import StoppedError
-from .stopping import Stopping
+from .stopping import stopping
 
 
 def reseed(*key: int) -> None:
@@ -37,8 +37,8 @@ def reseed(*key: int) -> None:
 class ExactResume(Callback):
     """Saves `last.ckpt` at the first step, every `minutes`, on a signal and at the end; restores what it holds."""
 
-    def __init__(self, folder: RunFolder, seed: int, minutes: float, metrics_log: MetricsLog, stop: Stopping) -> None:
-        self.folder, self.seed, self.minutes, self.metrics_log, self.stop = folder, seed, minutes, metrics_log, stop
+    def __init__(self, folder: RunFolder, seed: int, minutes: float, metrics_log: MetricsLog) -> None:
+        self.folder, self.seed, self.minutes, self.metrics_log = folder, seed, minutes, metrics_log
         self.saved_at: float | None = None
         self.saved: dict[str, Any] = {}
         self.sums: dict[str, Any] = {}
@@ -69,8 +69,8 @@ class ExactResume(Callback):
         trainer.should_stop = bool(self.saved.get("finished"))  # an early stop is not in Lightning's checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop.listen()  # Lightning has put a handler of its own in place
-        self.stop.gentle = True
+        stopping.listen()  # Lightning has put a handler of its own in place
+        stopping.gentle = True
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
             log.warning("train_dataloader() has an order of its own (none of engine/data.py): a stop is not exact")
@@ -122,7 +122,7 @@ class ExactResume(Callback):
 
     def _save_where_due(self, trainer: Trainer) -> None:
         due = self.saved_at is None or time.monotonic() - self.saved_at >= 60 * self.minutes
-        code = self.stop.received or int(due)  # 1 is no signal that is listened to
+        code = stopping.received or int(due)  # 1 is no signal that is listened to
         if trainer.world_size > 1:
             own = torch.tensor(code, device=trainer.strategy.root_device)
             code = int(trainer.strategy.reduce(own, reduce_op="max"))
@@ -142,9 +142,9 @@ class ExactResume(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finished = True
         self._save(trainer)
-        self.stop.gentle = False
-        if self.stop.received:
-            raise StoppedError(self.stop.received, "Stopped; the training is done and saved, the test is not.")
+        stopping.gentle = False
+        if stopping.received:
+            raise StoppedError(stopping.received, "Stopped; the training is done and saved, the test is not.")
 
 
 def logged_steps(checkpoint: dict[str, Any]) -> int:

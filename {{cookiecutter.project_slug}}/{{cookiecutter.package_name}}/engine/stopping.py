@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import Any
 
 from .errors import StoppedError
 
@@ -11,18 +12,32 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """Which signal has come. `gentle` while something is there that will look at it and stop; else it stops at once."""
+    """Takes the signals over within `with`, and says which has come.
+
+    `gentle` is set while something is there that looks at `received` and stops; else a signal raises StoppedError.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.gentle = False
+        self.before: dict[signal.Signals, Any] = {}  # the handlers outside `with`
+
+    def __enter__(self) -> None:
+        self.received, self.gentle = None, False
+        self.before = {each: signal.getsignal(each) for each in SIGNALS}
+        self.listen()
+
+    def __exit__(self, *error: object) -> None:
+        self._set(self.before)
 
     def listen(self) -> None:
-        """Take the signals over, as far as this thread may."""
+        """Take the signals, also from who has taken them since; Ctrl-C stays ignored where a shell ignores it."""
+        self._set({each: self._handle for each, was in self.before.items() if was is not signal.SIG_IGN})
+
+    def _set(self, handlers: dict[signal.Signals, Any]) -> None:
         if threading.current_thread() is threading.main_thread():
-            for each in SIGNALS:
-                if signal.getsignal(each) is not signal.SIG_IGN:  # what a shell starts in the background ignores Ctrl-C
-                    signal.signal(each, self._handle)
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         again = self.received is not None
@@ -31,3 +46,6 @@ class Stopping:
         self.received = signum
         if not again:
             print("\nStopping after this step, to save the state; Ctrl-C stops at once.", file=sys.stderr)
+
+
+stopping = Stopping()  # signals are the process's

@@ -22,7 +22,6 @@ from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
 from .errors import FailedError, RefusedError, StoppedError
 from .exact import logged_steps
-from .stopping import Stopping
 from .trainer import build_all, build_trainer
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -35,15 +34,13 @@ def train(cfg: DictConfig) -> RunFolder:
     Raises RefusedError before any work where the config can't be trained, FailedError where the folder can't be
     written, StoppedError after a signal.
     """
-    stop = Stopping()
-    stop.listen()
     before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
     kind = f"rerun_of_{before.path.name}" if before else HydraConfig.get().runtime.choices["model"]
     folder = claim_run_folder(cfg.name, kind)
     cfg.name = folder.path.name
     try:
         with locked(folder) if rank() == 0 else nullcontext():
-            _train(cfg, folder, stop, before)
+            _train(cfg, folder, before)
     except (RefusedError, ModuleNotFoundError):
         end_log_file()
         leave_nothing(folder)
@@ -60,13 +57,13 @@ def train(cfg: DictConfig) -> RunFolder:
     return folder
 
 
-def _train(cfg: DictConfig, folder: RunFolder, stop: Stopping, before: RunFolder | None) -> None:
+def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None:
     start_log(folder.log if rank() == 0 else None)
     seed_everything(cfg.seed, verbose=False)
     check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
-    trainer, metrics_log = build_trainer(cfg, folder, stop)
+    trainer, metrics_log = build_trainer(cfg, folder)
     resume, steps = None, 0
     if rank() == 0:
         known = origin(cfg, overrides(), datamodule.fingerprint(), trainer.world_size)
@@ -75,8 +72,8 @@ def _train(cfg: DictConfig, folder: RunFolder, stop: Stopping, before: RunFolder
                 check_same_order(folder, known)
             resume = resume_point(folder)
             steps = logged_steps(load_checkpoint(resume)) if resume else 0
-        write_config(cfg, folder)
         begin(folder, known)
+        write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
         begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
         log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
@@ -146,8 +143,8 @@ def fit_and_test(
         logger.log_hyperparams(dict(model.hparams))
     trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
     if not folder.best.is_file():
-        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the last one")
-    tested = folder.best if folder.best.is_file() else folder.last
+        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
+    tested = next((path for path in (folder.best, folder.last) if path.is_file()), None)
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 
 

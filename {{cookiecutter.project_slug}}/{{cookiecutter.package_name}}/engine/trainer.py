@@ -17,14 +17,13 @@ from ..run_folder.log import log
 from ..run_folder.metrics_log import MetricsLog
 from .build import build
 from .exact import ExactResume
-from .stopping import Stopping
 
 
-def build_trainer(cfg: DictConfig, folder: RunFolder, stop: Stopping) -> tuple[Trainer, MetricsLog]:
+def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
     """The Trainer with the callbacks and loggers of the config; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
     loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
-    exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log, stop)
+    exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     callbacks = [exact, *build_callbacks(cfg)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):

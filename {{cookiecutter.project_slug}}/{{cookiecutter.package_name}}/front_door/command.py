@@ -24,6 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from ..engine.errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
+from ..engine.stopping import stopping
 from ..run_folder.folder import rank
 from ..run_folder.log import log, start_log
 from .sources import PACKAGE
@@ -111,7 +112,8 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             _check(cfg)
             gc.enable()
             if CHECK not in given_flags:
-                task(cfg)
+                with stopping:
+                    task(cfg)
                 return
             if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
                 from ..engine.train import check_built

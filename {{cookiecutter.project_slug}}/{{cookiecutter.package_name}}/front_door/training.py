@@ -3,7 +3,7 @@
 from omegaconf import DictConfig, open_dict
 
 from ..engine.errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
+from ..run_folder.folder import RUNS, RunFolder, open_run, overrides, rank
 from ..run_folder.lock import check_unlocked
 from .check import check_config, check_keys, known_keys, leaves, resolved
 from .finished import check_saved
@@ -26,7 +26,7 @@ def check_training(cfg: DictConfig) -> None:
     check_name(cfg.name)
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
-    if cfg.name:
+    if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
         _check_continued(cfg, RunFolder(RUNS / cfg.name))
 
 

@@ -124,8 +124,13 @@ def now() -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
 
 

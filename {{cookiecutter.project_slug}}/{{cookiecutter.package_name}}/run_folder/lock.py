@@ -57,7 +57,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     try:
         process = psutil.Process(holder["pid"])
         alive = process.create_time() == holder["born"] and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except (psutil.Error, ValueError):  # no such process, or no number of one
         alive = False
     return holder if alive else None
 

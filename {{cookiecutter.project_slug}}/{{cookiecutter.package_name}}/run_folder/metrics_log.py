@@ -21,12 +21,12 @@ class MetricsLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = Path(path)
-        self.columns = list(FIRST)
-        self.rows: list[dict[str, Any]] = []
         self.last_row_at = 0
-        if self.path.exists():
-            self.rows = read_metrics(self.path)
-            self.columns = list(dict.fromkeys([*FIRST, *(key for row in self.rows for key in row)]))
+        self._take(read_metrics(path))
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self.columns = list(dict.fromkeys([*FIRST, *(key for row in rows for key in row)]))
 
     name = property(lambda self: "metrics")
     version = property(lambda self: "")
@@ -35,7 +35,7 @@ class MetricsLog(Logger):
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Drop the rows of `step` and later: the run goes on from there."""
-        self.rows = [row for row in self.rows if row["step"] < step]
+        self._take([row for row in self.rows if row["step"] < step])
         self._rewrite()
 
     @rank_zero_only
@@ -84,6 +84,8 @@ class MetricsLog(Logger):
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none."""
+    if not path.exists():
+        return []
     lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
     return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ..engine.errors import PACKAGE_FOLDER, RefusedError
-from .folder import RunFolder, now, write_json
+from .folder import RunFolder, now, write_json, write_text
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"([\w.]*(?:token|secret|passw|api_?key|credential)[\w.]*=).*", re.IGNORECASE)
@@ -63,7 +63,7 @@ def begin(run: RunFolder, known: dict[str, Any]) -> None:
         write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
         return
     if patch := _git("diff", "HEAD"):
-        (run.path / "changes.patch").write_text(patch + "\n", encoding="utf-8")
+        write_text(run.path / "changes.patch", patch + "\n")
     write_json(run.provenance, {**known, "start": now(), "resumed": []})
 
 
@@ -110,7 +110,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any
 
 def write_config(cfg: DictConfig, run: RunFolder) -> None:
     """Write the config with everything resolved but `${name}`, so that a rerun has a folder of its own."""
-    OmegaConf.save({**_opened(cfg), "name": cfg.name}, run.config)
+    write_text(run.config, OmegaConf.to_yaml(OmegaConf.create({**_opened(cfg), "name": cfg.name})))
 
 
 def _opened(cfg: DictConfig) -> dict[str, Any]:
