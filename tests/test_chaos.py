@@ -63,9 +63,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
 def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp_path: Path) -> None:
     rng = random.Random(f"{SEED} {switch}")
     words = (*BASE, *SWITCHES[switch])
-    killed.train(
-        tmp_path, *words, "name=warm", at=killed.At(killed.STEP)
-    )  # starts the server that the others are forked from
+    killed.train(tmp_path, *words, "name=warm", at=killed.At(killed.STEP))  # the first one waits for imports
     begun = time.monotonic()
     status, said = killed.train(tmp_path, *words, "name=undisturbed")
     longest = time.monotonic() - begun

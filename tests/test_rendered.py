@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOICES, DEFAULTS, Bake, run
+from conftest import CHOICES, DEFAULTS, Bake, metadata_of, run
 
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
@@ -33,6 +33,11 @@ def trained(bake: Bake, logger: str, *words: str) -> tuple[Path, dict[str, float
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "runs" / "logged"
     return folder, json.loads((folder / "metrics.json").read_text())["test"]
+
+
+def test_versions_with_known_holes_are_not_allowed(bake: Bake) -> None:
+    """pytorch-lightning below 2.6.6 runs what a checkpoint names (CVE-2026-58659), Hydra below 1.3.8 more targets."""
+    assert {"pytorch-lightning>=2.6.6,<2.7", "hydra-core>=1.3.8,<1.5"} <= {*metadata_of(bake())["dependencies"]}
 
 
 def test_tensorboard_reads_what_was_logged(bake: Bake) -> None:
