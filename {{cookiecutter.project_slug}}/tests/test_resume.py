@@ -3,10 +3,12 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import options
 from killed import PACKAGE, QUICK, STEP, At, differences, final_state, go_on, train, waiting
@@ -65,6 +67,28 @@ def test_each_model_goes_on_exactly(model: str, folder: Path) -> None:
     assert differences(*states) == []
 
 
+UNUSUAL = {
+    "a row at the start of an epoch": ("callbacks=[default,lr_monitor]",),
+    "validation that counts over epochs": ("trainer.val_check_interval=4", "trainer.check_val_every_n_epoch=null"),
+    "an early stop that min_epochs puts off": (
+        "trainer.min_epochs=3", "trainer.max_epochs=5", "callbacks=[default,early_stopping]",
+        "callbacks.early_stopping.stopping_threshold=1000",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_it_goes_on_exactly_with_what_lightning_leaves_out(case: str, folder: Path) -> None:
+    words, name = (*QUICK, *UNUSUAL[case]), case.replace(" ", "_")
+    assert train(folder, f"name=whole_{name}", *words)[0] == 0
+    for call in (7, 4):  # the first step of the second epoch, and one within it
+        assert train(folder, f"name=killed_{name}", *words, at=At(STEP, call))[0] == -signal.SIGKILL
+    status, said = train(folder, f"name=killed_{name}", *words)
+    assert status == 0, said
+    states = [final_state(folder / "runs" / f"{kind}_{name}") for kind in ("whole", "killed")]
+    assert differences(*states) == []
+
+
 def test_another_seed_gives_other_bits(folder: Path, undisturbed: dict[str, str]) -> None:
     assert train(folder, "name=other", *QUICK, "seed=1")[0] == 0
     other = final_state(folder / "runs" / "other")
@@ -87,6 +111,15 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
     assert status == 0, after
     assert "Going on from" in after
     assert differences(undisturbed, final_state(folder / "runs" / name)) == []
+
+
+def test_a_signal_to_the_workers_too_is_for_the_training(folder: Path) -> None:
+    process = waiting(folder, "name=group", *QUICK, "datamodule.num_workers=2", at=At(STEP, 3, "wait"))
+    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        os.kill(each.pid, signal.SIGTERM)
+    status, said = go_on(process, folder)
+    assert status == 143, said
+    assert said.strip().splitlines()[-1].startswith("Stopped; the state of step ")
 
 
 def test_a_second_ctrl_c_stops_at_once(folder: Path) -> None:
@@ -176,6 +209,23 @@ def test_other_data_or_another_number_of_processes_is_refused(
         assert f"name=unfinished: the {named} changed since the run began" in output.splitlines()[-1]
     finally:
         path.write_text(before)
+
+
+def test_a_run_that_lost_its_config_is_not_begun_anew(unfinished: Path, folder: Path) -> None:
+    kept = (unfinished / "config.yaml").rename(folder / "config.yaml")
+    status, said = train(folder, "name=unfinished", *QUICK)
+    kept.rename(unfinished / "config.yaml")
+    assert status == 2
+    assert "has checkpoints but no config.yaml" in said
+
+
+def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> None:
+    """Also with resume=inexact; what has been saved stays."""
+    shutil.copytree(unfinished, unfinished.with_name("network"))
+    others = [model for model in options("model") if f"models.{model}." not in (unfinished / "config.yaml").read_text()]
+    status, said = train(folder, "name=network", *QUICK, "resume=inexact", f"model={others[0]}")
+    assert status == 2
+    assert "init_from=runs/network" in said.splitlines()[-1]
 
 
 def test_inexact_goes_on_with_what_has_changed(unfinished: Path, folder: Path) -> None:

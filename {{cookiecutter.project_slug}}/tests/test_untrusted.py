@@ -119,6 +119,9 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "a path out": ("trainer.profiler", {
         "_target_": "pytorch_lightning.profilers.SimpleProfiler", "dirpath": "../..", "filename": "x",
     }, "trainer.profiler.dirpath=../..: leads out of the run folder"),
+    "a path in the project": ("trainer.profiler", {
+        "_target_": "pytorch_lightning.profilers.SimpleProfiler", "dirpath": "configs", "filename": "x",
+    }, "trainer.profiler.dirpath=configs: leads out of the run folder"),
     "an absolute path": ("callbacks.checkpoint.dirpath", "/root/.ssh", "leads out of the run folder"),
 }  # fmt: skip
 
@@ -142,9 +145,13 @@ def test_yaml_that_makes_objects_is_refused(theirs: Path, folder: Path, command:
     assert_refused(*command("evaluate.py", "run=runs/theirs"), "can't be read", folder)
 
 
-def test_a_link_that_leads_out_of_the_run_folder_is_refused(theirs: Path, folder: Path, command: Command) -> None:
+@pytest.mark.parametrize("name", ["evaluation_best", "evaluation_best.json.tmp", "predictions"])
+def test_a_link_that_leads_out_of_the_run_folder_is_refused(
+    name: str, theirs: Path, folder: Path, command: Command
+) -> None:
     outside = folder / "outside"
     outside.mkdir(exist_ok=True)
-    (theirs / "evaluation_best").symlink_to(outside, target_is_directory=True)
-    assert_refused(*command("evaluate.py", "run=runs/theirs"), "leads out of the run folder", folder)
+    (theirs / name).symlink_to(outside / "x")
+    for words in (("evaluate.py",), ("predict.py", "input=said.txt")):
+        assert_refused(*command(*words, "run=runs/theirs"), "is a link that leads out of the run folder", folder)
     assert not any(outside.iterdir())

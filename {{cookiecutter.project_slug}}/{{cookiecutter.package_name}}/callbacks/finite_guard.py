@@ -48,8 +48,12 @@ class FiniteGuard(Callback):
         elif self.at_once(pl_module):
             self._look_at_losses(trainer, pl_module)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A ModelCheckpoint may save weights alone after it, of which Lightning does not tell."""
+        self._look_at_all(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at_losses(trainer, pl_module)
+        self._look_at_all(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Every checkpoint passes here before it is written."""

@@ -9,6 +9,8 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
+from ..front_door.stopping import leave_signals
+
 
 class TensorBatches(Dataset[tuple[Tensor, ...]]):
     """Tensors of one length N, indexed a whole batch at a time: no per-sample work, no collating."""
@@ -78,8 +80,9 @@ def batches(tensors: Sequence[Tensor], order: BatchOrder, num_workers: int = 0) 
     """A DataLoader that yields `tensors` in the batches of `order`."""
     pinned = torch.cuda.is_available()
     return LazyLoader(
-        TensorBatches(*tensors), batch_size=None, sampler=order, num_workers=num_workers, pin_memory=pinned
-    )
+        TensorBatches(*tensors), batch_size=None, sampler=order, num_workers=num_workers, pin_memory=pinned,
+        worker_init_fn=leave_signals,
+    )  # fmt: skip
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> str:

@@ -50,8 +50,6 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     Raises RefusedError as load.choose_run does.
     """
     folder, saved, checkpoint, changes = choose_run(cfg)
-    if folder.path.resolve() not in (folder.path / work_folder).resolve().parents:
-        raise RefusedError(f"run={folder.path}: {work_folder} leads out of the run folder")
     model = load_model(saved, checkpoint)
     datamodule = build(saved.datamodule)
     datamodule.prepare_data()

@@ -16,12 +16,18 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torchmetrics import Metric
 
+from ..front_door.stopping import stopping
 from ..run_folder.folder import RunFolder
 from ..run_folder.log import log
 from ..run_folder.metrics_log import MetricsLog
 from .data import BatchOrder, seed_of
 from .errors import StoppedError
-from .stopping import stopping
+
+# How `self.log` may reduce, by a name that a checkpoint can hold.
+REDUCTIONS: dict[str, Any] = {
+    "mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min,
+    "builtin sum": sum, "builtin max": max, "builtin min": min,
+}  # fmt: skip
 
 
 def reseed(*key: int) -> None:
@@ -52,8 +58,9 @@ class ExactResume(Callback):
     def state_dict(self) -> dict[str, Any]:
         loop = self.trainer.fit_loop.epoch_loop
         return {
-            "finished": self.finished,
+            "stop": self.trainer.should_stop or self.finished,  # an early stop, also one that min_epochs puts off
             "steps": loop._batches_that_stepped,
+            "rows": len(self.metrics_log.rows),
             "metrics": dict(self.trainer._logger_connector._callback_metrics),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
             "sums": _of_each_process(_sums(loop._results), self.trainer),
@@ -66,7 +73,7 @@ class ExactResume(Callback):
     # Where a run goes on
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.should_stop = bool(self.saved.get("finished"))  # an early stop is not in Lightning's checkpoint
+        trainer.should_stop = bool(self.saved.get("stop"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stopping.listen()  # Lightning has put a handler of its own in place
@@ -75,7 +82,7 @@ class ExactResume(Callback):
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
             log.warning("train_dataloader() has an order of its own (none of engine/data.py): a stop is not exact")
         if self.saved:
-            load_epoch_state(pl_module, self.saved["epoch"][trainer.global_rank])
+            load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_rank)
@@ -90,11 +97,13 @@ class ExactResume(Callback):
 
     def _go_on(self, trainer: Trainer) -> None:
         """Before the first step, when Lightning's loops are ready: what they would do otherwise than without a stop."""
-        trainer.fit_loop.epoch_loop._batches_that_stepped = self.saved["steps"]
+        loop = trainer.fit_loop.epoch_loop
+        loop._batches_that_stepped = self.saved["steps"]
+        loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
         trainer.fit_loop._restarting = False  # else a plateau scheduler would miss the step of this epoch
         device = trainer.strategy.root_device
         trainer._logger_connector._callback_metrics.update(_moved(self.saved["metrics"], device))
-        self.sums = _moved(self.saved["sums"][trainer.global_rank], device)
+        self.sums = _moved(_own_part(self.saved["sums"], trainer), device)
         self.saved = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -103,12 +112,19 @@ class ExactResume(Callback):
     def _add_sums(self, trainer: Trainer) -> None:
         """Once the first step has logged, add what `self.log(…, on_epoch=True)` had gathered before the stop."""
         results: Any = trainer.fit_loop.epoch_loop._results
-        for key in self.sums.keys() & results.keys():
-            for name, value in self.sums.pop(key).items():
-                meta = results[key].meta
+        for key, saved in self.sums.items():
+            if key not in results:  # not logged in this step: begun as `self.log` does it, with nothing in it
+                how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
+                nothing = torch.zeros_like(saved["state"]["value"])
+                results.log(**how, value=nothing, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
+                results[key].reset()
+                results[key].has_reset = False
+            meta = results[key].meta
+            for name, value in saved["state"].items():
                 extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
                 join = meta.reduce_fx if extreme else torch.add
                 setattr(results[key], name, join(value, getattr(results[key], name)))
+        self.sums = {}
 
     # Randomness of what is no training step
 
@@ -147,9 +163,9 @@ class ExactResume(Callback):
             raise StoppedError(stopping.received, "Stopped; the training is done and saved, the test is not.")
 
 
-def logged_steps(checkpoint: dict[str, Any]) -> int:
-    """How many steps had written their rows when a checkpoint was saved."""
-    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("steps", checkpoint["global_step"])
+def rows_before(checkpoint: dict[str, Any]) -> int:
+    """How many rows metrics.csv had when a checkpoint was saved."""
+    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("rows", 0)
 
 
 def epoch_state(model: nn.Module) -> dict[str, Any]:
@@ -180,7 +196,27 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
 
 
 def _sums(results: Any) -> dict[str, Any]:
-    return {key: dict(each.metric_state) for key, each in results.items() if each.is_tensor and each.meta.on_epoch}
+    """What `self.log(…, on_epoch=True)` has gathered since the epoch began, and with which arguments."""
+    return {
+        key: {"how": _arguments(each.meta), "state": dict(each.metric_state)}
+        for key, each in results.items()
+        if each.is_tensor and each.meta.on_epoch and not each.has_reset
+    }
+
+
+def _arguments(meta: Any) -> dict[str, Any]:
+    """The arguments of `self.log` that Lightning compares between two calls for one name."""
+    same = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
+    reduction = next(name for name, function in REDUCTIONS.items() if function is meta.reduce_fx)
+    own = {"metric_attribute": meta.metric_attribute, "reduce_fx": reduction}
+    return {name: getattr(meta, name) for name in same} | own | {
+        "sync_dist": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only,
+    }  # fmt: skip
+
+
+def _own_part(states: list[Any], trainer: Trainer) -> dict[str, Any]:
+    """That of this process; nothing where the run was begun with another number of them (`resume=inexact`)."""
+    return states[trainer.global_rank] if len(states) == trainer.world_size else {}
 
 
 def _of_each_process(state: Any, trainer: Trainer) -> list[Any]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
 from ..front_door.check import all_nodes
-from ..run_folder.checkpoints import how_to_go_on, load_checkpoint, resume_point
+from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.curves import draw_curves
 from ..run_folder.folder import RunFolder, claim_run_folder, leave_nothing, open_run, overrides, rank, write_json
 from ..run_folder.lock import locked
@@ -21,7 +21,7 @@ from ..run_folder.provenance import begin, check_same_order, end, origin, write_
 from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
 from .errors import FailedError, RefusedError, StoppedError
-from .exact import logged_steps
+from .exact import rows_before
 from .trainer import build_all, build_trainer
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -64,14 +64,16 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
-    resume, steps = None, 0
+    resume, rows, step = None, 0, 0
     if rank() == 0:
         known = origin(cfg, overrides(), datamodule.fingerprint(), trainer.world_size)
         if folder.continued:
             if cfg.resume == "exact":
                 check_same_order(folder, known)
             resume = resume_point(folder)
-            steps = logged_steps(load_checkpoint(resume)) if resume else 0
+            if resume:
+                checkpoint = load_checkpoint(resume)
+                rows, step = rows_before(checkpoint), checkpoint["global_step"]
         begin(folder, known)
         write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -80,10 +82,10 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if before:
             say_what_differs(before, known)
         if resume:
-            log.info(f"Going on from {resume.as_posix()}, step {steps}")
+            log.info(f"Going on from {resume.as_posix()}, step {step}")
         elif folder.continued:
             log.info("It had not saved anything yet: it begins again")
-        metrics_log.rewind(steps)
+        metrics_log.rewind(rows)
     elif folder.continued and folder.last.exists():
         resume = folder.last
     fit_and_test(trainer, model, datamodule, folder, resume)
@@ -141,10 +143,16 @@ def fit_and_test(
     """Train, on from `resume` where a run was begun before; then test the best checkpoint."""
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
-    trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+    except RuntimeError as error:
+        if resume is None or "Error(s) in loading state_dict" not in str(error):
+            raise
+        whose = f"name={folder.path.name}: the model is not the one that the run began with"
+        raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
-    tested = next((path for path in (folder.best, folder.last) if path.is_file()), None)
+    tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 
 

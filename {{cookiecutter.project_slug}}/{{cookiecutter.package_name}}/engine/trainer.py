@@ -28,8 +28,10 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):
         trainer.profiler = NoProfiler()
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # a plugin of the config is left in place
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder)
+    else:
+        log.warning("trainer.plugins has a CheckpointIO: whether a checkpoint is written whole is left to that")
     return trainer, metrics_log
 
 

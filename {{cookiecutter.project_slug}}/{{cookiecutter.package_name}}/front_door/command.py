@@ -24,11 +24,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from ..engine.errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
-from ..engine.stopping import stopping
 from ..run_folder.folder import rank
 from ..run_folder.log import log, start_log
 from .sources import PACKAGE
+from .stopping import stopping
 
+NAME = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
 given_flags: set[str] = set()
 warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # the line that follows says why
@@ -58,9 +59,13 @@ def front_door(main: Callable[[], Any], script: str) -> None:
         if not flags.shell_completion:
             sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]
             flags.overrides = [_adding(word, configs) for word in flags.overrides]
+        if flags.multirun and (name := next((word for word in flags.overrides if NAME.match(word)), None)):
+            raise RefusedError(f"{name.lstrip('+')}: a sweep makes several runs; leave the name out")
         if not (flags.multirun or flags.cfg or flags.info or flags.shell_completion or flags.hydra_help):
             _check(_composed(configs, flags.config_name or Path(script).stem, flags.overrides))
         main()
+    except KeyboardInterrupt as error:
+        end(error)
     except Exception as error:
         from .refusals import explained
 

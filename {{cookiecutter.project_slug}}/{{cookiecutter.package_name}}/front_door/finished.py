@@ -1,5 +1,6 @@
 """What evaluate.py and predict.py are told: a finished run, one of its checkpoints, and what is changed of it."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,13 +8,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..engine.errors import RefusedError, refusal
-from ..run_folder.folder import RunFolder, open_run, overrides
+from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys, leaves, resolved
 from .config_files import line_of
 from .paths import check_writable
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
+# Arguments that say where something is written.
+FOLDER = re.compile(r"(dir|path|root|folder)$")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
@@ -65,12 +68,17 @@ def check_saved(saved: DictConfig, folder: RunFolder) -> None:
 
 
 def _check_paths(saved: DictConfig) -> None:
-    """Raises RefusedError for a path by which callbacks, loggers or Trainer would write outside the run folder."""
+    """Raises RefusedError for a path by which a callback or the Trainer would write outside the run folder.
+
+    The loggers of a saved config are never built: their part in it is not looked at.
+    """
     for key, value in leaves(resolved(saved)):
-        if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.", "logger.")):
+        if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.")):
             continue
-        path = Path(value.removeprefix("sqlite:///").removeprefix("file://"))
-        if path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
+        path = Path(value)
+        within = RUNS / str(saved.name) in (path, *path.parents)
+        folder = FOLDER.search(key.rpartition(".")[2]) and not within
+        if folder or path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
             raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from ..engine.errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder
 
-BAD_NAME = re.compile(r'[<>:"|?*\\/=\x00-\x1f]|^[. ]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
+GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w-])?", re.IGNORECASE)
 
 
 def check_name(name: str | None) -> None:
     """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
-    if name is not None and (not name or len(name) > 200 or BAD_NAME.search(name)):
+    if isinstance(name, int):
+        raise RefusedError(f"name={name}: is a number; put a letter into it, such as name=run{name}")
+    if name is not None and (len(str(name)) > 200 or not GOOD_NAME.fullmatch(str(name))):
         raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
     path = RUNS / (name or "")
     if name and RunFolder(path).metrics.exists():

@@ -3,7 +3,7 @@
 from omegaconf import DictConfig, open_dict
 
 from ..engine.errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, open_run, overrides, rank
+from ..run_folder.folder import RUNS, RunFolder, check_links, open_run, overrides, rank
 from ..run_folder.lock import check_unlocked
 from .check import check_config, check_keys, known_keys, leaves, resolved
 from .finished import check_saved
@@ -14,7 +14,7 @@ HARMLESS = (
     "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.detect_anomaly",
 )  # fmt: skip
-WITH_RERUN = ("rerun", "name", "resume", "save_minutes")
+WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 
 def check_training(cfg: DictConfig) -> None:
@@ -22,17 +22,39 @@ def check_training(cfg: DictConfig) -> None:
     check_keys(cfg, known_keys())
     if cfg.rerun:
         _take_over(cfg)
-    check_config(cfg)
     check_name(cfg.name)
+    check_config(cfg)
+    _check_sense(cfg)
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
     if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
         _check_continued(cfg, RunFolder(RUNS / cfg.name))
 
 
+def _check_sense(cfg: DictConfig) -> None:
+    """Raises RefusedError for what the Trainer and ModelCheckpoint would do, and a run folder can't hold."""
+    trainer = cfg.trainer
+    if trainer.get("fast_dev_run"):
+        raise refusal("trainer.fast_dev_run", trainer.fast_dev_run, "leaves no run; trainer=debug does a few batches")
+    for key in ("max_epochs", "max_steps"):
+        if trainer.get(key) == 0:
+            raise refusal(f"trainer.{key}", 0, "nothing would be trained")
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if node.get("save_last"):
+            raise refusal(f"callbacks.{name}.save_last", node.save_last, "last.ckpt is always written: save_minutes=…")
+        if node.get("filename") in ("last", "previous"):
+            raise refusal(f"callbacks.{name}.filename", node.filename, "is the engine's own; expected another")
+        if node.get("filename") == "best" and node.get("save_top_k", 1) not in (0, 1):
+            why = "best.ckpt would not be the best; with a filename of its own for each"
+            raise refusal(f"callbacks.{name}.save_top_k", node.save_top_k, f"{why}: callbacks.{name}.filename=…")
+
+
 def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     """That no other process trains in the folder, and that a run goes on as it began."""
     check_unlocked(run)
+    check_links(run)
+    if not run.config.is_file() and any(run.best.parent.glob("*.ckpt")):
+        raise refusal("name", cfg.name, f"{run.path.as_posix()} has checkpoints but no config.yaml; choose another")
     if cfg.resume != "exact" or not run.config.is_file():
         return
     saved = open_run(str(run.path), key="name")[1]

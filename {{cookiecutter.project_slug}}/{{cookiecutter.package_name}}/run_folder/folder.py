@@ -99,6 +99,14 @@ def leave_nothing(run: RunFolder) -> None:
             path.rmdir()
 
 
+def check_links(run: RunFolder) -> None:
+    """Raises RefusedError where a link in the folder, which may be a stranger's, leads out of it: writing would too."""
+    root = run.path.resolve()
+    for path in run.path.rglob("*") if run.path.is_dir() else ():
+        if path.is_symlink() and root not in path.resolve().parents:
+            raise RefusedError(f"{path.as_posix()} is a link that leads out of the run folder")
+
+
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
@@ -106,6 +114,7 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
         known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"
         raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")
+    check_links(folder)
     try:
         cfg = OmegaConf.load(folder.config)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
@@ -130,7 +139,10 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write whole or not at all."""
     beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(beside, path)
 
 

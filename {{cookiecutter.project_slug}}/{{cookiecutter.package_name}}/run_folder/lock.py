@@ -31,14 +31,17 @@ def locked(run: RunFolder) -> Iterator[None]:
     with FileLock(Path(tempfile.gettempdir()) / f"run-{digest}.lock", mode=0o666):
         check_unlocked(run)
         run.lock.unlink(missing_ok=True)
-        own = {
-            "pid": os.getpid(), "host": platform.node(), "since": now(), "born": psutil.Process().create_time(),
-        }  # fmt: skip
+        beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
+        own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _born(psutil.Process())}
+        beside.write_text(json.dumps(own), encoding="utf-8")
         try:
-            with run.lock.open("x", encoding="utf-8") as file:
-                json.dump(own, file)
+            os.link(beside, run.lock)  # with its content at once, and only where there is none
         except FileExistsError:
             raise _refusal(run, _read(run.lock)) from None
+        except OSError:  # a disk without links
+            os.replace(beside, run.lock)
+        finally:
+            beside.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -56,10 +59,17 @@ def _holder(path: Path) -> dict[str, Any] | None:
         return holder
     try:
         process = psutil.Process(holder["pid"])
-        alive = process.create_time() == holder["born"] and process.status() != psutil.STATUS_ZOMBIE
+        alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError):  # no such process, or no number of one
         alive = False
     return holder if alive else None
+
+
+def _born(process: Any) -> float:
+    """Seconds between the start of the machine and that of the process: no change of the clock changes them."""
+    import psutil
+
+    return process.create_time() - psutil.boot_time()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -33,9 +33,9 @@ class MetricsLog(Logger):
     save_dir = property(lambda self: str(self.path.parent))
 
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Drop the rows of `step` and later: the run goes on from there."""
-        self._take([row for row in self.rows if row["step"] < step])
+    def rewind(self, rows: int) -> None:
+        """Keep the first `rows`: those that there were when the checkpoint was saved from which the run goes on."""
+        self._take(self.rows[:rows])
         self._rewrite()
 
     @rank_zero_only

@@ -1,4 +1,4 @@
-"""config.yaml and provenance.json: where a run came from. No environment variables, user names or tokens."""
+"""config.yaml, and provenance.json: where a run came from. It has no environment variables, user names or tokens."""
 
 import hashlib
 import json
@@ -19,13 +19,15 @@ from ..engine.errors import PACKAGE_FOLDER, RefusedError
 from .folder import RunFolder, now, write_json, write_text
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
-SECRET = re.compile(r"([\w.]*(?:token|secret|passw|api_?key|credential)[\w.]*=).*", re.IGNORECASE)
+SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
+LOGIN = re.compile(r"://[^/@\s]+@")
+HOME = re.compile(r"/(?:home|Users)/[^/\s]+")
 # What does not make another training of it.
 NAMING = ("name", "rerun", "resume", "save_minutes")
 # What a run is asked for when it goes on or is repeated, and how a person calls it.
 ORDER = {"data_sha256": "training data", "processes": "number of processes"}
 SETTING = {
-    "code_sha256": "code", "git": "commit", "python": "Python", "packages": "packages", "os": "system", "cpu": "CPU",
+    "code_sha256": "code", "git": "git", "python": "Python", "packages": "packages", "os": "system", "cpu": "CPU",
     "gpus": "GPUs",
 }  # fmt: skip
 
@@ -43,7 +45,7 @@ def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: i
         "data_sha256": fingerprint,
         "processes": processes,
         "code_sha256": _code(),
-        "git": {"commit": commit, "dirty": bool(patch), "untracked": _untracked()} if commit else None,
+        "git": {"commit": commit, "dirty": bool(patch), "untracked": _untracked()} if commit else {},
         "python": platform.python_version(),
         "os": platform.platform(),
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
@@ -58,7 +60,7 @@ def begin(run: RunFolder, known: dict[str, Any]) -> None:
     What has changed since its start is said with it.
     """
     if run.continued:
-        began = read_provenance(run)
+        began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
         again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
         write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
         return
@@ -100,9 +102,10 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any
     differing: dict[str, list[Any]] = {}
     for key, name in {**ORDER, **SETTING}.items():
         old, new = before.get(key), after.get(key)
-        if key == "packages" and isinstance(old, dict) and isinstance(new, dict):
-            versions = {package: [old.get(package), version] for package, version in new.items()}
-            differing.update({package: pair for package, pair in versions.items() if pair[0] != pair[1]})
+        if isinstance(old, dict) and isinstance(new, dict):
+            pairs = {part: [old.get(part), new.get(part)] for part in {**old, **new}}
+            prefix = "" if key == "packages" else f"{name} "
+            differing.update({f"{prefix}{part}": pair for part, pair in pairs.items() if pair[0] != pair[1]})
         elif old != new:
             differing[name] = [old, new]
     return differing
@@ -129,8 +132,9 @@ def _replaced(value: Any, old: str, new: str) -> Any:
 
 
 def _private(word: str) -> str:
-    """An override without what is nobody's business: a token's value, the name of the home folder."""
-    return SECRET.sub(r"\1***", word).replace(str(Path.home()), "~")
+    """An override without what is nobody's business: a token's value, a password in an address, a home folder."""
+    word = LOGIN.sub("://***@", SECRET.sub(r"\1***", word)).replace(str(Path.home()), "~")
+    return HOME.sub("~", word)
 
 
 def _code() -> str:
@@ -148,10 +152,10 @@ def _untracked() -> list[str]:
 def _git(*command: str) -> str | None:
     """The output of a git command, or None where there is no git or no repository."""
     try:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, check=True, encoding="utf-8")
+        done = subprocess.run(["git", *command], capture_output=True, check=True, cwd=PACKAGE_FOLDER.parent)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()
 
 
 def _cpu_name() -> str:

@@ -42,6 +42,20 @@ def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path
         read_inputs(path, SHAPE)
 
 
+def test_a_file_of_another_kind_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow looks at the content, whatever the name: for PostScript it starts Ghostscript."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran.txt\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    path = tmp_path / "cat.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    names, _, unreadable = read_inputs(path, SHAPE)
+    assert names == []
+    assert "UnidentifiedImageError" in unreadable[0]
+    assert not (tmp_path / "ran.txt").exists()
+
+
 @pytest.mark.parametrize("side", [10_000, 40_000])
 def test_a_small_file_that_is_a_huge_picture_is_left_out(side: int, tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"

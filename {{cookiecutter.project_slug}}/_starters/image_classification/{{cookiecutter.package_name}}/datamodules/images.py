@@ -120,8 +120,8 @@ class ImageDataModule(LightningDataModule):
         return f"{len(self.class_names)} classes, pictures: {sizes}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the training data."""
-        return fingerprint(self.splits["train"])
+        """SHA-256 of all pictures and targets, as they are split."""
+        return fingerprint([tensor for split in self.splits.values() for tensor in split])
 
     def sample_ids(self, split: str, index: Tensor) -> list[Any]:
         """The ids of the pictures at `index` (B,) of a split: numbers of load_pictures, or files."""

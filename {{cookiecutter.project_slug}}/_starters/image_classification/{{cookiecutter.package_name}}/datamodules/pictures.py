@@ -12,6 +12,7 @@ from torch import Tensor
 from ..engine.errors import RefusedError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")  # of its many others some start programs
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 MODES = {1: "L", 3: "RGB"}
 
@@ -25,7 +26,7 @@ def read_picture(path: Path, shape: Sequence[int]) -> Tensor:
     channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        picture = Image.open(path)
+        picture = Image.open(path, formats=FORMATS)
     with picture:
         pixels = np.asarray(picture.convert(MODES[channels]).resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels.reshape(height, width, channels).copy()).permute(2, 0, 1).float() / 255

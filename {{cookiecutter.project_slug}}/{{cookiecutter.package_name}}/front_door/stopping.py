@@ -1,14 +1,21 @@
 """SIGINT (Ctrl-C) and SIGTERM: the step in progress ends, the state is saved; a second Ctrl-C stops at once."""
 
+import os
 import signal
 import sys
 import threading
 from types import FrameType
 from typing import Any
 
-from .errors import StoppedError
+from ..engine.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def leave_signals(worker: int = 0) -> None:
+    """For a DataLoader's worker: a signal to the whole group is for the training process, which still needs it."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 class Stopping:
@@ -20,10 +27,11 @@ class Stopping:
     def __init__(self) -> None:
         self.received: int | None = None
         self.gentle = False
+        self.process = os.getpid()
         self.before: dict[signal.Signals, Any] = {}  # the handlers outside `with`
 
     def __enter__(self) -> None:
-        self.received, self.gentle = None, False
+        self.received, self.gentle, self.process = None, False, os.getpid()
         self.before = {each: signal.getsignal(each) for each in SIGNALS}
         self.listen()
 
@@ -40,12 +48,14 @@ class Stopping:
                 signal.signal(each, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # one that was forked from it
+            return
         again = self.received is not None
         if not self.gentle or (again and signum == signal.SIGINT):
             raise StoppedError(signum)
         self.received = signum
         if not again:
-            print("\nStopping after this step, to save the state; Ctrl-C stops at once.", file=sys.stderr)
+            print("\nStopping after this step and its validation, to save; Ctrl-C stops at once.", file=sys.stderr)
 
 
 stopping = Stopping()  # signals are the process's
