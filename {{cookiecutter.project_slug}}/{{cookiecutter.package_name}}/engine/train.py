@@ -176,7 +176,8 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     if before:
         compare(folder, before)
     write_json(folder.metrics, results)
-    log.info(f"Best {monitor} {at_best.get(monitor, float('nan')):.4f}; {headline(results['test'], 'test')}")
+    kind = "Best" if folder.best.is_file() else "Last"
+    log.info(f"{kind} {monitor} {at_best.get(monitor, float('nan')):.4f}; {headline(results['test'], 'test')}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input=<your files>")
     log.info(f"         python evaluate.py run={run}")

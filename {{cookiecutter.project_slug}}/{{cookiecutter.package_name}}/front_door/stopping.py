@@ -13,9 +13,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def leave_signals(worker: int = 0) -> None:
-    """For a DataLoader's worker: a signal to the whole group is for the training process, which still needs it."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+    """For a DataLoader's worker: a signal to the whole group is for the training process, which still needs it.
+
+    Where the system tells who sent it, SIGTERM ends the worker if it was that process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class Stopping:

@@ -36,7 +36,7 @@ def _check_sense(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     if trainer.get("fast_dev_run"):
         raise refusal("trainer.fast_dev_run", trainer.fast_dev_run, "leaves no run; trainer=debug does a few batches")
-    for key in ("max_epochs", "max_steps"):
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(key) == 0:
             raise refusal(f"trainer.{key}", 0, "nothing would be trained")
     for name, node in (cfg.get("callbacks") or {}).items():
