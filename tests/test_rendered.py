@@ -14,13 +14,25 @@ from conftest import CHOICES, DEFAULTS, Bake, metadata_of, run
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
-@pytest.mark.parametrize("logger", CHOICES["logger"])
-def test_its_own_tests_pass(logger: str, bake: Bake) -> None:
-    project = bake(logger=logger)
+KILLS = [f"tests/test_{name}.py" for name in ("resume", "crash", "rerun", "untrusted")]  # they take half of the time
+OWN_TESTS = {
+    "the default logger: kills": ({}, KILLS),
+    "the default logger: the rest": ({}, [f"--ignore={path}" for path in KILLS]),
+    # What a logger has a part in.
+    **{
+        logger: ({"logger": logger}, ["tests/test_command_line.py", "tests/test_configs.py"])
+        for logger in CHOICES["logger"]
+        if logger != DEFAULTS["logger"]
+    },
+}
+
+
+@pytest.mark.parametrize("part", OWN_TESTS)
+def test_its_own_tests_pass(part: str, bake: Bake) -> None:
+    answers, files = OWN_TESTS[part]
+    project = bake(**answers)
     # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
     words = ("-n", "0", "-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
-    # What a logger has a part in; with the default one all of them.
-    files = () if logger == DEFAULTS["logger"] else ("tests/test_command_line.py", "tests/test_configs.py")
     done = run(sys.executable, "-m", "pytest", *words, *files, cwd=project)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
     assert " passed" in done.stdout

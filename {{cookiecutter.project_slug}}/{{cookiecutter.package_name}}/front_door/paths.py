@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ..engine.errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder
@@ -10,10 +11,10 @@ from ..run_folder.folder import RUNS, RunFolder
 GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w-])?", re.IGNORECASE)
 
 
-def check_name(name: str | None) -> None:
+def check_name(name: Any) -> None:
     """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
-    if isinstance(name, int):
-        raise RefusedError(f"name={name}: is a number; put a letter into it, such as name=run{name}")
+    if isinstance(name, int | float):
+        raise RefusedError(f"name={name}: is no text; put a letter into it, such as name=run{name}")
     if name is not None and (len(str(name)) > 200 or not GOOD_NAME.fullmatch(str(name))):
         raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
     path = RUNS / (name or "")

@@ -20,9 +20,10 @@ WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 def check_training(cfg: DictConfig) -> None:
     """Raises RefusedError where the composed config can't be trained; with `rerun` it becomes that run's config."""
     check_keys(cfg, known_keys())
-    if cfg.rerun:
-        _take_over(cfg)
-    check_name(cfg.name)
+    plain = resolved(cfg)
+    if plain.get("rerun") is not None:
+        _take_over(cfg, str(plain["rerun"]))
+    check_name(plain.get("name"))
     check_config(cfg)
     _check_sense(cfg)
     if cfg.init_from:
@@ -66,14 +67,14 @@ def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
             raise refusal(key, now.get(key, "absent"), why)
 
 
-def _take_over(cfg: DictConfig) -> None:
+def _take_over(cfg: DictConfig, rerun: str) -> None:
     """Put the config of the finished run `rerun` in place of the composed one."""
     for word in overrides():
         if word.lstrip("+~").split("=")[0] not in WITH_RERUN:
             raise RefusedError(f"{word}: a rerun trains the same again; beside it only name= can be given")
-    run, saved = open_run(cfg.rerun, key="rerun")
+    run, saved = open_run(rerun, key="rerun")
     if not run.metrics.is_file():
-        raise refusal("rerun", cfg.rerun, f"has not finished; name={run.path.name} goes on with it")
+        raise refusal("rerun", rerun, f"has not finished; name={run.path.name} goes on with it")
     check_saved(saved, run)
     with open_dict(cfg):
         for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:
