@@ -42,8 +42,8 @@ test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m "not long"
 
 test-all: test ## Run the tests, then those that take longer
-	@echo "== The long tests"
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m long
+	@seed=$$((RANDOM + 1)); echo "== The long tests, SEED=$$seed"; \
+	  OMP_NUM_THREADS=1 CHAOS_SEED=$$seed FUZZ_SEED=$$seed .venv/bin/python -m pytest -n 2 -m long
 
 SEED ?= 0
 KILLS ?= 200

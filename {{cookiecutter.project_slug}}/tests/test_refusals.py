@@ -68,6 +68,7 @@ REFUSED = {
     "train.py save_minutes=-1": "save_minutes=-1: expected a value greater than or equal to 0",
     "train.py rerun=7": "rerun=7: no run folder",
     "train.py name=???": "name=???: has to be given: name=…",
+    "train.py ~resume": "resume: has to be there, if only as null",
     "train.py resume=maybe": "resume=maybe: expected 'exact' or 'inexact'",
     "train.py init_from=runs/none": "init_from=runs/none: no run folder",
     "train.py --fast": "unrecognized arguments: --fast",

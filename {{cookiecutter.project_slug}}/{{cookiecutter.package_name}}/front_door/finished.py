@@ -11,7 +11,7 @@ from ..engine.errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys, leaves, resolved
 from .config_files import line_of
-from .paths import check_writable
+from .paths import GOOD_NAME, check_writable
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
@@ -72,11 +72,13 @@ def _check_paths(saved: DictConfig) -> None:
 
     The loggers of a saved config are never built: their part in it is not looked at.
     """
-    for key, value in leaves(resolved(saved)):
+    plain = resolved(saved)
+    name = str(plain.get("name"))
+    for key, value in leaves(plain):
         if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.")):
             continue
         path = Path(value)
-        within = RUNS / str(saved.name) in (path, *path.parents)
+        within = GOOD_NAME.fullmatch(name) and RUNS / name in (path, *path.parents)
         folder = FOLDER.search(key.rpartition(".")[2]) and not within
         if folder or path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
             raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")

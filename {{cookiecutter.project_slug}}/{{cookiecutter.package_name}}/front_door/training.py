@@ -14,6 +14,7 @@ HARMLESS = (
     "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.detect_anomaly",
 )  # fmt: skip
+SWITCHES = ("name", "seed", "save_minutes", "resume", "rerun", "init_from", "monitor", "mode")
 WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 
@@ -21,9 +22,11 @@ def check_training(cfg: DictConfig) -> None:
     """Raises RefusedError where the composed config can't be trained; with `rerun` it becomes that run's config."""
     check_keys(cfg, known_keys())
     plain = resolved(cfg)
-    if plain.get("rerun") is not None:
+    for key in (key for key in SWITCHES if key not in plain):
+        raise refusal(key, "", "has to be there, if only as null")
+    if plain["rerun"] is not None:
         _take_over(cfg, str(plain["rerun"]))
-    check_name(plain.get("name"))
+    check_name(plain["name"])
     check_config(cfg)
     _check_sense(cfg)
     if cfg.init_from:
