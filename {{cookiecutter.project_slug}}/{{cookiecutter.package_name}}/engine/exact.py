@@ -48,7 +48,6 @@ class ExactResume(Callback):
         self.saved_at: float | None = None
         self.saved: dict[str, Any] = {}
         self.sums: dict[str, Any] = {}
-        self.finished = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.trainer = trainer
@@ -58,7 +57,7 @@ class ExactResume(Callback):
     def state_dict(self) -> dict[str, Any]:
         loop = self.trainer.fit_loop.epoch_loop
         return {
-            "stop": self.trainer.should_stop or self.finished,  # an early stop, also one that min_epochs puts off
+            "stop": self.trainer.should_stop,  # an early stop, also one that min_epochs puts off
             "steps": loop._batches_that_stepped,
             "rows": len(self.metrics_log.rows),
             "metrics": dict(self.trainer._logger_connector._callback_metrics),
@@ -156,7 +155,6 @@ class ExactResume(Callback):
         self.saved_at = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.finished = True
         self._save(trainer)
         stopping.gentle = False
         if stopping.received:

@@ -126,9 +126,12 @@ def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: 
     assert command("train.py", "name=stopped", *quick)[0] == 0
     stopped = command.folder / "runs" / "stopped"
     (stopped / "metrics.json").unlink()  # as a run that was stopped before its test
-    status, output = command("train.py", "name=stopped", *quick)
+    status, output = command("train.py", "name=stopped", *quick, "trainer.max_epochs=3", "resume=inexact")
     assert status == 0, output
     assert "Going on from runs/stopped/checkpoints/last.ckpt, step 40" in output
+    rows = [row["epoch"] for row in csv.DictReader((stopped / "metrics.csv").open()) if row["val/loss"]]
+    assert rows == ["0", "1", "2"]
+    assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3  # completed
 
 
 def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
