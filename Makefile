@@ -3,6 +3,10 @@ PYTHON ?= python3
 SHELL := /bin/bash
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RENDERED := {{cookiecutter.project_slug}}
+STARTERS := $(wildcard $(RENDERED)/_starters/*)
+# What the starters need beside: a list and known-good versions in the folder of each.
+REQUIREMENTS := $(wildcard $(STARTERS:=/_requirements.txt))
+PINS := $(wildcard $(STARTERS:=/_constraints.txt))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all chaos fuzz lint clean python
@@ -31,10 +35,10 @@ demo: .venv-demo/made ## Render the default project into demo/, train it on the 
 	@echo "== Look at demo/my-project/runs/demo/pictures/, then edit demo/my-project/my_project/models/cnn.py"
 	@echo "   Use it: cd demo/my-project && . ../../.venv-demo/bin/activate"
 
-.venv/made: constraints.txt $(RENDERED)/constraints.txt tests/requirements.txt | python
+.venv/made: constraints.txt $(RENDERED)/constraints.txt tests/requirements.txt $(REQUIREMENTS) $(PINS) | python
 	@echo "== Making the environment .venv (some minutes the first time)"
 	@rm -rf .venv && $(PYTHON) -m venv .venv
-	@.venv/bin/python $(PIP) -r tests/requirements.txt
+	@.venv/bin/python $(PIP) $(PINS:%=-c %) -r tests/requirements.txt $(REQUIREMENTS:%=-r %)
 	@touch $@
 
 test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores

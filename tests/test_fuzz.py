@@ -216,7 +216,7 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
 
 
 def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:
-    from fuzzed_project.engine.errors import RefusedError
+    from fuzzed_project.errors import RefusedError
     from fuzzed_project.front_door import command, finished
 
     print(f"SEED={SEED}")

@@ -11,6 +11,7 @@ import yaml
 from conftest import CHOICES, DEFAULTS, ROOT, SINGLE_CHOICES, TEMPLATE, Bake, metadata_of, run, title
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
+PART = re.compile(r"_[^/]+$")  # of an overlay: a part of another file
 TAGS = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
 
 
@@ -29,12 +30,15 @@ def files(folder: Path) -> set[str]:
 
 
 def expected_files(answers: dict[str, str]) -> set[str]:
-    """Those of the root, of the chosen starter, and of each chosen option; nothing else."""
-    root = {name for name in files(TEMPLATE) if not name.startswith(("_starters/", "_options/"))}
-    overlays = [TEMPLATE / "_starters" / answers["starter"]]
+    """Those of the root, of the chosen starter and what it uses, and of each chosen option; nothing else."""
+    root = {name for name in files(TEMPLATE) if not name.startswith(("_starters/", "_shared/", "_options/"))}
+    starter = TEMPLATE / "_starters" / answers["starter"]
+    uses = starter / "_uses.txt"
+    overlays = [starter, *(TEMPLATE / "_shared" / name for name in (uses.read_text().split() if uses.exists() else ()))]
     overlays += [TEMPLATE / "_options" / question / answer for question, answer in answers.items()]
-    names = root.union(*(files(folder) for folder in overlays if folder.is_dir()))
-    return {name.replace("{{cookiecutter.package_name}}", "my_project") for name in names if "__pycache__" not in name}
+    laid = (name for folder in overlays if folder.is_dir() for name in files(folder) if not PART.match(name))
+    names = {name.replace("{{cookiecutter.package_name}}", "my_project") for name in root.union(laid)}
+    return {name for name in names if "__pycache__" not in name}
 
 
 def test_every_file_is_whole(project: Path) -> None:

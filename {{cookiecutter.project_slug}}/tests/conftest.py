@@ -93,6 +93,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="session")
 def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of the task as a user would bring them; never written to by a test."""
-    from starter import write_own_data
+    from starter import OWN_NAME, write_own_data
 
-    return write_own_data(tmp_path_factory.mktemp("own") / "pictures")
+    path = tmp_path_factory.mktemp("own") / OWN_NAME
+    write_own_data(path)
+    return path

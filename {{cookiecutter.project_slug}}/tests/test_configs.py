@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import ROOT, options
 from omegaconf import DictConfig, OmegaConf
+from starter import outputs
 
 from {{ cookiecutter.package_name }}.engine.build import build
-from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.trainer import build_all, build_trainer
+from {{ cookiecutter.package_name }}.errors import RefusedError
 
 GROUPS = sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())
 Configure = Callable[..., DictConfig]
@@ -58,10 +59,10 @@ def test_experiment_composes(option: str, configure: Configure) -> None:
 @pytest.mark.parametrize("datamodule", options("datamodule"))
 @pytest.mark.parametrize("model", options("model"))
 def test_each_model_is_built_for_each_datamodule(model: str, datamodule: str, configure: Configure) -> None:
-    cfg = configure(f"model={model}", f"datamodule={datamodule}")
+    cfg = configure(f"model={model}", f"datamodule={datamodule}", "datamodule.batch_size=3")
     data = build_datamodule(cfg)
-    inputs = next(iter(data.train_dataloader()))[0]
-    assert len(build_model(cfg, data)(inputs)) == len(inputs)
+    batch = next(iter(data.train_dataloader()))
+    assert len(outputs(build_model(cfg, data), batch)) == len(batch[0])
 
 
 def test_every_option_on_disk_is_tested() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from {{ cookiecutter.package_name }}.callbacks.finite_guard import FiniteGuard
 from {{ cookiecutter.package_name }}.engine.data import BatchOrder, batches
-from {{ cookiecutter.package_name }}.engine.errors import FailedError
+from {{ cookiecutter.package_name }}.errors import FailedError
 
 BAD_STEP = 23
 

@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, options
+from omegaconf import DictConfig, OmegaConf
+
+DEFAULTS = OmegaConf.load(ROOT / "configs" / "train.yaml").defaults
+CHOSEN = {group: name for each in DEFAULTS if isinstance(each, DictConfig) for group, name in each.items()}
+TARGETS = {
+    group: OmegaConf.load(ROOT / "configs" / group / f"{CHOSEN[group]}.yaml")._target_
+    for group in ("model", "datamodule")
+}
+MODEL_MODULE, MODEL = TARGETS["model"].rsplit(".", 1)
+DATA_MODULE, DATA = TARGETS["datamodule"].rsplit(".", 1)
 
 REFUSED = {
     # command line: what the line has to say
@@ -45,14 +55,14 @@ REFUSED = {
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
     "train.py model._target_=torch.load": "not allowed",
     "train.py model._target_={{ cookiecutter.package_name }}.engine.build.imported": "not allowed: it comes from",
-    "train.py model._target_={{ cookiecutter.package_name }}.models.classifier.build": "not allowed: it comes from",
+    f"train.py model._target_={MODEL_MODULE}.build": "not allowed: it comes from",
     "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
     "train.py ~model.optimizer._target_": "names no _target_",
     "train.py ~trainer": "trainer={…}: names no _target_; choose a file of configs/trainer/",
     "train.py +trainer.logger=true": "trainer.logger=true: is given by the code",
     "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
     "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
-    "train.py model.lr=0.1": "Classifier takes no lr; did you mean optimizer.lr?",
+    "train.py model.lr=0.1": "takes no lr; did you mean optimizer.lr?",
     "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
     "train.py +trainer._convert_=none": "expected _target_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
@@ -138,7 +148,7 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("python train.py model=", {"model=cnn", "model=mlp"}),
+        ("python train.py model=", {f"model={name}" for name in options("model")}),
         ("python train.py trainer.max", {"trainer.max_epochs="}),
         ("python evaluate.py checkp", {"checkpoint="}),
     ],
@@ -212,8 +222,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
-from ..datamodules.digits import DigitsDataModule
-from ..models.classifier import Classifier
+from DATA_MODULE import DATA
+from MODEL_MODULE import MODEL
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -240,15 +250,17 @@ class Typed(Callback):
         pass
 
 
-class Mine(Classifier):
+class Mine(MODEL):
     pass
 
 
-class Data(DigitsDataModule):
+class Data(DATA):
     @property
     def facts(self) -> dict[str, Any]:
         return dict(super().facts)
 """
+for name in ("DATA_MODULE", "MODEL_MODULE", "DATA", "MODEL"):
+    OWN = OWN.replace(f" {name}", f" {globals()[name]}").replace(f"({name})", f"({globals()[name]})")
 CALLBACKS = "_target_:{{ cookiecutter.package_name }}.callbacks.own"
 
 

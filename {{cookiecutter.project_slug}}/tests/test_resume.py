@@ -180,8 +180,8 @@ def unfinished(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("datamodule.batch_size=32", "datamodule.batch_size=32: runs/unfinished was begun with 64"),
-        ("datamodule.split_seed=3", "datamodule.split_seed=3: runs/unfinished was begun with 0"),
+        ("datamodule.batch_size=7", "datamodule.batch_size=7: runs/unfinished was begun with "),
+        ("seed=3", "seed=3: runs/unfinished was begun with 0"),
         ("trainer.gradient_clip_val=1.0", "trainer.gradient_clip_val=1.0: runs/unfinished was begun with None"),
         ("~callbacks.finite_guard", "was begun with"),
     ],
@@ -229,6 +229,6 @@ def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> Non
 
 
 def test_inexact_goes_on_with_what_has_changed(unfinished: Path, folder: Path) -> None:
-    status, said = train(folder, "name=unfinished", *QUICK, "resume=inexact", "datamodule.batch_size=32")
+    status, said = train(folder, "name=unfinished", *QUICK, "resume=inexact", "datamodule.batch_size=7")
     assert status == 0, said
     assert "Going on from" in said

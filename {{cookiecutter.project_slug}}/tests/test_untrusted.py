@@ -14,7 +14,7 @@ from killed import PACKAGE, QUICK, STEP, At, train
 from omegaconf import OmegaConf
 
 from {{ cookiecutter.package_name }} import load_run
-from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.errors import RefusedError
 
 RAN = "ran.txt"
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..engine.data import BatchOrder
-from ..engine.errors import FailedError
+from ..errors import FailedError
 
 
 class Place(NamedTuple):

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from .. import ALLOWED_TARGETS
+from ..errors import RefusedError, own_frames, pip_command
 from ..front_door.check import all_nodes, allowed
 from ..front_door.sources import PACKAGE
-from .errors import RefusedError, own_frames, pip_command
 
 # Hydra 1.4 keeps to a whitelist of its own; 1.3 has none.
 WHITELIST = [f"{name}.*" for name in (PACKAGE, *ALLOWED_TARGETS)] + list(ALLOWED_TARGETS)

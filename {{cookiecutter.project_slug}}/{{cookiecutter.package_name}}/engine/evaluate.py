@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 
+from ..errors import RefusedError
 from ..front_door.finished import choose_run
 from ..run_folder.folder import RunFolder, write_json
 from ..run_folder.log import log, start_log
 from .build import build
-from .errors import RefusedError
 from .load import load_model
 from .train import headline, split_metrics
 from .trainer import build_callbacks

@@ -16,12 +16,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torchmetrics import Metric
 
+from ..errors import StoppedError
 from ..front_door.stopping import stopping
 from ..run_folder.folder import RunFolder
 from ..run_folder.log import log
 from ..run_folder.metrics_log import MetricsLog
 from .data import BatchOrder, seed_of
-from .errors import StoppedError
 
 # How `self.log` may reduce, by a name that a checkpoint can hold.
 REDUCTIONS: dict[str, Any] = {

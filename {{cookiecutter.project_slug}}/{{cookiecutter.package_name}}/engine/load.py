@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule
 
+from ..errors import RefusedError
 from ..front_door.finished import check_saved
 from ..run_folder.checkpoints import load_checkpoint
 from ..run_folder.folder import open_run
 from .build import build, imported
-from .errors import RefusedError
 
 
 class LoadedRun(NamedTuple):

@@ -15,11 +15,11 @@ def predict(cfg: DictConfig) -> Path:
     """
     start_log()
     run = open_finished_run(cfg, work_folder="predictions")
-    unreadable = run.datamodule.read_inputs(Path(cfg.input), run.model.hparams)
+    unreadable = run.datamodule.read_inputs(str(cfg.input), run.model.hparams)
     for problem in unreadable:
         log.info(f"Left out: {problem}")
     outputs = run.trainer.predict(run.model, run.datamodule)
-    path = Path(cfg.output or run.folder.predictions / run.datamodule.predictions_name(Path(cfg.input)))
+    path = Path(cfg.output or run.folder.predictions / run.datamodule.predictions_name(str(cfg.input)))
     path.parent.mkdir(parents=True, exist_ok=True)
     count = run.datamodule.write_predictions(outputs, path, run.model.hparams)
     left_out = f", {len(unreadable)} left out" if unreadable else ""

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
+from ..errors import FailedError, RefusedError, StoppedError
 from ..front_door.check import all_nodes
 from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.curves import draw_curves
@@ -20,7 +21,6 @@ from ..run_folder.metrics_log import MetricsLog, read_metrics
 from ..run_folder.provenance import begin, check_same_order, end, origin, write_config
 from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
-from .errors import FailedError, RefusedError, StoppedError
 from .exact import rows_before
 from .trainer import build_all, build_trainer
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
-from ..engine.errors import RefusedError, refusal
+from ..errors import RefusedError, refusal
 from .config_files import configs_folder, defaults_of, read_config
 from .signatures import Parameter, Signature, signature
 from .sources import PACKAGE, Definition, lineage, locate, lookup, member, read_module

@@ -23,7 +23,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from ..engine.errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
+from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
 from ..run_folder.folder import rank
 from ..run_folder.log import log, start_log
 from .sources import PACKAGE

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..engine.errors import RefusedError, refusal
+from ..errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
 from .check import check_config, check_keys, known_keys, leaves, resolved
 from .config_files import line_of

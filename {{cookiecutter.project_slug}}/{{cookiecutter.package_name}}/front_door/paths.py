@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import RefusedError, refusal
+from ..errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder
 
 GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w-])?", re.IGNORECASE)

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from ..engine.errors import RefusedError, is_own, refusal
+from ..errors import RefusedError, is_own, refusal
 from ..run_folder.folder import overrides
 from .config_files import configs_folder, defaults_of, line_of, read_config
 

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.errors import RefusedError
+from ..errors import RefusedError
 
 PACKAGE = __name__.partition(".")[0]
 # Modules that are quick to import: what they define is taken as it is.

@@ -7,7 +7,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from ..engine.errors import StoppedError
+from ..errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig, open_dict
 
-from ..engine.errors import RefusedError, refusal
+from ..errors import RefusedError, refusal
 from ..run_folder.folder import RUNS, RunFolder, check_links, open_run, overrides, rank
 from ..run_folder.lock import check_unlocked
 from .check import check_config, check_keys, known_keys, leaves, resolved

@@ -12,8 +12,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look throu
 from pydantic import ConfigDict, NonNegativeFloat, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from ..engine.errors import refusal
 from ..engine.limits import Seed
+from ..errors import refusal
 from .paths import check_writable
 from .signatures import Parameter
 

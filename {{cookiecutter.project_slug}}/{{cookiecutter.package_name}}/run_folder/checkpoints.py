@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from ..engine.errors import RefusedError
+from ..errors import RefusedError
 from .folder import RunFolder
 from .log import log
 

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..engine.errors import RefusedError
+from ..errors import RefusedError
 
 RUNS = Path("runs")
 # An interpolation that is more than the name of a key.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import RefusedError
+from ..errors import RefusedError
 from .folder import RunFolder, now
 
 

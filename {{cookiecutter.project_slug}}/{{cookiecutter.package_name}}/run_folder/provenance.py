@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ..engine.errors import PACKAGE_FOLDER, RefusedError
+from ..errors import PACKAGE_FOLDER, RefusedError
 from .folder import RunFolder, now, write_json, write_text
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+
+from .pictures import picture
 
 
 class ClassificationReport(Callback):
@@ -49,20 +50,12 @@ class ClassificationReport(Callback):
         self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu()))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # With several processes this is the share of rank 0.
-        if not trainer.is_global_zero or not self.targets:
+        if not self.targets:
             return
-        folder = Path(trainer.default_root_dir) / "pictures"
-        class_names = pl_module.hparams["class_names"]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            confusion, mistakes = folder / "confusion_matrix.png", folder / "worst_mistakes.png"
-            draw_confusion(torch.cat(self.predictions), torch.cat(self.targets), class_names, confusion)
-            self._draw_mistakes(class_names, mistakes)
-            for file in (confusion, mistakes):
-                show(trainer, file)
-        except Exception as error:
-            rank_zero_warn(f"The pictures of the test could not be drawn: {type(error).__name__}: {error}")
+        names = pl_module.hparams["class_names"]
+        predictions, targets = torch.cat(self.predictions), torch.cat(self.targets)
+        picture(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
+        picture(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
 
     def _draw_mistakes(self, class_names: list[str], path: Path) -> None:
         images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
@@ -117,21 +110,3 @@ def draw_pictures(images: Tensor, titles: list[str], path: Path) -> None:
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize=8, color="firebrick" if "\n" in title else "black")
     figure.savefig(path, dpi=120)
-
-
-def show(trainer: Trainer, file: Path) -> None:
-    """Give a picture to the loggers that take pictures: TensorBoard, Weights & Biases, MLflow."""
-    from PIL import Image
-
-    loggers: list[Any] = trainer.loggers
-    for logger in loggers:
-        kind = type(logger).__name__
-        if kind == "TensorBoardLogger":
-            with Image.open(file) as picture:
-                pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-                pixels = pixels.reshape(picture.height, picture.width, 3)
-            logger.experiment.add_image(f"test/{file.stem}", pixels, trainer.global_step, dataformats="HWC")
-        elif kind == "WandbLogger":
-            logger.log_image(f"test/{file.stem}", [str(file)])
-        elif kind == "MLFlowLogger":
-            logger.experiment.log_artifact(logger.run_id, str(file), "pictures")

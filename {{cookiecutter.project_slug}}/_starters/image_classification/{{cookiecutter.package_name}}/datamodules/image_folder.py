@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from pydantic import DirectoryPath, PositiveInt
 
-from ..engine.errors import RefusedError
+from ..errors import RefusedError
 from ..run_folder.log import log
 from .images import ImageDataModule, Pictures
 from .pictures import SUFFIXES, picture_files, read_pictures

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+PACKAGE_FOLDER = Path(__file__).resolve().parent
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 # Modules whose pip package has another name.
 PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from starter import OWN_NAME, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
-SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.enable_progress_bar=false"]
+SHORT = [
+    "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false",
+]  # fmt: skip
 
 # Runs each command line of standard input as a script, in one process that imports torch once.
 DRIVER = """
@@ -38,7 +42,8 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     """The exit status of each `python <front door>` of the README, in its order, made short."""
     folder = tmp_path_factory.mktemp("readme") / "copy"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
-    shutil.copytree(own_data, folder / "pictures")
+    (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, folder / OWN_NAME)
+    write_inputs(folder)
     for kind, text in BLOCKS:
         if named := re.match(r"# (\S+\.(?:py|yaml))\n", text):
             (folder / named[1]).write_text(text[named.end() :], encoding="utf-8")
@@ -77,7 +82,7 @@ def test_only_the_commands_of_installing_and_checking_are_not_run_here() -> None
 
 
 def test_every_path_that_the_readme_names_is_there() -> None:
-    named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", README) if not path.startswith(("runs/", "pictures/"))}
+    named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", README) if not path.startswith(("runs/", OWN_NAME))}
     assert {path for path in named if not (ROOT / path).exists()} <= {"checkpoints/", "predictions/"}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from {{ cookiecutter.package_name }}.datamodules.pictures import read_inputs
-from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.errors import RefusedError
 
 SHAPE = (1, 8, 8)
 

@@ -1,0 +1,127 @@
+"""Read CSV and Parquet files as tables, and their columns as numbers or texts; write tables.
+
+What is wrong is said in one line with file, row and column. Rows are counted as a spreadsheet shows them: the names of
+a CSV file are in row 1, so its first values are in row 2; the first row of a Parquet file is row 1.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+
+from ..errors import RefusedError, refusal
+
+SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
+SUFFIXES = (*SEPARATORS, ".parquet")
+MOST_VALUES = 2**28  # a small file can claim more rows than memory holds: 2 GB of numbers
+
+
+def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
+    """The table in a CSV (UTF-8, `,` `;` or tab) or Parquet file; its index is the row as a spreadsheet shows it.
+
+    The values of a CSV file are texts as they stand, NaN where there is none (`NA`, nothing, …); those of a Parquet
+    file have its types. Raises RefusedError, which names `key`, where the file is no whole table.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise refusal(key, path, f"expected a {', '.join(SUFFIXES)} file")
+    try:
+        frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)
+    except (OSError, ValueError) as error:  # broken Parquet and undecodable text are ValueErrors
+        raise refusal(key, path, f"can't be read as a table ({' '.join(str(error).split())})") from error
+    if frame.empty:
+        raise refusal(key, path, "holds no rows")
+    return frame
+
+
+def _read_csv(path: Path, key: str) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        separator = _separator(file, SEPARATORS[path.suffix.lower()])
+        # Row 1 is read as any other, so that pandas does not rename columns of one name.
+        frame = pd.read_csv(file, sep=separator, dtype=str, header=None, skip_blank_lines=False)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    names = ["" if pd.isna(name) else str(name).strip() for name in frame.iloc[0]]
+    for number, name in enumerate(names, 1):
+        if not name or names.count(name) > 1:
+            why = f"the name {name!r} is there {names.count(name)} times" if name else "there is no name"
+            raise refusal(key, path, f"row 1, column {number}: {why}; each column has a name of its own")
+    frame.columns = names
+    return frame.iloc[1:].dropna(how="all")
+
+
+def _separator(file: TextIO, known: str) -> str:
+    """The one of `known` that is most often in the first line; `file` is then at its begin again."""
+    first = file.readline()
+    file.seek(0)
+    return max(known, key=first.count)
+
+
+def _read_parquet(path: Path, key: str) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        claimed = file.metadata.num_rows * file.metadata.num_columns
+        if claimed > MOST_VALUES:
+            raise refusal(key, path, f"holds {claimed:,} values; expected at most {MOST_VALUES:,}")
+        frame = file.read().to_pandas(ignore_metadata=True)
+    frame.columns = frame.columns.map(str)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write CSV or Parquet, as the suffix says; without the index."""
+    if path.suffix.lower() == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Raises RefusedError for the first of `columns` that the table does not have."""
+    for column in columns:
+        if column not in frame.columns:
+            raise refusal("", "", f"{path}, row 1: there is no column {column!r}", frame.columns, wanted=column)
+
+
+def is_numeric(values: pd.Series) -> bool:
+    """Whether a column holds numbers: most of its values are; what is none among them is then a mistake.
+
+    True and false are texts, and so are times.
+    """
+    if values.dtype.kind in "iuf":
+        return True
+    known = values.dropna()
+    if known.dtype.kind in "bmM" or known.empty:
+        return False
+    return bool(_parsed(known).notna().mean() > 0.5)
+
+
+def numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
+    """A column as float64 (N,), NaN where there is no value. Raises RefusedError at what is no finite number."""
+    values = frame[column]
+    parsed = _parsed(values)
+    wrong = (parsed.isna() & values.notna()) | np.isinf(parsed)
+    if wrong.any():
+        row = wrong.idxmax()
+        raise RefusedError(f"{path}, row {row}, column {column!r}: {str(values[row])[:40]!r} is no finite number")
+    return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _parsed(values: pd.Series) -> pd.Series:
+    """As float64; NaN where a value is no number."""
+    return pd.to_numeric(values, errors="coerce").astype(np.float64)
+
+
+def texts(frame: pd.DataFrame, column: str) -> pd.Series:
+    """A column as texts, NaN where there is no value; a whole number is written without a point, as 7 of 7.0."""
+    values = frame[column]
+    return values.map({value: _text(value) for value in values.dropna().unique()})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
