@@ -5,6 +5,7 @@ python train.py [flags] [key=value ...]
 python train.py                                                      the defaults
 python train.py name=first trainer.max_epochs=5                      five epochs, into runs/first/
 python train.py --multirun seed=0,1,2                                three runs
+python train.py name=cv folds=5                                      five-fold cross-validation, and one table
 python train.py trainer=debug                                        a few batches, to find an error
 python train.py init_from=runs/first experiment=fine_tune            from the weights of a run
 """
@@ -18,9 +19,10 @@ from {{ cookiecutter.package_name }}.front_door import checked, front_door
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 @checked
 def main(cfg: DictConfig) -> None:
+    from {{ cookiecutter.package_name }}.engine.folds import train_folds
     from {{ cookiecutter.package_name }}.engine.train import train
 
-    train(cfg)
+    (train_folds if cfg.folds else train)(cfg)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from conftest import options
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer, seed_everything
-from starter import loss, outputs
+from starter import SMALL, loss, outputs
 
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("option", options("model"))
 
 def model_and_batch(option: str, configure: Configure) -> tuple[LightningModule, Any]:
     seed_everything(0, verbose=False)
-    cfg = configure(f"model={option}", "datamodule.batch_size=16")
+    cfg = configure(f"model={option}", "datamodule.batch_size=16", *SMALL)
     data = build_datamodule(cfg)
     return build_model(cfg, data), next(iter(data.train_dataloader()))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from starter import OWN_NAME, write_inputs
+from starter import OWN_NAME, SMALL, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -18,6 +18,7 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.spl
 SHORT = [
     "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false",
+    *SMALL,
 ]  # fmt: skip
 
 # Runs each command line of standard input as a script, in one process that imports torch once.

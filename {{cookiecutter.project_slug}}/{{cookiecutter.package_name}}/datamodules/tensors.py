@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.data import BatchOrder, batches, fingerprint, seeded_generator
+from ..engine.data import BatchOrder, TensorBatches, batches, fingerprint, seeded_generator
 from ..engine.limits import Seed
 
 
@@ -29,6 +29,10 @@ class TensorDataModule(LightningDataModule):
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         """The tensors of each split. Raises RefusedError where they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its data comes from")
+
+    def dataset(self, split: str) -> Any:
+        """What is indexed by a batch of numbers; a subclass may give more samples than there are rows."""
+        return TensorBatches(*self.splits[split])
 
     def setup(self, stage: str | None = None) -> None:
         if stage != "predict" and not self.splits:
@@ -58,10 +62,10 @@ class TensorDataModule(LightningDataModule):
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        tensors = self.splits[split]
+        data = self.dataset(split)
         training = self.trainer if split == "train" else None
-        order = BatchOrder(len(tensors[0]), self.batch_size, seed=seed, rank=rank, world=world, trainer=training)
-        return batches(tensors, order, self.num_workers)
+        order = BatchOrder(len(data), self.batch_size, seed=seed, rank=rank, world=world, trainer=training)
+        return batches(data, order, self.num_workers)
 
     def generator(self, device: torch.device) -> torch.Generator:
         """For the training batch at hand: a function of (seed, epoch, position), for augmentation on its device."""

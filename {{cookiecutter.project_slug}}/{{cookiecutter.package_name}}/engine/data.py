@@ -76,13 +76,16 @@ class LazyLoader(DataLoader):
         yield from super().__iter__()
 
 
-def batches(tensors: Sequence[Tensor], order: BatchOrder, num_workers: int = 0) -> DataLoader:
-    """A DataLoader that yields `tensors` in the batches of `order`."""
-    pinned = torch.cuda.is_available()
+def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: int = 0) -> DataLoader:
+    """A DataLoader that yields `data`, tensors or a dataset that takes the indices (B,) of a batch, in that order."""
     return LazyLoader(
-        TensorBatches(*tensors), batch_size=None, sampler=order, num_workers=num_workers, pin_memory=pinned,
+        data if isinstance(data, Dataset) else TensorBatches(*data),
+        batch_size=None,
+        sampler=order,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
         worker_init_fn=leave_signals,
-    )  # fmt: skip
+    )
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> str:

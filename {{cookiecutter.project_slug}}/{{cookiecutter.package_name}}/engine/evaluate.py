@@ -11,7 +11,7 @@ from ..front_door.finished import choose_run
 from ..run_folder.folder import RunFolder, write_json
 from ..run_folder.log import log, start_log
 from .build import build
-from .load import load_model
+from .load import load_models
 from .train import headline, split_metrics
 from .trainer import build_callbacks
 
@@ -49,8 +49,8 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
 
     Raises RefusedError as load.choose_run does.
     """
-    folder, saved, checkpoint, changes = choose_run(cfg)
-    model = load_model(saved, checkpoint)
+    folder, saved, checkpoints, changes = choose_run(cfg)
+    model = load_models(saved, checkpoints)
     datamodule = build(saved.datamodule)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.
@@ -67,7 +67,10 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
 
 
 def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
-    """Raises RefusedError where the data is not of the kind that the model was trained on."""
+    """Raises RefusedError where the data is not of the kind that the model was trained on.
+
+    What the model has learnt of its training data, `statistics`, may be another.
+    """
     for key, given in facts.items():
-        if key in model.hparams and model.hparams[key] != given:
+        if key != "statistics" and key in model.hparams and model.hparams[key] != given:
             raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")

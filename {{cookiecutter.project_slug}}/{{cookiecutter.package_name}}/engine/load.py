@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule
+from torch import nn
 
 from ..errors import RefusedError
-from ..front_door.finished import check_saved
+from ..front_door.finished import finished_runs
 from ..run_folder.checkpoints import load_checkpoint
-from ..run_folder.folder import open_run
+from ..run_folder.folder import RunFolder
 from .build import build, imported
 
 
@@ -23,11 +25,25 @@ class LoadedRun(NamedTuple):
 def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
     """Model and datamodule of a run, as in `model, datamodule = load_run("runs/first")`.
 
-    `checkpoint` is `best`, `last` or a path. Raises RefusedError where folder or checkpoint is not there.
+    `checkpoint` is `best`, `last` or a path; of a set of folds it is the ensemble. Raises RefusedError where folder or
+    checkpoint is not there.
     """
-    run, cfg = open_run(str(folder))
-    check_saved(cfg, run)
-    return LoadedRun(load_model(cfg, run.checkpoint(checkpoint)), build(cfg.datamodule))
+    runs = finished_runs(RunFolder(Path(folder)))
+    cfg = runs[0][1]
+    return LoadedRun(load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs]), build(cfg.datamodule))
+
+
+def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
+    """The model of the config; with several checkpoints, of folds, their ensemble: the mean of what `forward` gives.
+
+    Raises RefusedError as `load_checkpoint` does.
+    """
+    first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
+    if others:
+        forwards = [model.forward for model in (first, *others)]
+        first.others = nn.ModuleList(others)  # so that they go to the device with it
+        first.forward = lambda *inputs, **named: torch.stack([each(*inputs, **named) for each in forwards]).mean(0)
+    return first
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:

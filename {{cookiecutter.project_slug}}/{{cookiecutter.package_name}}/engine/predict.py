@@ -1,27 +1,55 @@
 """Predict: a finished run on files of the user's own."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
 
 from ..run_folder.log import log, start_log
 from .evaluate import open_finished_run
 
 
 def predict(cfg: DictConfig) -> Path:
-    """Write a prediction for each input that can be read, name each that can't; returns the file written.
+    """Write a prediction for each input that can be read, name each that can't; returns the file or folder written.
 
-    The datamodule reads the inputs and writes the predictions. Raises RefusedError where nothing can be read.
+    The datamodule reads the inputs and writes the predictions: each batch at once where it has `write_batch`, or all
+    together. Raises RefusedError where nothing can be read.
     """
     start_log()
     run = open_finished_run(cfg, work_folder="predictions")
     unreadable = run.datamodule.read_inputs(str(cfg.input), run.model.hparams)
     for problem in unreadable:
         log.info(f"Left out: {problem}")
-    outputs = run.trainer.predict(run.model, run.datamodule)
     path = Path(cfg.output or run.folder.predictions / run.datamodule.predictions_name(str(cfg.input)))
     path.parent.mkdir(parents=True, exist_ok=True)
+    trainer: Any = run.trainer
+    at_once = hasattr(run.datamodule, "write_batch")
+    if at_once:
+        trainer.callbacks.append(BatchWriter(run.datamodule, path))
+    outputs = trainer.predict(run.model, run.datamodule, return_predictions=not at_once)
     count = run.datamodule.write_predictions(outputs, path, run.model.hparams)
     left_out = f", {len(unreadable)} left out" if unreadable else ""
     log.info(f"{count} predictions in {path.as_posix()}{left_out}")
     return path
+
+
+class BatchWriter(BasePredictionWriter):
+    """Hands the predictions of each batch to the datamodule's `write_batch`, so that they need not fit in memory."""
+
+    def __init__(self, datamodule: Any, path: Path) -> None:
+        super().__init__(write_interval="batch")
+        self.datamodule, self.path = datamodule, path
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        self.datamodule.write_batch(prediction, batch_idx, self.path, pl_module.hparams)

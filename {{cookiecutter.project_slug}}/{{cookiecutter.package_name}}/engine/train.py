@@ -35,9 +35,8 @@ def train(cfg: DictConfig) -> RunFolder:
     written, StoppedError after a signal.
     """
     before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
-    kind = f"rerun_of_{before.path.name}" if before else HydraConfig.get().runtime.choices["model"]
-    folder = claim_run_folder(cfg.name, kind)
-    cfg.name = folder.path.name
+    folder = claim_run_folder(cfg.name, f"rerun_of_{before.path.name}" if before else kind_of(cfg))
+    cfg.name = folder.name
     try:
         with locked(folder) if rank() == 0 else nullcontext():
             _train(cfg, folder, before)
@@ -55,6 +54,11 @@ def train(cfg: DictConfig) -> RunFolder:
             raise
         raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_go_on(folder)}") from error
     return folder
+
+
+def kind_of(cfg: DictConfig) -> str:
+    """What a run is called after, beside the time, where it is given no name: the option of its model."""
+    return HydraConfig.get().runtime.choices["model"]
 
 
 def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None:
@@ -148,7 +152,7 @@ def fit_and_test(
     except RuntimeError as error:
         if resume is None or "Error(s) in loading state_dict" not in str(error):
             raise
-        whose = f"name={folder.path.name}: the model is not the one that the run began with"
+        whose = f"name={folder.name}: the model is not the one that the run began with"
         raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")

@@ -29,6 +29,7 @@ from ..run_folder.log import log, start_log
 from .sources import PACKAGE
 from .stopping import stopping
 
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
 given_flags: set[str] = set()
@@ -81,6 +82,9 @@ def _adding(word: str, configs: Path) -> str:
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return word
+    if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, whatever signs it has
+        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
+        return f"++input='{escaped}'"
     if not (configs / key).is_dir():
         return f"++{word}"
     if value == "null":  # nothing is chosen from the group, which Hydra says in another way

@@ -1,5 +1,6 @@
 """What evaluate.py and predict.py are told: a finished run, one of its checkpoints, and what is changed of it."""
 
+import ast
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -8,10 +9,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, open_run, overrides
-from .check import check_config, check_keys, known_keys, leaves, resolved
+from ..run_folder.folder import RUNS, RunFolder, check_links, folds_of, open_run, overrides
+from .check import allowed, check_config, check_keys, known_keys, leaves, resolved
 from .config_files import line_of
-from .paths import GOOD_NAME, check_writable
+from .paths import check_writable, good_name
+from .sources import member
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
@@ -21,11 +23,14 @@ OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
 class ChosenRun(NamedTuple):
-    """A run folder, its config with the `changes` of the command line in it, and one of its checkpoints."""
+    """A run folder, its config with the `changes` of the command line in it, and one of its checkpoints.
+
+    Of a set of folds it is a checkpoint of each, and the config of the first.
+    """
 
     folder: RunFolder
     cfg: DictConfig
-    checkpoint: Path
+    checkpoints: list[Path]
     changes: list[str]
 
 
@@ -37,24 +42,54 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     """
     check_keys(cfg, known_keys())
     options = {key: "???" if OmegaConf.is_missing(cfg, key) else cfg[key] for key in map(str, cfg) if key in OWN_KEYS}
-    folder, saved = open_run(str(options["run"]))
-    if "input" in options and not Path(str(options["input"])).exists():
-        raise refusal("input", options["input"], "no such file or folder")
-    if options.get("output") is not None:
-        output = Path(str(options["output"]))
-        if output.is_dir():
-            raise refusal("output", output, "is a folder; expected the name of a file")
-        check_writable("output", output.parent)
+    folder = RunFolder(Path(str(options["run"])))
+    runs = finished_runs(folder)
+    saved = runs[0][1]
     changes = [word for word in overrides() if word.lstrip("+~").split("=")[0] not in OWN_KEYS]
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
-    check_saved(saved, folder)
     saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
     saved = _changed(saved, cfg, changes)
     check_config(saved)
     _check_paths(saved)
-    return ChosenRun(folder, saved, folder.checkpoint(str(options["checkpoint"])), changes)
+    if "input" in options and not (_exists(str(options["input"])) or _says(saved, "input_is_text")):
+        raise refusal("input", options["input"], "no such file or folder")
+    if options.get("output") is not None:
+        output, folder_wanted = Path(str(options["output"])), _says(saved, "output_is_folder")
+        if output.exists() and output.is_dir() != folder_wanted:
+            kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
+            raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
+        check_writable("output", output.parent)
+    return ChosenRun(folder, saved, [run.checkpoint(str(options["checkpoint"])) for run, _ in runs], changes)
+
+
+def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
+    """The run with its config, or those of a set of folds. Raises RefusedError where it can't be run as it is."""
+    folds = folds_of(folder)
+    if folds and not folder.folds.is_file():
+        raise refusal("run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… goes on")
+    check_links(folder)
+    opened = [open_run(str(run.path)) for run in folds or [folder]]
+    for run, saved in opened:
+        check_saved(saved, run)
+    return opened
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long a name, or none: words
+        return False
+
+
+def _says(saved: DictConfig, name: str) -> bool:
+    """Whether the class of the datamodule has `name = True`.
+
+    `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder.
+    """
+    said = member(allowed(saved.datamodule._target_), name)
+    return said is not None and isinstance(said.node, ast.Constant) and said.node.value is True
 
 
 def check_saved(saved: DictConfig, folder: RunFolder) -> None:
@@ -78,7 +113,7 @@ def _check_paths(saved: DictConfig) -> None:
         if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.")):
             continue
         path = Path(value)
-        within = GOOD_NAME.fullmatch(name) and RUNS / name in (path, *path.parents)
+        within = good_name(name) and RUNS / name in (path, *path.parents)
         folder = FOLDER.search(key.rpartition(".")[2]) and not within
         if folder or path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
             raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")

@@ -1,20 +1,23 @@
 """What train.py is told: a new run, an unfinished one to go on with, or a finished one to train again."""
 
+import copy
+
 from omegaconf import DictConfig, open_dict
 
 from ..errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, check_links, open_run, overrides, rank
+from ..run_folder.folder import RUNS, RunFolder, check_links, folds_of, open_run, overrides, rank
 from ..run_folder.lock import check_unlocked
-from .check import check_config, check_keys, known_keys, leaves, resolved
+from .check import allowed, check_config, check_keys, known_keys, leaves, resolved
 from .finished import check_saved
 from .paths import check_name
+from .signatures import signature
 
 # What may be changed of a run that goes on, and it ends in the same bits.
 HARMLESS = (
     "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.detect_anomaly",
 )  # fmt: skip
-SWITCHES = ("name", "seed", "save_minutes", "resume", "rerun", "init_from", "monitor", "mode")
+SWITCHES = ("name", "seed", "save_minutes", "resume", "rerun", "init_from", "folds", "monitor", "mode")
 WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 
@@ -31,8 +34,37 @@ def check_training(cfg: DictConfig) -> None:
     _check_sense(cfg)
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
+    if cfg.folds:
+        _check_folds(cfg)
     if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
-        _check_continued(cfg, RunFolder(RUNS / cfg.name))
+        run = RunFolder(RUNS / cfg.name)
+        for each in (config_of_fold(cfg, number) for number in range(1, cfg.folds + 1)) if cfg.folds else (cfg,):
+            _check_continued(each, RunFolder(RUNS / each.name))
+        if bool(cfg.folds) != bool(folds_of(run)) and (run.config.is_file() or folds_of(run)):
+            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(folds_of(run))} goes on"
+            raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
+
+
+def config_of_fold(cfg: DictConfig, number: int) -> DictConfig:
+    """The config of one run of a set of `cfg.folds`, numbered from 1."""
+    fold = copy.deepcopy(cfg)
+    with open_dict(fold):
+        fold.update({"name": f"{cfg.name}/fold_{number}", "folds": None})
+        fold.datamodule.update({"folds": cfg.folds, "fold": number})
+    return fold
+
+
+def _check_folds(cfg: DictConfig) -> None:
+    """Raises RefusedError where the datamodule takes no folds, or the config says which."""
+    takes = signature(allowed(cfg.datamodule._target_))
+    if takes and not takes.open and not {"folds", "fold"} <= takes.parameters.keys():
+        name = cfg.datamodule._target_.rpartition(".")[2]
+        raise refusal("folds", cfg.folds, f"{name} takes none (the arguments `folds` and `fold`)")
+    for key in ("folds", "fold"):
+        if cfg.datamodule.get(key) is not None:
+            raise refusal(f"datamodule.{key}", cfg.datamodule[key], "is given by folds=; leave out one of both")
+    if cfg.rerun:
+        raise refusal("folds", cfg.folds, "a rerun trains one run again: rerun=runs/<set>/fold_1")
 
 
 def _check_sense(cfg: DictConfig) -> None:
@@ -77,7 +109,7 @@ def _take_over(cfg: DictConfig, rerun: str) -> None:
             raise RefusedError(f"{word}: a rerun trains the same again; beside it only name= can be given")
     run, saved = open_run(rerun, key="rerun")
     if not run.metrics.is_file():
-        raise refusal("rerun", rerun, f"has not finished; name={run.path.name} goes on with it")
+        raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")
     check_saved(saved, run)
     with open_dict(cfg):
         for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:

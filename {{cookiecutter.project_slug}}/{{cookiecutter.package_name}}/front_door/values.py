@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
-from pydantic import ConfigDict, NonNegativeFloat, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
 from ..engine.limits import Seed
@@ -25,6 +25,7 @@ class Switches(TypedDict, total=False):
 
     name: str | None
     seed: Seed
+    folds: Annotated[int, Field(ge=2)] | None
     init_from: str | None
     rerun: str | None
     resume: Literal["exact", "inexact"]

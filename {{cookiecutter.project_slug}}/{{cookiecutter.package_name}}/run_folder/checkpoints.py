@@ -132,7 +132,7 @@ def resume_point(run: RunFolder) -> Path | None:
     if not whole and (named or run.best.exists()):
         best = f", or take the best weights so far: init_from={run.path.as_posix()}" if run.best.exists() else ""
         lost = named or f"{run.last} is gone"
-        raise RefusedError(f"name={run.path.name}: no whole checkpoint is left ({lost}); choose another name={best}")
+        raise RefusedError(f"name={run.name}: no whole checkpoint is left ({lost}); choose another name={best}")
     if not whole:
         return None
     if whole[0] != run.last:
@@ -149,4 +149,4 @@ def how_to_go_on(run: RunFolder) -> str:
         return ""
     whole = [path for path in (run.last, run.previous) if path.is_file() and damage(path) is None]
     begin = f"from {whole[0].as_posix()}" if whole else "from the beginning"
-    return f"The same command with name={run.path.name} goes on {begin}."
+    return f"The same command with name={run.name} goes on {begin}."

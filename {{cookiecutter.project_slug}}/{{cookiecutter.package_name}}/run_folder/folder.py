@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import RefusedError
 
 RUNS = Path("runs")
+FOLD = re.compile(r"fold_([1-9]\d*)")
 # An interpolation that is more than the name of a key.
 RESOLVER = re.compile(r"\$\{(?![\w.\[\]]+\})[^}']{0,40}")
 # Rank 0 chooses the folder; the processes that it starts find it here.
@@ -29,11 +30,17 @@ class RunFolder:
     path: Path
     continued: bool = False
 
+    @property
+    def name(self) -> str:
+        """What `name=` calls it: a folder of runs/, or one in a set of folds (`cv/fold_1`)."""
+        return self.path.relative_to(RUNS).as_posix() if RUNS in self.path.parents else self.path.name
+
     config = property(lambda self: self.path / "config.yaml")
     provenance = property(lambda self: self.path / "provenance.json")
     metrics = property(lambda self: self.path / "metrics.json")
     log = property(lambda self: self.path / "train.log")
     lock = property(lambda self: self.path / "lock.json")
+    folds = property(lambda self: self.path / "folds.json")
     pictures = property(lambda self: self.path / "pictures")
     predictions = property(lambda self: self.path / "predictions")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
@@ -94,9 +101,17 @@ def leave_nothing(run: RunFolder) -> None:
     if rank() > 0 or run.config.exists() or run.lock.exists():  # another process may have begun in it
         return
     run.log.unlink(missing_ok=True)
-    for path in (run.path, run.path.parent):
+    for path in (run.path, *run.path.parents[:-1]):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+
+
+def folds_of(run: RunFolder) -> list[RunFolder]:
+    """The runs of a set of folds, in their order; none where `run` is a run of its own, or nothing."""
+    if run.config.is_file():
+        return []
+    found = {FOLD.fullmatch(path.parent.name): path.parent for path in run.path.glob("*/config.yaml")}
+    return [RunFolder(path) for _, path in sorted((int(match[1]), path) for match, path in found.items() if match)]
 
 
 def check_links(run: RunFolder) -> None:
@@ -110,6 +125,8 @@ def check_links(run: RunFolder) -> None:
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
+    if folds := folds_of(folder):
+        raise RefusedError(f"{key}={run}: is a set of folds; expected one of them: {key}={folds[0].path.as_posix()}")
     if not folder.config.is_file():
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
         known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"

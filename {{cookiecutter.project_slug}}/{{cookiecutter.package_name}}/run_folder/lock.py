@@ -85,6 +85,6 @@ def _refusal(run: RunFolder, holder: dict[str, Any]) -> RefusedError:
     here = holder["host"] == platform.node()
     gone = "" if here else f", or, where that process is gone, delete {run.lock.as_posix()}"
     return RefusedError(
-        f"name={run.path.name}: process {holder['pid']} on {holder['host']} has trained in {run.path.as_posix()} since "
+        f"name={run.name}: process {holder['pid']} on {holder['host']} has trained in {run.path.as_posix()} since "
         f"{holder['since']}; wait for it, choose another name={gone}"
     )

@@ -92,7 +92,7 @@ def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
         if began.get(key) != known[key]:
             values = f" (then {began.get(key)}, now {known[key]})" if key == "processes" else ""
             raise RefusedError(
-                f"name={run.path.name}: the {name} changed since the run began{values}, so it can't go on exactly; "
+                f"name={run.name}: the {name} changed since the run began{values}, so it can't go on exactly; "
                 "resume=inexact goes on anyway"
             )
 

@@ -13,6 +13,9 @@ CLASSES = ("zero", "one", "two")
 OWN_NAME = "pictures"  # of the user's files in the README
 OWN_DATAMODULE = "image_folder"
 PICTURES = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
+FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
+SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
+INPUT_IS_TEXT = False  # whether `input=` of predict.py may be words
 
 
 def write_own_data(path: Path, each: int = 40) -> None:

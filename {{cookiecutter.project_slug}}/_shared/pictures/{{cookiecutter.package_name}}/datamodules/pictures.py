@@ -6,42 +6,60 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import RefusedError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")  # of its many others some start programs
-BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# What Pillow raises for files that are no pictures, or no whole ones.
+UNREADABLE = (
+    OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)  # fmt: skip
 MODES = {1: "L", 3: "RGB"}
 
 
-def read_picture(path: Path, shape: Sequence[int]) -> Tensor:
-    """One picture as float in [0, 1] of `shape` (C, H, W): grey where C is 1, resized to H × W.
+def read_pixels(path: Path, channels: int) -> Image.Image:
+    """One picture as it is, upright (cameras note how they were held); grey where `channels` is 1, colour where 3.
 
-    Raises OSError or UnidentifiedImageError where the file is no whole picture, DecompressionBombWarning or -Error
-    where a small file unpacks to over 89 million pixels, Pillow's limit.
+    Raises one of UNREADABLE where the file is no whole picture, or unpacks to over 89 million pixels, Pillow's limit.
     """
-    channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         picture = Image.open(path, formats=FORMATS)
     with picture:
-        pixels = np.asarray(picture.convert(MODES[channels]).resize((width, height), Image.Resampling.BILINEAR))
-    return torch.from_numpy(pixels.reshape(height, width, channels).copy()).permute(2, 0, 1).float() / 255
+        return ImageOps.exif_transpose(picture).convert(MODES[channels])
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """Bytes (C, H, W)."""
+    pixels = np.asarray(picture)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """The line for a file that raised one of UNREADABLE."""
+    return f"{path} can't be read as a picture ({type(error).__name__}: {error})"
+
+
+def read_picture(path: Path, shape: Sequence[int]) -> Tensor:
+    """One picture as float in [0, 1], resized to `shape` (C, H, W). Raises as `read_pixels` does."""
+    channels, height, width = shape
+    return as_tensor(read_pixels(path, channels).resize((width, height), Image.Resampling.BILINEAR)).float() / 255
 
 
 def read_pictures(paths: Sequence[Path], shape: Sequence[int]) -> tuple[list[Path], Tensor, list[str]]:
     """The readable files, their pictures (N, C, H, W), and a line for each file that can't be read."""
-    readable, images, unreadable = [], [], []
+    readable, images, problems = [], [], []
     for path in paths:
         try:
             images.append(read_picture(path, shape))
             readable.append(path)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, *BOMB) as error:
-            unreadable.append(f"{path} can't be read as a picture ({type(error).__name__}: {error})")
-    return readable, torch.stack(images) if images else torch.empty(0, *shape), unreadable
+        except UNREADABLE as error:
+            problems.append(unreadable(path, error))
+    return readable, torch.stack(images) if images else torch.empty(0, *shape), problems
 
 
 def picture_files(folder: Path) -> list[Path]:

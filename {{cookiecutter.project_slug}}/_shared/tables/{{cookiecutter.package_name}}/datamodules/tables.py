@@ -29,6 +29,8 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
         raise refusal(key, path, f"expected a {', '.join(SUFFIXES)} file")
     try:
         frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)
+    except pd.errors.EmptyDataError as error:
+        raise refusal(key, path, "is empty") from error
     except (OSError, ValueError) as error:  # broken Parquet and undecodable text are ValueErrors
         raise refusal(key, path, f"can't be read as a table ({' '.join(str(error).split())})") from error
     if frame.empty:
@@ -79,11 +81,11 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if path.suffix.lower() == ".tsv" else ",")
 
 
-def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Raises RefusedError for the first of `columns` that the table does not have."""
+def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: str) -> None:
+    """Raises RefusedError, which names `key`, for the first of `columns` that the table does not have."""
     for column in columns:
         if column not in frame.columns:
-            raise refusal("", "", f"{path}, row 1: there is no column {column!r}", frame.columns, wanted=column)
+            raise refusal(key, "", f"{path} has no column {column!r}", frame.columns, wanted=column)
 
 
 def is_numeric(values: pd.Series) -> bool:
@@ -100,10 +102,13 @@ def is_numeric(values: pd.Series) -> bool:
 
 
 def numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
-    """A column as float64 (N,), NaN where there is no value. Raises RefusedError at what is no finite number."""
+    """A column as float64 (N,), NaN where there is no value. Raises RefusedError at what is no finite number.
+
+    Finite are those that float32, which networks compute in, can hold.
+    """
     values = frame[column]
     parsed = _parsed(values)
-    wrong = (parsed.isna() & values.notna()) | np.isinf(parsed)
+    wrong = (parsed.isna() & values.notna()) | (parsed.abs() > np.finfo(np.float32).max)
     if wrong.any():
         row = wrong.idxmax()
         raise RefusedError(f"{path}, row {row}, column {column!r}: {str(values[row])[:40]!r} is no finite number")
@@ -118,10 +123,12 @@ def _parsed(values: pd.Series) -> pd.Series:
 def texts(frame: pd.DataFrame, column: str) -> pd.Series:
     """A column as texts, NaN where there is no value; a whole number is written without a point, as 7 of 7.0."""
     values = frame[column]
+    if values.dtype.kind not in "biufOUT":  # times, and what pandas calls a string or a category
+        values = values.astype(object)
     return values.map({value: _text(value) for value in values.dropna().unique()})
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> str | float:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    return str(value).strip() or np.nan
