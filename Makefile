@@ -60,6 +60,8 @@ fuzz: .venv/made ## Send CASES mutated configs through the checker, from SEED
 
 lint: .venv/made
 	@.venv/bin/ruff check --no-cache tests benchmarks && .venv/bin/ruff format --no-cache --check tests benchmarks
+	@.venv/bin/ruff check --no-cache --config pyproject.toml $(STARTERS:=/_baselines.py) && \
+	  .venv/bin/ruff format --no-cache --check --config pyproject.toml $(STARTERS:=/_baselines.py)
 
 clean: ## Remove what was made
 	rm -rf .venv .venv-demo demo

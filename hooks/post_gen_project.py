@@ -1,11 +1,15 @@
 """Lay the chosen starter and the chosen options over the rendered root, and say what comes next."""
 
+import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 SLUG = {{ cookiecutter.project_slug | tojson }}
 STARTER = Path("_starters", {{ cookiecutter.starter | tojson }})
+PACKAGE = {{ cookiecutter.package_name | tojson }}
+NEEDED = STARTER / "_requirements.txt"  # what the starter imports beside; pre_gen_project.py knows what all import
 SHARED = STARTER / "_uses.txt"  # names the folders of _shared/ that the starter needs, one a line
 # Folders that hold what one answer adds, with the layout of the root that they are laid over.
 OVERLAYS = [
@@ -28,6 +32,9 @@ def lay(overlay: Path, root: Path) -> None:
 
 def main() -> None:
     root = Path.cwd()
+    needed = re.findall(r"^[\w-]+", NEEDED.read_text() if NEEDED.exists() else "", re.MULTILINE)
+    if PACKAGE in {name.lower().replace("-", "_") for name in needed}:
+        sys.exit(f"Kindling: package_name {PACKAGE!r} would hide a package of that name: add a word, '{PACKAGE}_project' say.")
     for overlay in OVERLAYS:
         lay(root / overlay, root)
     for folder in ("_starters", "_shared", "_options"):

@@ -34,6 +34,7 @@ REFUSED = [
     {"author_name": ""},
     {"description": "two\nlines"},
     {"author_email": "a\x07b"},
+    {"package_name": "tokenizers", "starter": "language_modeling"},
 ]
 
 
@@ -70,14 +71,15 @@ def test_refused_in_one_line_and_nothing_left_behind(
 
 def test_no_package_that_a_project_depends_on_can_be_hidden(bake: Bake) -> None:
     distributions = packages_distributions()
-    for logger in CHOICES["logger"]:
-        metadata = metadata_of(bake(logger=logger, project_name=f"With {logger}"))
+    every = [{question: choice} for question in ("logger", "starter") for choice in CHOICES[question]]
+    for answers in every:
+        metadata = metadata_of(bake(**answers, project_name=f"With {next(iter(answers.values()))}"))
         wanted = [*metadata["dependencies"], *metadata["optional-dependencies"]["dev"]]
         names = {re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-") for requirement in wanted}
         imported = {name for name, owners in distributions.items() if names & {owner.lower() for owner in owners}}
         for package in (name for name in imported if not name.startswith("_")):
             with pytest.raises(FailedHookException):
-                bake(package_name=package, project_name=f"Hides {package}")
+                bake(**answers, package_name=package, project_name=f"Hides {package}")
 
 
 def test_a_nested_slug_is_refused_and_leaves_no_file(tmp_path: Path, user_config: Path) -> None:

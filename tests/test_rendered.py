@@ -15,9 +15,9 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
 KILLS = [f"tests/test_{name}.py" for name in ("resume", "crash", "rerun", "untrusted")]  # they take half of the time
+PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
 OWN_TESTS = {
-    "the default logger: kills": ({}, KILLS),
-    "the default logger: the rest": ({}, [f"--ignore={path}" for path in KILLS]),
+    **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
     # What a logger has a part in.
     **{
         logger: ({"logger": logger}, ["tests/test_command_line.py", "tests/test_configs.py"])
@@ -25,11 +25,17 @@ OWN_TESTS = {
         if logger != DEFAULTS["logger"]
     },
 }
+LONG_TESTS = {
+    f"{starter}: {part}": ({"starter": starter}, files)
+    for starter in CHOICES["starter"]
+    if starter != DEFAULTS["starter"]
+    for part, files in PARTS.items()
+}
 
 
-@pytest.mark.parametrize("part", OWN_TESTS)
+@pytest.mark.parametrize("part", [*OWN_TESTS, *(pytest.param(part, marks=pytest.mark.long) for part in LONG_TESTS)])
 def test_its_own_tests_pass(part: str, bake: Bake) -> None:
-    answers, files = OWN_TESTS[part]
+    answers, files = {**OWN_TESTS, **LONG_TESTS}[part]
     project = bake(**answers)
     # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
     words = ("-n", "0", "-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")

@@ -70,3 +70,13 @@ def test_stopped_before_any_step_it_logs_the_same(last: int, tmp_path: Path) -> 
     with pytest.raises(InterruptedError):
         fit(tmp_path / "stopped", last)
     assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")
+
+
+def test_stopped_twice_before_the_same_step_it_logs_the_same(tmp_path: Path) -> None:
+    """The second time it is saved before the step that would have logged again."""
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            fit(tmp_path / "stopped", 6)
+    assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")

@@ -84,7 +84,7 @@ class FiniteGuard(Callback):
     def _stop(self, trainer: Trainer, pl_module: LightningModule, place: Place, what: str) -> None:
         batch, ids = self._batch(trainer, place)
         behind = self.batches[-1][0].batch_idx - place.batch_idx if self.batches[-1][0].epoch == place.epoch else 0
-        step = trainer.global_step - behind // trainer.accumulate_grad_batches
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - behind // trainer.accumulate_grad_batches
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients)) if gradients else math.nan

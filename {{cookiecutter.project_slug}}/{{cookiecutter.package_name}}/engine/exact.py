@@ -62,7 +62,8 @@ class ExactResume(Callback):
             "rows": len(self.metrics_log.rows),
             "metrics": dict(self.trainer._logger_connector._callback_metrics),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
-            "sums": _of_each_process(_sums(loop._results), self.trainer),
+            # Right after a resume, before a step has logged, they are those that wait to be added.
+            "sums": _of_each_process(self.sums or _sums(loop._results), self.trainer),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -159,6 +160,11 @@ class ExactResume(Callback):
         stopping.gentle = False
         if stopping.received:
             raise StoppedError(stopping.received, "Stopped; the training is done and saved, the test is not.")
+
+
+def steps_before(checkpoint: dict[str, Any]) -> int:
+    """After how many steps, as metrics.csv counts them, a checkpoint was saved; global_step counts each optimizer's."""
+    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("steps", checkpoint["global_step"])
 
 
 def rows_before(checkpoint: dict[str, Any]) -> int:

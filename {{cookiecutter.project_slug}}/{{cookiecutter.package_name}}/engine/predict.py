@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from ..run_folder.log import log, start_log
 from .evaluate import open_finished_run
@@ -35,21 +34,22 @@ def predict(cfg: DictConfig) -> Path:
     return path
 
 
-class BatchWriter(BasePredictionWriter):
-    """Hands the predictions of each batch to the datamodule's `write_batch`, so that they need not fit in memory."""
+class BatchWriter(Callback):
+    """Hands the predictions of each batch to the datamodule's `write_batch`, so that they need not all fit in memory.
+
+    Lightning's BasePredictionWriter wants indices of a loader of its own.
+    """
 
     def __init__(self, datamodule: Any, path: Path) -> None:
-        super().__init__(write_interval="batch")
         self.datamodule, self.path = datamodule, path
 
-    def write_on_batch_end(
+    def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Any,
-        batch_indices: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self.datamodule.write_batch(prediction, batch_idx, self.path, pl_module.hparams)
+        self.datamodule.write_batch(outputs, batch_idx, self.path, pl_module.hparams)

@@ -21,7 +21,7 @@ from ..run_folder.metrics_log import MetricsLog, read_metrics
 from ..run_folder.provenance import begin, check_same_order, end, origin, write_config
 from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
-from .exact import rows_before
+from .exact import rows_before, steps_before
 from .trainer import build_all, build_trainer
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -77,7 +77,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
             resume = resume_point(folder)
             if resume:
                 checkpoint = load_checkpoint(resume)
-                rows, step = rows_before(checkpoint), checkpoint["global_step"]
+                rows, step = rows_before(checkpoint), steps_before(checkpoint)
         begin(folder, known)
         write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -168,7 +168,7 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     rows = read_metrics(metrics_log.path)  # as a run that was stopped has them, in the order of the columns
     best_step = float("inf")
     if folder.best.is_file():
-        best_step = load_checkpoint(folder.best)["global_step"]
+        best_step = steps_before(load_checkpoint(folder.best))
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
 from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
@@ -57,7 +57,8 @@ def check_value(key: str, value: Any, type_: Any) -> None:
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
-    if isinstance(value, str) and Path in get_args(type_):  # what Lightning annotates so is a folder to write to
+    is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
+    if isinstance(value, str) and is_path:  # what Lightning annotates so is a folder to write to
         check_writable(key, Path(value))
 
 

@@ -15,7 +15,8 @@ OWN_DATAMODULE = "image_folder"
 PICTURES = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
-INPUT_IS_TEXT = False  # whether `input=` of predict.py may be words
+NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
+NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input
 
 
 def write_own_data(path: Path, each: int = 40) -> None:

@@ -30,6 +30,8 @@ def read_pixels(path: Path, channels: int) -> Image.Image:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         picture = Image.open(path, formats=FORMATS)
     with picture:
+        if picture.mode.startswith(("I", "F")):
+            raise ValueError("more than 8 bits a channel; convert it to 8")
         return ImageOps.exif_transpose(picture).convert(MODES[channels])
 
 

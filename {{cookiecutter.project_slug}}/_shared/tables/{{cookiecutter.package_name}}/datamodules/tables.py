@@ -74,11 +74,14 @@ def _read_parquet(path: Path, key: str) -> pd.DataFrame:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet, as the suffix says; without the index."""
-    if path.suffix.lower() == ".parquet":
-        frame.to_parquet(path, index=False)
+    """Write CSV, TSV or Parquet, as the suffix says, without the index. In Parquet columns of numbers hold numbers."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        parsed = {name: _parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
+        whole = {name: values for name, values in parsed.items() if values.isna().equals(frame[name].isna())}
+        frame.assign(**whole).to_parquet(path, index=False)
     else:
-        frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if path.suffix.lower() == ".tsv" else ",")
+        frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if suffix == ".tsv" else ",")
 
 
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: str) -> None:
@@ -96,7 +99,7 @@ def is_numeric(values: pd.Series) -> bool:
     if values.dtype.kind in "iuf":
         return True
     known = values.dropna()
-    if known.dtype.kind in "bmM" or known.empty:
+    if known.dtype.kind in "bmM" or known.empty or isinstance(known.iloc[0], bool | list | dict | np.ndarray):
         return False
     return bool(_parsed(known).notna().mean() > 0.5)
 
@@ -117,18 +120,21 @@ def numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
 
 def _parsed(values: pd.Series) -> pd.Series:
     """As float64; NaN where a value is no number."""
-    return pd.to_numeric(values, errors="coerce").astype(np.float64)
+    try:
+        return pd.to_numeric(values, errors="coerce").astype(np.float64)
+    except TypeError:  # lists
+        return pd.to_numeric(values.map(str), errors="coerce").astype(np.float64)
 
 
 def texts(frame: pd.DataFrame, column: str) -> pd.Series:
     """A column as texts, NaN where there is no value; a whole number is written without a point, as 7 of 7.0."""
     values = frame[column]
-    if values.dtype.kind not in "biufOUT":  # times, and what pandas calls a string or a category
-        values = values.astype(object)
-    return values.map({value: _text(value) for value in values.dropna().unique()})
+    if values.dtype == object:  # may hold lists, which have no place in a dict
+        return values.map(_text, na_action="ignore")
+    return values.astype(object).map({value: _text(value) for value in values.dropna().unique()})
 
 
 def _text(value: object) -> str | float:
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip() or np.nan
