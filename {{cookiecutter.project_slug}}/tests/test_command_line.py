@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_prediction_is_written_where_it_says_and_is_the_same_each_time(run: Path
         files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
         contents.append([each.read_bytes() for each in files])
     assert contents[0] == contents[1] != []
+
+
+def test_a_run_predicts_without_the_data_that_it_was_trained_on(run: Path, command: Command, own_data: Path) -> None:
+    own = command.folder / f"own_{own_data.name}"
+    (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, own)
+    words = (f"datamodule={OWN_DATAMODULE}", f"datamodule.root={own.name}", "callbacks=[default]")
+    status, output = command("train.py", "name=own", *SHORT, *words)
+    assert status == 0, output
+    own.rename(own.with_name(f"moved_{own_data.name}"))
+    _, output = command("predict.py", "run=runs/own", f"input={write_inputs(command.folder)}")
+    assert "datamodule.root" not in output  # these inputs may be of another kind than own data
+    status, output = command("evaluate.py", "run=runs/own")
+    assert status == 2
+    assert f"datamodule.root={own.name}: " in output
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])

@@ -50,15 +50,18 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
             raise refusal(key, cfg._get_node(key), "no such key", [*known, *inner])
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Raises RefusedError, with the key, for the first thing that can't be run."""
+def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
+    """Raises RefusedError, with the key, for the first thing that can't be run.
+
+    Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
+    """
     plain = resolved(cfg)
     arguments = list(_check_targets(plain))
     _check_loggers(plain)
     _check_monitor(plain)
     from .values import check_values  # brings in pydantic, which most typos need not wait for
 
-    check_values(plain, arguments)
+    check_values(plain, arguments, reads_data)
 
 
 Argument = tuple[str, Any, Parameter]  # key, value and what the target's signature says of it

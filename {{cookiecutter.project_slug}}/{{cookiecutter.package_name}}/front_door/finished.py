@@ -51,7 +51,7 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
     saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
     saved = _changed(saved, cfg, changes)
-    check_config(saved)
+    check_config(saved, reads_data="input" not in options)
     _check_paths(saved)
     if "input" in options and not (_exists(str(options["input"])) or _says(saved, "input_is_text")):
         raise refusal("input", options["input"], "no such file or folder")
@@ -95,7 +95,7 @@ def _says(saved: DictConfig, name: str) -> bool:
 def check_saved(saved: DictConfig, folder: RunFolder) -> None:
     """Raises RefusedError, with file and line, where the config of a run folder, maybe a stranger's, can't be run."""
     try:
-        check_config(saved)
+        check_config(saved, reads_data=False)
         _check_paths(saved)
     except RefusedError as error:
         line = line_of(error.key, folder.config) if error.key else None

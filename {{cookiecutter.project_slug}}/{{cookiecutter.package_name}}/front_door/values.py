@@ -17,6 +17,7 @@ from ..errors import refusal
 from .paths import check_writable
 from .signatures import Parameter
 
+ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -34,19 +35,20 @@ class Switches(TypedDict, total=False):
     mode: Literal["min", "max"]
 
 
-def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
+def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:
     """Raises RefusedError for the first value that is not of its type, or out of its range.
 
-    `arguments` are the key, value and parameter of each argument of the config `plain`.
+    `arguments` are the key, value and parameter of each argument of the config `plain`. What is to be read has to be
+    there where it `reads_data`.
     """
     for key, type_ in get_type_hints(Switches, include_extras=True).items():
         if key in plain:
             check_value(key, plain[key], type_)
     for key, value, parameter in arguments:
-        check_value(key, value, parameter.type())
+        check_value(key, value, parameter.type(), reads_data)
 
 
-def check_value(key: str, value: Any, type_: Any) -> None:
+def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> None:
     """Raises RefusedError where `value` is not of the type, or out of its range."""
     try:
         # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
@@ -54,6 +56,8 @@ def check_value(key: str, value: Any, type_: Any) -> None:
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # a type that no value of a config could be checked against
     except ValidationError as error:
+        if not reads_data and all(problem["type"] in ABSENT for problem in error.errors()):
+            return
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
