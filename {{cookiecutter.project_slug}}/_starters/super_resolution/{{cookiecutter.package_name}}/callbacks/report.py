@@ -1,0 +1,87 @@
+"""Draw what bicubic interpolation blurs and the network does not: low, bicubic, ours and true side by side."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ..models.enlarge import bicubic
+from ..models.metrics import quality
+from .pictures import picture
+
+
+class Example(NamedTuple):
+    """One test region: its number, the PSNR of bicubic interpolation in dB, and the pictures (3, H, W) drawn of it."""
+
+    number: int
+    psnr: float
+    low: Tensor
+    ours: Tensor
+    true: Tensor
+
+
+class SuperResolutionReport(Callback):
+    """After the test: `enlarged.png` in the run's `pictures/`, and in the loggers, with PSNR and SSIM of each picture.
+
+    Drawn are the `examples` regions of which bicubic interpolation got the lowest PSNR: those with something to win. A
+    picture that can't be drawn is a warning, never the end of a run.
+    """
+
+    def __init__(self, examples: PositiveInt = 4) -> None:
+        self.examples = examples
+        self.hardest: list[Example] = []
+        self.seen = 0
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.hardest, self.seen = [], 0
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """`outputs` are the enlarged pictures (B, 3, H, W) that `test_step` returns."""
+        low, true, _ = batch
+        scale = pl_module.hparams["scale"]
+        psnr = quality(bicubic(low, scale), true, scale)["psnr"].tolist()
+        for place in sorted(range(len(psnr)), key=psnr.__getitem__)[: self.examples]:
+            pictures = (each[place].float().cpu() for each in (low, outputs, true))
+            self.hardest.append(Example((self.seen + place) * trainer.world_size, psnr[place], *pictures))
+        self.hardest = sorted(self.hardest, key=lambda each: each.psnr)[: self.examples]
+        self.seen += len(psnr)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.hardest:
+            return
+        data: Any = getattr(trainer, "datamodule", None)
+        numbers = torch.tensor([each.number for each in self.hardest])
+        names = data.sample_ids("test", numbers) if hasattr(data, "sample_ids") else [f"region {n}" for n in numbers]
+        scale = pl_module.hparams["scale"]
+        picture(trainer, "enlarged", lambda path: draw_examples(self.hardest, names, scale, path))
+
+
+def draw_examples(examples: list[Example], names: list[str], scale: int, path: Path) -> None:
+    """A row an example; over each picture its PSNR and SSIM against the true one."""
+    from matplotlib.figure import Figure
+
+    high, wide = examples[0].low.shape[1:]
+    titles = (f"low, {wide}x{high} pixels", "bicubic", "ours", f"true, {wide * scale}x{high * scale} pixels")
+    figure = Figure(figsize=(10.4, 2.9 * len(examples)), layout="constrained")
+    for row, example, name in zip(figure.subplots(len(examples), 4, squeeze=False), examples, names, strict=True):
+        low, true = example.low[None], example.true[None]
+        pictures = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
+        for axes, each, title in zip(row, pictures, titles, strict=True):
+            scores = {key: value.item() for key, value in quality(each, true, scale).items()}
+            said = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
+            axes.set_title(f"{title}\n{said}", fontsize=9)
+            axes.imshow(each[0].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+            axes.axis("off")
+    figure.savefig(path, dpi=120)

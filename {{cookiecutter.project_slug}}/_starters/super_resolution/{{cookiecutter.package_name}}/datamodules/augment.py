@@ -1,0 +1,16 @@
+"""Random crops of training regions, a whole batch at a time on its device."""
+
+import torch
+from torch import Tensor
+
+
+def random_crops(regions: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Of each region (B, C, R, R) a square (B, C, size, size) from a random place, in one of its eight positions."""
+    count, side, device = len(regions), regions.shape[-1], regions.device
+    corners = torch.randint(side - size + 1, (2, count, 1), generator=generator, device=device)
+    mirrored, turned = torch.rand(3, count, 1, generator=generator, device=device).lt(0.5).split([2, 1])
+    places = corners + torch.arange(size, device=device)
+    rows, columns = torch.where(mirrored, places.flip(-1), places)
+    sample = torch.arange(count, device=device)[:, None, None]
+    crops = regions[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return torch.where(turned[0, :, :, None, None], crops.transpose(2, 3), crops)

@@ -1,0 +1,23 @@
+"""Two photographs of 640x427 pixels that ship with scikit-learn, so nothing is downloaded.
+
+Source: china.jpg by danielbuechele and flower.jpg by vultilion, both from Flickr under CC BY 2.0.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .regions import RegionDataModule
+
+
+class PhotographsDataModule(RegionDataModule):
+    """A Chinese temple and a flower before a blurred ground."""
+
+    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
+        from sklearn.datasets import load_sample_images
+
+        photographs: Any = load_sample_images()
+        for name, pixels in zip(photographs.filenames, photographs.images, strict=True):
+            yield name.replace("\\", "/").rpartition("/")[2], torch.tensor(pixels).permute(2, 0, 1)

@@ -1,0 +1,216 @@
+"""What datamodules of pictures to be enlarged share: regions that never touch, random crops, inputs of predict.py.
+
+Pictures of your own are a subclass with one method, `load_pictures`; see photographs.py and picture_folder.py.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import torch
+from PIL import Image
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..engine.data import BatchOrder, TensorBatches, batches
+from ..engine.limits import Fraction, Seed
+from ..errors import FailedError, RefusedError, refusal
+from ..run_folder.log import log
+from .augment import random_crops
+from .pictures import SUFFIXES, UNREADABLE, as_tensor, picture_files, read_pixels, unreadable
+from .resize import downscale
+from .splits import check_split, split_at_random
+from .tensors import TensorDataModule
+
+WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
+STRATIFIED = 10  # regions of each picture, from which on each split has them in the same proportions
+
+
+class SuperResolutionFacts(TypedDict):
+    """What a model is told of the pictures."""
+
+    scale: int  # how many pixels of the true picture a pixel of the low one is wide
+
+
+class Crops(TensorBatches):
+    """Regions (N, C, R, R) in bytes, each `times` over, and the number of the picture (N,) that each is from.
+
+    A batch of the regions is floats in [0, 1].
+    """
+
+    def __init__(self, regions: Tensor, pictures: Tensor, times: int = 1) -> None:
+        super().__init__(regions, pictures)
+        self.times = times
+
+    def __len__(self) -> int:
+        return super().__len__() * self.times
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        regions, pictures = super().__getitem__(index % super().__len__())
+        return regions.float() / 255, pictures
+
+
+class PictureFiles(Dataset[tuple[Tensor, int]]):
+    """Pictures (1, 3, H, W) in [0, 1], read when their turn comes; with each the size of the tiles to enlarge it by."""
+
+    def __init__(self, files: Sequence[Path], tile: int) -> None:
+        self.files, self.tile = files, tile
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, int]:
+        return as_tensor(read_pixels(self.files[int(index)], 3))[None].float() / 255, self.tile
+
+
+def cut(picture: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
+    """Squares (C, region, region) of a picture (C, H, W), `gap` pixels apart, each with its place: top, left."""
+    height, width = picture.shape[1:]
+    for top in range(0, height - region + 1, region + gap):
+        for left in range(0, width - region + 1, region + gap):
+            yield picture[:, top : top + region, left : left + region], f"{top},{left}"
+
+
+class RegionDataModule(TensorDataModule):
+    """Regions of RGB pictures, split into train, validation and test by `split_seed`, and the low pictures of them.
+
+    A batch comes to the model as `(low (B, 3, h, w), high (B, 3, h * scale, w * scale), picture (B,))`: of training
+    regions a random crop of `patch` pixels, each region `crops` times an epoch; of the others the whole.
+    """
+
+    output_is_folder = True  # of predict.py
+
+    def __init__(
+        self,
+        scale: Literal[2, 3, 4] = 2,
+        patch: PositiveInt = 48,
+        region: PositiveInt = 64,
+        gap: NonNegativeInt = 10,
+        crops: PositiveInt = 1,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.2,
+        split_seed: Seed = 0,
+        folds: PositiveInt | None = None,
+        fold: PositiveInt | None = None,
+        tile: PositiveInt = 256,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_split(val_fraction, test_fraction, folds, fold)
+        for name, side in {"patch": patch, "region": region}.items():
+            if side % scale or side > region:
+                limit = f", at most region={region}" if name == "patch" else ""
+                raise refusal(f"datamodule.{name}", side, f"expected a multiple of scale={scale}{limit}")
+        self.scale, self.patch, self.region, self.gap, self.crops, self.tile = scale, patch, region, gap, crops, tile
+        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
+        self.folds, self.fold = folds, fold
+        self.files: list[Path] = []  # of predict.py, and what is made of each
+        self.names: list[str] = []
+
+    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and bytes (3, H, W) of each picture. Raises RefusedError where they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+
+    def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
+        regions, ids, pictures = [], [], []
+        for number, (name, picture) in enumerate(self.load_pictures()):
+            parts = list(cut(picture, self.region, self.gap))
+            if not parts:
+                log.warning(f"Left out: {name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
+            regions += [part for part, _ in parts]
+            ids += [f"{name} {place}" for _, place in parts]
+            pictures += [number] * len(parts)
+        if not regions:
+            why = "no picture that could be read is as wide and as high as this"
+            raise refusal("datamodule.region", self.region, why)
+        of = torch.tensor(pictures)
+        index = self._split(of)
+        self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
+        return {split: (torch.stack([regions[each] for each in part]), of[part]) for split, part in index.items()}
+
+    def _split(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The numbers of the regions of each split, of which `pictures` (N,) says where they come from."""
+        _, pictures = pictures.unique(return_inverse=True)
+        counts = pictures.bincount()
+        whole = len(counts) >= WHOLE_PICTURES
+        by = {"groups": pictures} if whole else {"strata": pictures} if counts.min() >= STRATIFIED else {}
+        return split_at_random(
+            len(pictures), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
+            what="regions", **by,
+        )._asdict()  # fmt: skip
+
+    def dataset(self, split: str) -> Crops:
+        return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
+
+    def sample_ids(self, split: str, index: Tensor) -> list[str]:
+        """File, top and left of a region; of training regions too which of the epoch's crops it is."""
+        ids = self.ids[split]
+        return [ids[n % len(ids)] + (f" #{n // len(ids)}" if split == "train" else "") for n in index.tolist()]
+
+    def _batches(self, split: str, seed: int | None = None) -> DataLoader:
+        loader = super()._batches(split, seed)
+        if split != "train":  # whole regions take more memory than crops
+            order: Any = loader.sampler
+            order.batch_size = max(1, self.batch_size // 4)
+        return loader
+
+    @property
+    def facts(self) -> SuperResolutionFacts:
+        """What the data says of itself; the arguments that a model gets from it."""
+        return {"scale": self.scale}
+
+    def describe(self) -> str:
+        """The data in a few words, for the log."""
+        sizes = ", ".join(f"{len(regions):,} {name}" for name, (regions, _) in self.splits.items())
+        return f"x{self.scale}, regions of {self.region} pixels: {sizes}"
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """The low pictures, and of training regions random crops: on the device, a whole batch at a time."""
+        trainer = self.trainer
+        if trainer is None or trainer.predicting:
+            return batch
+        high, pictures = batch
+        if trainer.training:
+            high = random_crops(high, self.patch, self.generator(high.device))
+        return downscale(high, self.scale), high, pictures
+
+    # Inputs and outputs of predict.py
+
+    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+        """Find the picture, or those of the folder, at `source`; returns a line for each file that can't be read.
+
+        Raises RefusedError where none can.
+        """
+        path, problems = Path(source), []
+        for file in picture_files(path) if path.is_dir() else [path]:
+            try:
+                read_pixels(file, 3)
+                self.files.append(file)
+            except UNREADABLE as error:
+                problems.append(unreadable(file, error))
+        if not self.files:
+            why = problems[0] if problems else f"no {', '.join(SUFFIXES)} file in this folder"
+            raise RefusedError(f"input={source}: no picture could be read; {why}")
+        base = path if path.is_dir() else path.parent
+        stems = [file.relative_to(base).with_suffix("") for file in self.files]
+        for file, stem in zip(self.files, stems, strict=True):
+            kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # cat.png and cat.jpg
+            self.names.append(f"{stem.as_posix()}{kind}_x{model['scale']}.png")
+        return problems
+
+    def predict_dataloader(self) -> DataLoader:
+        return batches(PictureFiles(self.files, self.tile), BatchOrder(len(self.files), 1))
+
+    def predictions_name(self, source: str) -> str:
+        """A folder."""
+        return Path(source).stem or "pictures"
+
+    def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
+        """Write the enlarged picture (3, H, W), in bytes, of the input of this number. No input is overwritten."""
+        file = path / self.names[number]
+        if file.resolve() in {each.resolve() for each in self.files}:
+            raise FailedError(f"{file} is an input, and is not overwritten; choose another output=")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(outputs.permute(1, 2, 0).numpy()).save(file)
+
+    def write_predictions(self, outputs: Any, path: Path, model: Mapping[str, Any]) -> int:
+        """They are written one by one. Returns their number."""
+        return len(self.files)

@@ -1,0 +1,108 @@
+"""The LightningModule of super-resolution: what is computed, trained and measured, whatever the network."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..engine.build import build
+from .enlarge import bicubic, reach, tiled
+from .metrics import PictureScores, quality
+
+
+class SuperResolution(LightningModule):
+    """Trains `network` to add to bicubic interpolation what it lacks, by the mean absolute error of RGB pictures.
+
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
+    plain values alone. `scale` is told by the datamodule. PSNR and SSIM are of the three channels together
+    and leave out a border of `scale` pixels; a batch names the picture that each of its regions is from.
+    """
+
+    # What `monitor` may name.
+    logged = ("train/loss", "val/loss", "val/psnr", "val/ssim")
+
+    # 1. Computations
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        optimizer: dict[str, Any],
+        scale: int,
+        scheduler: dict[str, Any] | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.scale = scale
+        self.network = build(network, scale=scale)
+        if compile:
+            self.network.compile()  # in place: a checkpoint's keys are the same
+        self.val_scores, self.test_scores, self.bicubic_scores = PictureScores(), PictureScores(), PictureScores()
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Pictures (B, 3, h, w) in [0, 1] to pictures (B, 3, h * scale, w * scale), not quite within [0, 1]."""
+        return bicubic(low, self.scale) + self.network(low - 0.5)
+
+    # 2. Train loop
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        low, high, _ = batch
+        loss = F.l1_loss(self(low), high)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(high))
+        return loss
+
+    # 3. Validation loop
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluation_step(batch, "val", self.val_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val", self.val_scores)
+
+    # 4. Test loop
+
+    def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        low, high, pictures = batch
+        self.bicubic_scores.update(quality(bicubic(low, self.scale), high, border=self.scale), pictures)
+        return self._evaluation_step(batch, "test", self.test_scores)
+
+    def on_test_epoch_end(self) -> None:
+        """What bicubic interpolation reaches is logged beside."""
+        self._log_epoch("test", self.test_scores)
+        self._log_epoch("test", self.bicubic_scores, suffix="_bicubic")
+
+    def predict_step(self, batch: tuple[Tensor, int], batch_idx: int) -> Tensor:
+        """Bytes (3, H, W) of one picture of any size, on the CPU."""
+        low, tile = batch
+        return tiled(lambda part: _as_bytes(self(part)), low, self.scale, tile, halo=reach(self.network))
+
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor, Tensor], split: str, scores: PictureScores) -> Tensor:
+        """Returns the enlarged pictures (B, 3, H, W), which callbacks may draw."""
+        low, high, pictures = batch
+        enlarged = self(low)
+        self.log(f"{split}/loss", F.l1_loss(enlarged, high), prog_bar=True, batch_size=len(high), sync_dist=True)
+        scores.update(quality(enlarged, high, border=self.scale), pictures)
+        return enlarged
+
+    def _log_epoch(self, split: str, scores: PictureScores, suffix: str = "") -> None:
+        self.log_dict({f"{split}/{name}{suffix}": value for name, value in scores.compute().items()}, prog_bar=True)
+        scores.reset()
+
+    # 5. Optimizers
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build(self.hparams["optimizer"], self.parameters())
+        if self.hparams["scheduler"] is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
+        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def _as_bytes(pictures: Tensor) -> Tensor:
+    return pictures.clamp(0, 1).mul(255).round().to(torch.uint8)
