@@ -1,0 +1,59 @@
+"""What the tabular starter must beat: a linear model on the same rows; gradient boosting is shown beside it.
+
+Both get the numbers, NaN where missing, and the categories as such: one-hot for the linear model, beside scaled
+numbers with the mean for a missing one; it predicts the price or, which suits a price better, its logarithm.
+"""
+
+from typing import Any
+
+import numpy as np
+
+METRIC = "rmse"
+HIGHER_IS_BETTER = False
+MARGIN = 200.0  # US dollars below the linear models
+PICTURE = "predicted_and_true"  # of the run, for the README
+BESIDE = ("gradient boosting, as it comes", "gradient boosting, 1,000 small steps")  # need not be beaten
+
+
+def baselines(datamodule: Any) -> dict[str, float]:
+    """Root mean squared error of the test rows, in the target's unit."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import LinearRegression
+
+    known = [np.unique(column) for column in datamodule.splits["train"][1].numpy().T]
+    (train, given), (test, true) = (columns_of(*datamodule.splits[name], known) for name in ("train", "test"))
+    count = len(datamodule.facts["numbers"])
+    linear = prepared(LinearRegression(), count, train.shape[1])
+    boosting = {"categorical_features": [*range(count, train.shape[1])], "random_state": 0}
+    models = {
+        "linear": linear,
+        "linear, of the logarithm": TransformedTargetRegressor(linear, func=np.log, inverse_func=np.exp),
+        BESIDE[0]: HistGradientBoostingRegressor(**boosting),
+        BESIDE[1]: HistGradientBoostingRegressor(
+            max_iter=1000, learning_rate=0.03, early_stopping=True, n_iter_no_change=30, **boosting
+        ),
+    }
+    return {name: rmse(model.fit(train, given).predict(test), true) for name, model in models.items()}
+
+
+def columns_of(numbers: Any, categories: Any, targets: Any, known: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and categories side by side (N, F + C), a category as its place in `known`; and the targets (N,)."""
+    codes = [np.searchsorted(codes, column) for codes, column in zip(known, categories.numpy().T, strict=True)]
+    return np.column_stack([numbers.numpy(), *codes]).astype(np.float64), targets.numpy().astype(np.float64)
+
+
+def prepared(model: Any, numbers: int, columns: int) -> Any:
+    """The model behind scaled numbers and one-hot categories."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    scaled = (make_pipeline(SimpleImputer(), StandardScaler()), [*range(numbers)])
+    one_hot = (OneHotEncoder(handle_unknown="ignore"), [*range(numbers, columns)])
+    return make_pipeline(make_column_transformer(scaled, one_hot), model)
+
+
+def rmse(predicted: np.ndarray, true: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((predicted - true) ** 2)))

@@ -1,0 +1,184 @@
+"""Draw what a model of a table gets right: predicted against true, residuals, and what each column is worth to it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import PositiveInt
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from .pictures import picture
+
+
+class Tested(NamedTuple):
+    """All test rows: numbers (N, F), categories (N, C), targets (N,), and what the model gives, (N,) or (N, K)."""
+
+    numbers: Tensor
+    categories: Tensor
+    targets: Tensor
+    predictions: Tensor
+
+
+class TabularReport(Callback):
+    """After the test, in the run's `pictures/` and in the loggers: `importance.png`, and of a number
+    `predicted_and_true.png` and `residuals.png`, of a class `confusion_matrix.png`.
+
+    The importance of a column is how much worse the model gets where the column's values are permuted among `rows` of
+    the test, `repeats` times. A picture that can't be drawn is a warning, never the end of a run.
+    """
+
+    def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3) -> None:
+        self.rows, self.repeats = rows, repeats
+        self.batches: list[tuple[Tensor, ...]] = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.batches = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """`outputs` are what `forward` gives for the batch."""
+        self.batches.append(tuple(part.cpu() for part in (*batch, outputs)))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.batches:
+            return
+        tested = Tested(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
+        name, class_names = pl_module.hparams["target"], pl_module.hparams["class_names"]
+        if class_names:
+            picture(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
+        else:
+            picture(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
+            picture(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
+        picture(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
+
+    def _draw_importance(self, model: LightningModule, tested: Tested, path: Path) -> None:
+        count = min(self.rows, len(tested.targets))
+        chosen = torch.linspace(0, len(tested.targets) - 1, count).long()
+        rises = importance(model, Tested(*(part[chosen] for part in tested)), self.repeats)
+        unit = "log loss" if model.hparams["class_names"] else f"root mean squared error of {model.hparams['target']}"
+        draw_importance([*model.hparams["numbers"], *model.hparams["categories"]], rises, f"{unit} on {count:,}", path)
+
+
+@torch.no_grad()
+def importance(model: Any, tested: Tested, repeats: int) -> Tensor:
+    """How much the error rises where a column is permuted: of each column and each of `repeats`, (F + C, R).
+
+    The error is log loss, or the root of the mean squared error. Source: Breiman, "Random Forests", 2001, section 10.
+    """
+
+    def error(numbers: Tensor, categories: Tensor) -> Tensor:
+        parts = zip(numbers.split(4096), categories.split(4096), strict=True)
+        given = torch.cat([model(*(part.to(model.device) for part in each)) for each in parts])
+        loss = model.target.loss(given, tested.targets.to(model.device)).cpu()
+        return loss if model.hparams["class_names"] else loss.sqrt() * model.target.std.cpu()
+
+    generator = torch.Generator().manual_seed(0)
+    before = error(tested.numbers, tested.categories)
+    rises = []
+    for inputs in (0, 1):
+        for column in range(tested[inputs].shape[1]):
+            for _ in range(repeats):
+                permuted = [tested.numbers, tested.categories]
+                permuted[inputs] = permuted[inputs].clone()
+                order = torch.randperm(len(tested.targets), generator=generator)
+                permuted[inputs][:, column] = permuted[inputs][order, column]
+                rises.append(error(*permuted) - before)
+    return torch.stack(rises).reshape(-1, repeats)
+
+
+def blues() -> Any:
+    """The colours of counts, in which a single row can be seen too."""
+    import matplotlib
+
+    colours = matplotlib.colormaps["Blues"].resampled(256)
+    return matplotlib.colors.ListedColormap(colours(torch.linspace(0.3, 1, 256).numpy()))
+
+
+def draw_predictions(tested: Tested, name: str, path: Path) -> None:
+    """How many rows have which true and which predicted number; on the line both are equal."""
+    from matplotlib.figure import Figure
+
+    true, predicted = tested.targets.numpy(), tested.predictions.numpy()
+    middle = float(true.mean())
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.hexbin(true, predicted, gridsize=60, bins="log", cmap=blues(), mincnt=1, linewidths=0.1)
+    axes.axline((middle, middle), slope=1, color="firebrick", linewidth=1, label="predicted = true")
+    figure.colorbar(shown, label="test rows")
+    share = 1 - ((true - predicted) ** 2).mean() / true.var()
+    title = f"{len(true):,} test rows, mean absolute error {abs(true - predicted).mean():,.4g}, R² {share:.4f}"
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
+    axes.legend(frameon=False, loc="upper left")
+    figure.savefig(path, dpi=120)
+
+
+def draw_residuals(tested: Tested, name: str, path: Path) -> None:
+    """Predicted less true, by what is predicted, and how often; the largest one in a hundred is cut off."""
+    from matplotlib.figure import Figure
+
+    predicted = tested.predictions.numpy()
+    residuals = predicted - tested.targets.numpy()
+    bound = float(torch.from_numpy(abs(residuals)).quantile(0.99)) or 1.0
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    inside = abs(residuals) <= bound
+    shown = left.hexbin(
+        predicted[inside], residuals[inside], gridsize=(60, 30), bins="log", cmap=blues(), mincnt=1, linewidths=0.1
+    )
+    left.axhline(0, color="firebrick", linewidth=1)
+    left.set(xlabel=f"predicted {name}", ylabel=f"residual: predicted - true {name}", ylim=(-bound, bound))
+    right.hist(residuals[inside], bins=60, orientation="horizontal", color="steelblue")
+    right.axhline(0, color="firebrick", linewidth=1)
+    right.set(xlabel="test rows")
+    figure.colorbar(shown, ax=right, label="test rows")
+    figure.suptitle(f"{len(inside):,} test rows; {(~inside).sum():,} residuals beyond ±{bound:,.4g} are not shown")
+    figure.savefig(path, dpi=120)
+
+
+def draw_confusion(tested: Tested, name: str, class_names: list[str], path: Path) -> None:
+    """The share of each true class (rows) that is predicted as each class (columns)."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    count = len(class_names)
+    predicted = tested.predictions.argmax(-1)
+    shares = confusion_matrix(tested.targets, predicted, labels=range(count), normalize="true")
+    side = max(4.0, min(14.0, 2 + 0.6 * count))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(shares, display_labels=class_names)
+    rotation = 90 if max(map(len, class_names)) > 4 else 0
+    display.plot(
+        ax=axes, cmap="Blues", include_values=count <= 20, values_format=".2f", colorbar=False,
+        im_kw={"vmin": 0, "vmax": 1}, xticks_rotation=rotation,
+    )  # fmt: skip
+    figure.colorbar(display.im_, label="share of the true class", shrink=0.8)
+    right = (predicted == tested.targets).float().mean()
+    title = f"{len(predicted):,} test rows, {right:.1%} right"
+    axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}", title=title)
+    figure.savefig(path, dpi=120)
+
+
+def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, most: int = 25) -> None:
+    """Bars of the mean rise (F + C, R) of an error over the repeats, the largest on top, and its least and its most."""
+    from matplotlib.figure import Figure
+
+    means = rises.mean(1)
+    order = means.argsort(descending=True)[:most].flip(0)
+    shown = means[order]
+    spans = torch.stack([shown - rises[order].amin(1), rises[order].amax(1) - shown])
+    figure = Figure(figsize=(7, 1.4 + 0.3 * len(order)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([columns[number] for number in order], shown.numpy(), xerr=spans.numpy(), color="steelblue", capsize=2)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.margins(x=0.05)
+    axes.set(xlabel=f"rise of the {error} test rows, its values permuted", title="Permutation importance of columns")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,98 @@
+"""FT-Transformer: each column is a token, and the columns attend to each other.
+
+Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", 2021, section 3.3.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..engine.limits import Share
+from ..errors import refusal
+from .features import CategoryEmbedding, ColumnEmbedding
+
+
+class Tokens(ColumnEmbedding):
+    """Values (B, F, 2) and rows (B, C) to tokens (B, 1 + F + C, D); the first is the one that is read at the end."""
+
+    def __init__(self, num_numbers: int, category_sizes: list[int], dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_numbers, 2, dim))  # of the number, and of being missing
+        self.bias = nn.Parameter(torch.empty(1 + num_numbers + len(category_sizes), dim))
+        self.categories = CategoryEmbedding(category_sizes, dim)
+        for parameter in (self.weight, self.bias):
+            nn.init.uniform_(parameter, -(dim**-0.5), dim**-0.5)
+
+    def forward(self, values: Tensor, rows: Tensor) -> Tensor:
+        numbers = torch.einsum("bfk,fkd->bfd", values, self.weight)
+        first = numbers.new_zeros(len(numbers), 1, self.bias.shape[1])
+        return torch.cat([first, numbers, self.categories(rows)], 1) + self.bias
+
+
+class Block(nn.Module):
+    """Attention, then a gated layer (ReGLU), each behind a norm; the first block has none before its attention."""
+
+    def __init__(self, dim: int, heads: int, dropout: float, attention_dropout: float, first: bool) -> None:
+        super().__init__()
+        self.heads, self.attention_dropout = heads, attention_dropout
+        self.attention_norm = nn.Identity() if first else nn.LayerNorm(dim)
+        self.queries_keys_values = nn.Linear(dim, 3 * dim)
+        self.merge = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        hidden = dim * 4 // 3
+        self.gate = nn.Linear(dim, 2 * hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of tokens (B, T, D)."""
+        x = x + self._attend(self.attention_norm(x))
+        value, gate = self.gate(self.norm(x)).chunk(2, -1)
+        return x + self.out(self.dropout(value * gate.relu()))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        split = self.queries_keys_values(x).view(batch, tokens, 3, self.heads, dim // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.merge(mixed.transpose(1, 2).reshape(batch, tokens, dim))
+
+
+class FTTransformer(nn.Module):
+    """`blocks` transformer blocks on tokens of `width` numbers; outputs (B, K).
+
+    With `checkpointing` a block keeps no activations but computes them again in the backward pass: a table of many
+    columns then fits in memory, and a step takes about a third longer.
+    """
+
+    def __init__(
+        self,
+        num_numbers: int,
+        category_sizes: list[int],
+        num_outputs: int,
+        width: PositiveInt = 32,
+        blocks: PositiveInt = 2,
+        heads: PositiveInt = 4,
+        dropout: Share = 0.1,
+        attention_dropout: Share = 0.1,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise refusal("model.network.width", width, f"expected a multiple of heads={heads}")
+        self.checkpointing = checkpointing
+        self.tokens = Tokens(num_numbers, category_sizes, width)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, dropout, attention_dropout, first=number == 0) for number in range(blocks)
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, num_outputs))
+
+    def forward(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Of Features' values (B, F, 2) and rows (B, C)."""
+        x = self.tokens(values, rows)
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
+        return self.head(x[:, 0])

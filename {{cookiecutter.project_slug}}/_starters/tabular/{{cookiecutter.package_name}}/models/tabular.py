@@ -1,0 +1,114 @@
+"""The LightningModule of tables: what is computed, trained and measured, whatever the network and the target."""
+
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..engine.build import build
+from .features import ColumnEmbedding, Features
+from .metrics import EpochMetrics
+from .parameter_groups import parameter_groups
+from .targets import target_of
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class TabularModel(LightningModule):
+    """Trains `network` to predict a column of a table, a number or a class, from its other columns.
+
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
+    plain values alone. The others are told by the datamodule: the names of the columns (`numbers`, `categories`), of
+    the `target` and its classes, and the `statistics` of the training rows.
+    """
+
+    # What `monitor` may name: of a number mae, rmse and r2, of a class accuracy and macro_f1.
+    logged = (
+        "train/loss", "train/mae", "train/rmse", "train/r2", "train/accuracy", "train/macro_f1",
+        "val/loss", "val/mae", "val/rmse", "val/r2", "val/accuracy", "val/macro_f1",
+    )  # fmt: skip
+
+    # 1. Computations
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        optimizer: dict[str, Any],
+        numbers: list[str],
+        categories: list[str],
+        target: str,
+        class_names: list[str],
+        statistics: dict[str, Any],
+        scheduler: dict[str, Any] | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.features = Features(statistics)
+        self.target = target_of(class_names, statistics)
+        self.network = build(
+            network,
+            num_numbers=len(numbers),
+            category_sizes=self.features.category_sizes,
+            num_outputs=self.target.num_outputs,
+        )
+        if compile:
+            self.network.compile()  # in place: a checkpoint's keys are the same
+        self.train_metrics = EpochMetrics(self.target)
+        self.val_metrics = EpochMetrics(self.target)
+        self.test_metrics = EpochMetrics(self.target)
+
+    def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """The target (B,) in its unit, or logits (B, K), of numbers (B, F), NaN where missing, and codes (B, C)."""
+        return self.target.read(self.network(*self.features(numbers, categories)))
+
+    # 2. Train loop
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, self.train_metrics)[0]
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({f"train/{name}": value for name, value in self.train_metrics.compute().items()})
+
+    # 3. Validation loop
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._step(batch, self.val_metrics)[1]
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True)
+
+    # 4. Test loop
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns what `forward` gives, which callbacks may draw."""
+        return self._step(batch, self.test_metrics)[1]
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()})
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Numbers (B,) or probabilities (B, K)."""
+        return self.target.answer(self(*batch))
+
+    def _step(self, batch: Batch, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
+        """The loss, and what `forward` gives."""
+        *inputs, targets = batch
+        predictions = self(*inputs)
+        loss = self.target.loss(predictions, targets)
+        metrics.update(loss, predictions, targets)
+        return loss, predictions
+
+    # 5. Optimizers
+
+    def configure_optimizers(self) -> Any:
+        """Embeddings, biases and norms are not decayed, as in FT-Transformer's paper."""
+        optimizer = build(self.hparams["optimizer"], parameter_groups(self, without=(ColumnEmbedding,)))
+        if self.hparams["scheduler"] is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
+        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
