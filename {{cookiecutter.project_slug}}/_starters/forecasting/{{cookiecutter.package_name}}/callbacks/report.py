@@ -1,0 +1,143 @@
+"""Draw forecasts of the test: history, fan and truth; and how reliable the fan is, and how far ahead."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from .pictures import picture
+
+FAN, TRUTH = "#4c78a8", "#e45756"
+
+
+class ForecastReport(Callback):
+    """After the test: `forecasts.png` and `reliability.png` in the run's `pictures/`, and in the loggers.
+
+    `forecasts` windows are drawn, evenly spread over the test, not chosen. A picture that can't be drawn is a warning,
+    never the end of a run.
+    """
+
+    def __init__(self, forecasts: PositiveInt = 6) -> None:
+        self.forecasts = forecasts
+        self._start_anew(0)
+
+    def _start_anew(self, windows: int) -> None:
+        self.seen = 0
+        self.chosen = np.linspace(0, windows - 1, min(self.forecasts, windows) + 2).astype(int)[1:-1].tolist()
+        # Of each chosen window: its number, history (C,), quantiles (H, Q), target (H,), scale ().
+        self.windows: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+        self.below: list[Tensor] = []  # of each batch: how many targets are below each quantile (Q,)
+        self.errors: list[Tensor] = []  # of each batch: scaled errors of the median and of the season before (2, H)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._start_anew(len(datamodule.splits["test"][0]) // trainer.world_size)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """`outputs` are the quantiles (B, H, Q) that `test_step` returns."""
+        history, _, target, scale = batch
+        for number in range(self.seen, self.seen + len(target)):
+            if number in self.chosen:
+                parts = (part[number - self.seen].float().cpu() for part in (history, outputs, target, scale))
+                self.windows.append((number * trainer.world_size, *parts))  # the first process has each world-th
+        self.seen += len(target)
+        self.below.append((target[..., None] < outputs).sum((0, 1)).cpu())
+        median = outputs[..., outputs.shape[-1] // 2]
+        both = torch.stack([median, pl_module.seasonal_naive(history)])
+        self.errors.append(((target - both).abs() / scale[:, None]).sum(1).cpu())
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.windows:
+            return
+        levels, step = list(pl_module.hparams["quantiles"]), pl_module.hparams["step"]
+        picture(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
+        below = torch.stack(self.below).sum(0) / (self.seen * len(self.errors[0][0]))
+        errors = torch.stack(self.errors).sum(0) / self.seen
+        picture(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, path))
+
+    def _draw_forecasts(self, trainer: Trainer, levels: list[float], path: Path) -> None:
+        from matplotlib.figure import Figure
+
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        columns = min(2, len(self.windows))
+        rows = -(-len(self.windows) // columns)
+        figure = Figure(figsize=(6.5 * columns, 2.6 * rows + 0.5), layout="constrained")
+        grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in grid[len(self.windows) :]:
+            axes.axis("off")
+        for axes, (number, history, quantiles, target, scale) in zip(grid, self.windows, strict=False):
+            times = datamodule.window_times("test", number)
+            error = ((target - quantiles[:, quantiles.shape[-1] // 2]).abs() / scale).mean()
+            draw_fan(axes, times, history, quantiles, target, levels)
+            name = datamodule.sample_ids("test", torch.tensor([number]))[0]
+            axes.set_title(f"{name}  (MASE {error:.2f})", fontsize=9, loc="left")
+        handles, labels = grid[0].get_legend_handles_labels()
+        for row in range(0, len(self.windows), columns):
+            grid[row].set_ylabel(datamodule.unit, fontsize=9)
+        width = 3 if columns == 1 else len(labels)
+        figure.legend(handles, labels, loc="outside lower center", ncols=width, frameon=False, fontsize=9)
+        figure.savefig(path, dpi=120)
+
+
+def draw_fan(
+    axes: Any, times: Any, history: Tensor, quantiles: Tensor, target: Tensor, levels: list[float], shown: int = 2
+) -> None:
+    """The last `shown` horizons of `history` (C,), the fan of `quantiles` (H, Q) and `target` (H,).
+
+    `times` (C + H,) are those of history and target.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    horizon, middle = len(target), len(levels) // 2
+    before = min(len(history), shown * horizon)
+    past, ahead = times[len(history) - before : len(history)], times[len(history) :]
+    axes.plot(past, history[-before:], color="0.45", linewidth=1, label="history")
+    for lower in range(middle):
+        upper = len(levels) - 1 - lower
+        name = f"{levels[lower]:g} to {levels[upper]:g}" if lower in (0, middle - 1) else None
+        axes.fill_between(
+            ahead, quantiles[:, lower], quantiles[:, upper], color=FAN, alpha=0.16 + 0.1 * (lower > 0), linewidth=0,
+            label=name and f"quantiles {name}",
+        )  # fmt: skip
+    axes.plot(ahead, quantiles[:, middle], color=FAN, linewidth=1.6, label="median")
+    axes.plot(ahead, target, color=TRUTH, linewidth=1.2, label="truth")
+    axes.axvline(ahead[0], color="0.7", linewidth=0.8, linestyle=":")
+    locator = AutoDateLocator(maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.tick_params(labelsize=8)
+    axes.xaxis.get_offset_text().set_fontsize(8)
+    axes.margins(x=0.01)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_reliability(below: Tensor, errors: Tensor, levels: list[float], step: str, path: Path) -> None:
+    """How many targets are `below` each quantile (Q,), and the scaled `errors` (2, H) of each step ahead."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="ideal")
+    left.plot(levels, below, color=FAN, marker="o", label="forecast")
+    left.set(xlabel="level of the quantile", ylabel="share of truths below it", title="Is the fan as wide as it says?")
+    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ahead = range(1, errors.shape[1] + 1)
+    right.plot(ahead, errors[1], color="0.6", label="the season before, again")
+    right.plot(ahead, errors[0], color=FAN, label="forecast (median)")
+    right.set(xlabel=f"steps ahead (of {step})", ylabel="mean absolute scaled error", title="How far ahead?", ylim=0)
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,240 @@
+"""What every datamodule of series shares: windows of history and target, splits by time, inputs of predict.py.
+
+Series of your own are a file (series.py), or a subclass with one method, `load_panel`; see auckland.py.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from ..engine.data import TensorBatches, fingerprint
+from ..engine.limits import Fraction
+from ..errors import RefusedError, refusal
+from .panel import Columns, Gaps, Panel, read_panel
+from .splits import check_split, split_in_time
+from .tables import read_table, write_table
+from .tensors import TensorDataModule
+
+
+class SeriesFacts(TypedDict):
+    """What a model is told of the series."""
+
+    context: int  # steps of history
+    horizon: int  # steps that are forecast
+    seasons: list[int]  # their lengths in steps
+    step: str  # as pandas writes a frequency
+    least: float | None  # no value is below it
+
+
+class Windows(TensorBatches):
+    """Windows of a panel, cut out a whole batch at a time.
+
+    A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,))`: `phases` say where in each season, from 0
+    to 1, the first target lies, `scale` is the seasonal-naive error of the series. `places` (N,) are those of the first
+    targets in the flattened panel.
+    """
+
+    def __init__(self, places: Tensor, panel: Panel, scale: np.ndarray, facts: SeriesFacts) -> None:
+        super().__init__(places)
+        self.values, self.scale = torch.from_numpy(panel.values).flatten(), torch.from_numpy(scale)
+        self.length, self.first, self.context = panel.values.shape[1], panel.first, facts["context"]
+        self.seasons = facts["seasons"]
+        self.window = torch.arange(-facts["context"], facts["horizon"])
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        (places,) = super().__getitem__(index)
+        values = self.values[places[:, None] + self.window]
+        phases = phase(places % self.length + self.first, self.seasons)
+        return values[:, : self.context], phases, values[:, self.context :], self.scale[places // self.length]
+
+
+class WindowsDataModule(TensorDataModule):
+    """Windows of series in memory, split by time: what is trained on ends before validation, and that before the test.
+
+    A window has `context` steps of history and `horizon` of target; null takes two of the longest season and one of the
+    shortest. `seasons` are lengths in steps, null: a day and a week, or a year, as the step allows. No value is below
+    `least`, such as 0 of counts. Training windows begin `stride` steps apart, the others `eval_stride`. `gaps`: a
+    missing step or value is refused, filled linearly, or the windows that hold it are left out. `time`, `value`,
+    `series` and `time_format` are of files: see panel.py.
+    """
+
+    def __init__(
+        self,
+        context: PositiveInt | None = None,
+        horizon: PositiveInt | None = None,
+        seasons: list[PositiveInt] | None = None,
+        least: float | None = None,
+        stride: PositiveInt = 1,
+        eval_stride: PositiveInt = 1,
+        time: str = "time",
+        value: str = "value",
+        series: str | None = None,
+        time_format: str | None = None,
+        gaps: Gaps = "refuse",
+        val_fraction: Fraction = 0.15,
+        test_fraction: Fraction = 0.15,
+        folds: PositiveInt | None = None,
+        fold: PositiveInt | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_split(val_fraction, test_fraction, folds, fold)
+        self.val_fraction, self.test_fraction, self.folds, self.fold = val_fraction, test_fraction, folds, fold
+        self.context, self.horizon, self.seasons, self.least = context, horizon, seasons, least
+        self.stride, self.eval_stride, self.gaps = stride, eval_stride, gaps
+        self.columns = Columns(time, value, series, time_format)
+        self.unit = value  # what the axis of a picture says
+        self.asked: list[tuple[str, int]] = []  # series of predict.py, and the step behind its last
+
+    def load_panel(self) -> Panel:
+        """All series. Raises RefusedError where they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its series come from: load_panel()")
+
+    def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
+        self.panel = self.load_panel()
+        if self.least is not None and (lowest := np.nanmin(self.panel.values)) < self.least:
+            raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
+        length = self.panel.values.shape[1]
+        parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
+        self.scale = seasonal_error(self.panel, parts[2].start, max(self.facts["seasons"]))
+        strides = (self.stride, self.eval_stride, self.eval_stride)
+        return {
+            name: (self._places(name, part, stride),)
+            for name, part, stride in zip(("train", "val", "test"), parts, strides, strict=True)
+        }
+
+    def _places(self, name: str, part: range, stride: int) -> Tensor:
+        """Of each window whose targets lie in `part` and that holds no gap: the first target in the flattened panel."""
+        context, horizon = self.facts["context"], self.facts["horizon"]
+        series, length = self.panel.values.shape
+        starts = np.arange(max(part.start, context), part.stop - horizon + 1, stride)
+        missing = np.isnan(self.panel.values).cumsum(1)
+        missing = np.pad(missing, ((0, 0), (1, 0)))
+        whole = missing[:, starts + horizon] == missing[:, starts - context]
+        places = (np.arange(series)[:, None] * length + starts)[whole]
+        if not len(places):
+            fold = "" if self.fold is None else f" of fold {self.fold}"
+            raise RefusedError(
+                f"datamodule: {length} steps are too short: {name}{fold} ({len(part)} steps) has no whole window of "
+                f"context={context} and horizon={horizon}"
+            )
+        return torch.from_numpy(places)
+
+    @property
+    def facts(self) -> SeriesFacts:
+        """What the data says of itself; the arguments that a model gets from it."""
+        step = self.panel.step
+        seasons = sorted(self.seasons) if self.seasons else step.seasons
+        return {
+            "context": self.context or max(2 * seasons[-1], 16),
+            "horizon": self.horizon or (seasons[0] if seasons[0] > 1 else 8),
+            "seasons": seasons,
+            "step": step.name,
+            "least": self.least,
+        }
+
+    def describe(self) -> str:
+        """The data in a few words, for the log."""
+        series, length = self.panel.values.shape
+        sizes = ", ".join(f"{len(places):,} {name}" for name, (places,) in self.splits.items())
+        facts = self.facts
+        seasons = " and ".join(map(str, facts["seasons"]))
+        return f"{series} series of {length:,} steps ({facts['step']}, seasons of {seasons}), windows: {sizes}"
+
+    def dataset(self, split: str) -> Windows:
+        return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is trained and tested on, as it is split."""
+        values = torch.from_numpy(np.nan_to_num(self.panel.values, nan=np.inf))
+        return fingerprint([values, *(places for (places,) in self.splits.values())])
+
+    def sample_ids(self, split: str, index: Tensor) -> list[str]:
+        """Of each window the series and the time of its first target."""
+        places = self.splits[split][0][index].numpy()
+        series, starts = np.divmod(places, self.panel.values.shape[1])
+        times = self.panel.step.times(starts + self.panel.first)
+        return [f"{self.panel.names[row]} {time:%Y-%m-%d %H:%M}" for row, time in zip(series, times, strict=True)]
+
+    def window_times(self, split: str, number: int) -> pd.DatetimeIndex:
+        """The times of the history and target of one window (C + H,)."""
+        start = int(self.splits[split][0][number]) % self.panel.values.shape[1] + self.panel.first
+        return self.panel.step.times(start + np.arange(-self.facts["context"], self.facts["horizon"]))
+
+    # Inputs and outputs of predict.py
+
+    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+        """Read the series in the file `source`; each is forecast from its own end.
+
+        Returns a line for each series that is too short. Raises RefusedError where none can be forecast.
+        """
+        path = Path(source)
+        self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps)
+        if panel.step.name != model["step"]:
+            raise refusal("input", source, f"its step is {panel.step.name}; the model was trained on {model['step']}")
+        histories, ends, problems = [], [], []
+        for name, row in zip(panel.names, panel.values, strict=True):
+            end = int(np.flatnonzero(~np.isnan(row))[-1]) + 1 if not np.isnan(row).all() else 0
+            history = row[max(0, end - model["context"]) : end]
+            if len(history) < model["context"] or np.isnan(history).any():
+                whole = end - int(np.flatnonzero(np.isnan(np.append(np.nan, row[:end])))[-1])
+                problems.append(f"series {name!r} ends with {whole} steps without a gap; expected {model['context']}")
+                continue
+            histories.append(history)
+            ends.append(end + panel.first)
+            self.asked.append((name, end + panel.first))
+        if not histories:
+            raise refusal("input", source, problems[0])
+        counts = torch.tensor(ends)
+        self.inputs = (torch.from_numpy(np.stack(histories)), phase(counts, model["seasons"]))
+        return problems
+
+    def predictions_name(self, source: str) -> str:
+        return f"{Path(source).stem}_forecast{Path(source).suffix}"
+
+    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+        """Write a row a step: series, time, and a column for each quantile. Returns the number of rows."""
+        quantiles = torch.cat(outputs).float().cpu().numpy()  # (N, H, Q)
+        horizon = np.arange(model["horizon"])
+        parts = []
+        for (name, end), forecast in zip(self.asked, quantiles, strict=True):
+            part = pd.DataFrame(forecast, columns=[f"q{level:g}" for level in model["quantiles"]])
+            part.insert(0, self.columns.time, self.panel.step.times(end + horizon))
+            if self.columns.series:
+                part.insert(0, self.columns.series, name)
+            parts.append(part)
+        frame = pd.concat(parts)
+        write_table(frame, path)
+        return len(frame)
+
+
+def phase(counts: Tensor, seasons: list[int]) -> Tensor:
+    """Where in each season steps (B,) lie, from 0 to 1: (B, M)."""
+    lengths = torch.tensor(seasons)
+    return (counts[:, None] % lengths) / lengths
+
+
+def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
+    """Mean absolute error of each series (S,) before column `end`, where the value of a season before is the forecast.
+
+    It is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). Raises
+    RefusedError where a series is constant, or has no two values a season apart.
+    """
+    before = panel.values[:, :end].astype(np.float64)
+    errors = np.abs(before[:, season:] - before[:, :-season])
+    known = (~np.isnan(errors)).sum(1)
+    scale = np.nansum(errors, 1) / np.maximum(known, 1)
+    for name, each, count, row in zip(panel.names, scale, known, before, strict=True):
+        if each > 0:
+            continue
+        values = np.unique(row[~np.isnan(row)])
+        why = f"is constant ({values[0]:g})" if len(values) == 1 else f"repeats itself each {season} steps"
+        why = why if count else f"has no two values before the test that are a season of {season} steps apart"
+        raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it")
+    return scale.astype(np.float32)

@@ -1,0 +1,65 @@
+"""How good forecasts are: mean absolute scaled error, weighted quantile loss, and how often the fan holds the truth."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+def quantile_loss(forecasts: Tensor, targets: Tensor, levels: Tensor) -> Tensor:
+    """Twice the pinball loss of `forecasts` (B, H, Q) of `targets` (B, H) at the `levels` (Q,): (B, H, Q).
+
+    Averaged over evenly spaced levels it comes near to the CRPS (Gneiting & Raftery, "Strictly proper scoring rules",
+    2007); at level 0.5 it is the absolute error.
+    """
+    errors = targets[..., None] - forecasts
+    return 2 * torch.maximum(levels * errors, (levels - 1) * errors)
+
+
+class ForecastMetrics(Metric):
+    """Loss, MASE, weighted quantile loss and coverage over all steps of all windows since the last reset.
+
+    - `loss`: the mean of quantile_loss / scale over levels too.
+    - `mase`: the mean of |target - median| / scale, where the scale of a series is its seasonal-naive error before the
+      test (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006): below 1 is better than that.
+    - `wql`: for each level the sum of quantile_loss over the sum of |target|, then their mean (as in Salinas et al.,
+      "DeepAR", 2020, section 4.1: ρ-risk). Large series weigh more.
+    - `coverage`: share of targets between the lowest and the highest level; with levels 0.1 and 0.9 it should be 0.8.
+    """
+
+    full_state_update = False
+    levels: Tensor
+    scaled: Tensor
+    loss: Tensor
+    absolute: Tensor
+    losses: Tensor
+    inside: Tensor
+    count: Tensor
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.middle = list(levels).index(0.5)
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        for name in ("scaled", "loss", "absolute", "inside", "count"):
+            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("losses", torch.zeros(len(levels)), dist_reduce_fx="sum")
+
+    def update(self, forecasts: Tensor, targets: Tensor, scale: Tensor) -> None:
+        """Take in a batch: `forecasts` (B, H, Q), `targets` (B, H) and `scale` (B,)."""
+        median, lowest, highest = forecasts[..., self.middle], forecasts[..., 0], forecasts[..., -1]
+        self.scaled += ((targets - median).abs() / scale[:, None]).sum()
+        self.absolute += targets.abs().sum()
+        losses = quantile_loss(forecasts, targets, self.levels)
+        self.losses += losses.sum((0, 1))
+        self.loss += (losses / scale[:, None, None]).mean(-1).sum()
+        self.inside += ((targets >= lowest) & (targets <= highest)).sum()
+        self.count += targets.numel()
+
+    def compute(self) -> dict[str, Tensor]:
+        return {
+            "loss": self.loss / self.count,
+            "mase": self.scaled / self.count,
+            "wql": (self.losses / self.absolute).mean(),
+            "coverage": self.inside / self.count,
+        }
