@@ -1,0 +1,57 @@
+"""What the tests need to know of this task: files as a user would bring them, and what a model gives for a batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+CLASSES = ("zero", "one", "two")
+OWN_NAME = "pictures"  # of the user's files in the README
+OWN_DATAMODULE = "image_folder"
+PICTURES = ("samples", "interpolations")  # beside the learning curves
+FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
+SMALL: tuple[str, ...] = ()  # what makes the model of a test small: the default is
+NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
+NO_SUCH_INPUT = "no such class"  # what predict.py says of `input=none`
+
+
+def write_own_data(path: Path, each: int = 40) -> None:
+    """Real scans of three digits as PNG and JPEG files of several sizes, a folder for each class, one file broken."""
+    digits: Any = load_digits()
+    for target, name in enumerate(CLASSES):
+        (path / name).mkdir(parents=True)
+        for number, scan in enumerate(digits.images[digits.target == target][:each]):
+            picture = Image.fromarray((scan * 255 / 16).astype(np.uint8))
+            suffix = "png" if number % 2 else "jpg"
+            picture.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
+    (path / CLASSES[0] / "broken.png").write_bytes(b"\x89PNG is not all it takes")
+
+
+def write_inputs(folder: Path) -> str:
+    """What `input=` of predict.py may say: no file, the name of a class."""
+    return "3"
+
+
+def outputs(model: Any, batch: Any) -> Tensor:
+    """Of each sample (B, …): the velocity that the flow gives, or the pictures that the GAN gives and their scores."""
+    images, classes = batch
+    noise = model.noise_of(torch.arange(len(images)))
+    if hasattr(model, "network"):
+        return model((images + noise) / 2, torch.full((len(images),), 0.5), classes)
+    generated = model(noise, classes)
+    return torch.cat([generated.flatten(1), model.discriminator(generated, classes)[:, None]], dim=1)
+
+
+def loss(model: Any, batch: Any) -> Tensor:
+    """A loss that every parameter has a part in, the same for the same weights."""
+    images, classes = batch
+    noise = model.noise_of(torch.arange(len(images)))
+    if hasattr(model, "network"):
+        return model.loss(images, classes, noise, torch.linspace(0, 1, len(images)))
+    generated = model(noise, classes)
+    return mse_loss(generated, images) + 0.01 * model.discriminator_loss(images, classes, generated.detach())

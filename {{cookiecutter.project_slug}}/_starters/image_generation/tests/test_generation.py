@@ -1,0 +1,146 @@
+"""How generated pictures are measured and drawn: the distance, its judge, seeds, the way from noise to picture."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import options
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+from scipy.linalg import sqrtm
+from torch import Tensor
+
+from {{ cookiecutter.package_name }}.datamodules.images import sheet
+from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.models.frechet import Judge, frechet_distance, train_judge
+
+Configure = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, tuple[Tensor, Tensor]]:
+    from {{ cookiecutter.package_name }}.datamodules.digits import DigitsDataModule
+
+    data: Any = DigitsDataModule()
+    data.setup("fit")
+    return data.splits
+
+
+@pytest.fixture(scope="module")
+def judge(digits: dict[str, tuple[Tensor, Tensor]]) -> Judge:
+    return train_judge(*digits["train"])
+
+
+def distance(judge: Judge, generated: Tensor, real: Tensor) -> float:
+    metric = frechet_distance(judge, list(real.shape[1:]))
+    metric.update(real, real=True)
+    for part in generated.split(50):
+        metric.update(part, real=False)
+    return metric.compute().item()
+
+
+def test_the_distance_is_that_of_its_formula(judge: Judge, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+    one, other = digits["test"][0], digits["val"][0]
+    a, b = (judge(images).double().numpy() for images in (one, other))
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root: Any = sqrtm(cov_a @ cov_b)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root.real)
+    assert distance(judge, other, one) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_judge_sees_what_is_wrong_with_pictures(judge: Judge, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+    images, targets = digits["test"]
+    with torch.no_grad():
+        assert (judge.network(images).argmax(1) == targets).float().mean() > 0.97
+    real = distance(judge, digits["val"][0], images)
+    noisy = (images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    assert distance(judge, images, images) == pytest.approx(0, abs=1e-3)
+    assert real < distance(judge, noisy, images)
+    assert real < distance(judge, images[targets != 3], images)  # a class that is never drawn
+    assert real < distance(judge, images[:20].repeat(18, 1, 1, 1), images)  # the same few again and again
+
+
+def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
+    judge: Judge, digits: dict[str, tuple[Tensor, Tensor]]
+) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    with torch.inference_mode():  # as in a validation
+        again = train_judge(*digits["train"])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(again(digits["val"][0]), judge(digits["val"][0]))
+
+
+def test_where_there_is_one_class_the_judge_tells_mirror_images_apart(digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+    images, targets = (part[digits["train"][1] == 4] for part in digits["train"])
+    judge = train_judge(images, torch.zeros_like(targets))
+    fours = digits["test"][0][digits["test"][1] == 4]
+    with torch.no_grad():
+        assert (judge.network(fours.flip(2)).argmax(1) == 1).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("option", options("model"))
+def test_a_picture_is_a_function_of_class_and_seed(option: str, configure: Configure) -> None:
+    cfg = configure(f"model={option}")
+    model: Any = build_model(cfg, build_datamodule(cfg)).eval()
+    seeds, classes = torch.tensor([5, 6, 7, 5]), torch.tensor([0, 1, 2, 0])
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        images = model.predict_step((classes, seeds), 0)
+        alone = model.predict_step((classes[2:3], seeds[2:3]), 0)
+        assert images.shape == (4, 1, 8, 8)
+        assert 0 <= images.min() <= images.max() <= 1
+        assert torch.allclose(images[0], images[3], atol=1e-6)
+        assert torch.allclose(images[2], alone[0], atol=1e-5)
+        assert not torch.allclose(images[0], model.predict_step((classes[:1], seeds[1:2]), 0)[0], atol=1e-3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_following_the_true_velocity_leads_from_noise_to_the_picture(configure: Configure) -> None:
+    """Where all pictures are one, the velocity is known; also with guidance, which leaves it as it is."""
+    picture = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+    for words in ((), ("model.guidance=3.0",)):
+        cfg = configure("model=flow", *words)
+        model: Any = build_model(cfg, build_datamodule(cfg))
+        model.forward = lambda x, t, classes: (picture * 2 - 1 - x) / (1 - t[:, None, None, None])
+        drawn = model.sample(model.noise_of(torch.arange(5)), torch.zeros(5, dtype=torch.long))
+        assert torch.allclose(drawn, picture.expand(5, -1, -1, -1), atol=0.08)
+
+
+def test_guidance_pushes_away_from_what_is_general(configure: Configure) -> None:
+    cfg = configure("experiment=guidance", "model=flow")
+    model: Any = build_model(cfg, build_datamodule(cfg))
+    model.forward = lambda x, t, classes: torch.zeros_like(x) + (classes < model.num_classes)[:, None, None, None]
+    noise, classes = torch.full((1, 1, 8, 8), -1.0), torch.zeros(1, dtype=torch.long)
+    assert torch.allclose(model.sample(noise, classes), torch.tensor(cfg.model.guidance / 2), atol=1e-5)
+
+
+def test_a_step_of_the_gan_moves_both_networks_and_neither_loss_reaches_the_other(configure: Configure) -> None:
+    cfg = configure("model=gan", "model.scheduler=null")
+    data = build_datamodule(cfg)
+    model: Any = build_model(cfg, data)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    trainer = Trainer(
+        max_epochs=1, limit_train_batches=1, limit_val_batches=0, accelerator="cpu", logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    assert trainer.global_step == 2
+    moved = {name.partition(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {"generator", "discriminator"}
+    model.zero_grad()
+    images, classes = next(iter(data.train_dataloader()))
+    fake = model(model.noise_of(torch.arange(len(images))), classes)
+    model.discriminator_loss(images, classes, fake.detach()).backward()
+    assert all(parameter.grad is None for parameter in model.generator.parameters())
+
+
+def test_a_sheet_holds_each_picture_in_its_place() -> None:
+    images = torch.arange(5).reshape(5, 1, 1, 1).expand(5, 1, 32, 32) / 8
+    pixels = sheet(images, columns=3)
+    assert pixels.shape == (2 * 68, 3 * 68, 1)
+    assert [pixels[row * 68 + 34, column * 68 + 34, 0].item() * 8 for row in (0, 1) for column in (0, 1, 2)] == [
+        0, 1, 2, 3, 4, 8,  # white where there is none
+    ]  # fmt: skip

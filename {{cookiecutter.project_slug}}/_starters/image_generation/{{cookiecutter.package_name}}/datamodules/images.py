@@ -1,0 +1,146 @@
+"""What every datamodule of pictures to learn from shares: splits, batches, what predict.py is asked for and writes.
+
+A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from ..engine.data import seed_of
+from ..engine.limits import Fraction, Seed
+from ..errors import RefusedError, refusal
+from .splits import check_split, split_at_random
+from .tensors import TensorDataModule
+
+SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
+
+
+class Pictures(NamedTuple):
+    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
+
+    `ids` (N) say which picture is meant where one is spoken of: a file, or its number.
+    """
+
+    images: Tensor
+    targets: Tensor
+    class_names: list[str]
+    ids: Sequence[Any]
+
+
+class ImageFacts(TypedDict):
+    """What a model is told of the pictures."""
+
+    num_classes: int
+    input_shape: list[int]  # (C, H, W)
+    class_names: list[str]
+
+
+class ImageDataModule(TensorDataModule):
+    """Pictures of one class or more in memory, split into train, validation and test: stratified, by `split_seed`.
+
+    Batches are `(images (B, C, H, W), classes (B,))`. predict.py draws `samples_per_class` pictures of each class that
+    its input names, from noise that `sampling_seed` decides.
+    """
+
+    input_is_text = True  # predict.py input=3, input=0,1,2, input=all
+
+    def __init__(
+        self,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.2,
+        split_seed: Seed = 0,
+        folds: PositiveInt | None = None,
+        fold: PositiveInt | None = None,
+        samples_per_class: PositiveInt = 10,
+        sampling_seed: Seed = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_split(val_fraction, test_fraction, folds, fold)
+        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
+        self.folds, self.fold = folds, fold
+        self.samples_per_class, self.sampling_seed = samples_per_class, sampling_seed
+        self.class_names: list[str] = []
+
+    def load_pictures(self) -> Pictures:
+        """All pictures. Raises RefusedError where they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+
+    def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
+        images, targets, self.class_names, ids = self.load_pictures()
+        parts = split_at_random(
+            len(targets), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
+            strata=targets, what="pictures",
+        )._asdict()  # fmt: skip
+        if (fewest := min(map(len, parts.values()))) < 2:
+            raise RefusedError(f"datamodule: {len(targets)} pictures leave {fewest} in a split; expected 2 or more")
+        self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
+        return {name: (images[index], targets[index]) for name, index in parts.items()}
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What the data says of itself; the arguments that a model gets from it."""
+        images = self.splits["train"][0]
+        return {
+            "num_classes": len(self.class_names),
+            "input_shape": list(images.shape[1:]),
+            "class_names": self.class_names,
+        }
+
+    def describe(self) -> str:
+        """The data in a few words, for the log."""
+        sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
+        return f"{len(self.class_names)} classes, pictures: {sizes}"
+
+    # Inputs and outputs of predict.py
+
+    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+        """Take the names of classes, parted by commas, or `all`. Raises RefusedError for one that is not known."""
+        names = model["class_names"]
+        wanted = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
+        wanted = names if wanted == ["all"] else list(dict.fromkeys(wanted))
+        for word in wanted:
+            if word not in names:
+                some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+                raise refusal("input", word, f"no such class; expected all, or of {some}", names, word)
+        classes = torch.tensor([names.index(word) for word in wanted])
+        # The n-th picture of each class begins as the same noise: what differs within a column is the class.
+        seeds = torch.tensor([seed_of(self.sampling_seed, number) for number in range(self.samples_per_class)])
+        self.inputs = (classes.repeat_interleave(len(seeds)), seeds.repeat(len(classes)))
+        return []
+
+    def predictions_name(self, source: str) -> str:
+        words = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
+        return f"{words[:60] or 'samples'}.png"
+
+    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+        """Write a sheet with a row a class to `path`, and the pictures (N, C, H, W) beside it as .npy.
+
+        Returns the number of pictures.
+        """
+        from PIL import Image
+
+        images = torch.cat(outputs).float().cpu()
+        np.save(path.with_suffix(".npy"), images.numpy())
+        pixels = (sheet(images, self.samples_per_class) * 255).round().byte().squeeze(-1).numpy()
+        Image.fromarray(pixels).save(path.with_suffix(".png") if path.suffix == ".npy" else path, "PNG")
+        return len(images)
+
+
+def sheet(images: Tensor, columns: int) -> Tensor:
+    """Pictures (N, C, H, W) in [0, 1] side by side, `columns` a row, white between: (rows, columns, C).
+
+    Small ones are enlarged, pixel by pixel.
+    """
+    zoom = max(1, SHEET_SIDE // images.shape[-1])
+    tiles = images.clamp(0, 1).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+    tiles = torch.nn.functional.pad(tiles, (2, 2, 2, 2), value=1.0)
+    missing = -len(tiles) % columns
+    tiles = torch.cat([tiles, torch.ones(missing, *tiles.shape[1:])]).unflatten(0, (-1, columns))
+    return tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)

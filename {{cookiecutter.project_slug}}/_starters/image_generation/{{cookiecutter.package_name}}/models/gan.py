@@ -1,0 +1,131 @@
+"""A generative adversarial network: two networks, two optimizers, and the training step written out.
+
+Goodfellow et al., 2014, with its non-saturating loss, kept stable by the gradient penalty R1 on real pictures
+(Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018).
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..engine.build import build
+from ..errors import RefusedError
+from .generation import Batch, ImageGenerator
+
+
+class GAN(ImageGenerator):
+    """Trains `generator` to make pictures that `discriminator` takes for real ones, and the latter not to.
+
+    Each has an optimizer (and a schedule) of its own, made from the same node; the discriminator's rate is
+    `discriminator_speed` times as high (Heusel et al., 2017). What their losses say depends on the opponent: `val/loss`
+    is the Fréchet distance to the validation pictures.
+    """
+
+    # What `monitor` may name.
+    logged = ("train/loss", "train/discriminator_loss", "val/loss")
+
+    # 1. Computations
+
+    def __init__(
+        self,
+        generator: dict[str, Any],
+        discriminator: dict[str, Any],
+        optimizer: dict[str, Any],
+        num_classes: int,
+        input_shape: list[int],
+        class_names: list[str],
+        scheduler: dict[str, Any] | None = None,
+        noise_size: PositiveInt = 64,
+        gradient_penalty: NonNegativeFloat = 0.1,
+        discriminator_speed: PositiveFloat = 2.0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        self.generator = build(generator, input_shape=input_shape, num_classes=num_classes, noise_size=noise_size)
+        self.discriminator = build(discriminator, input_shape=input_shape, num_classes=num_classes)
+        self.noise_shape = (noise_size,)
+        self.gradient_penalty = gradient_penalty
+
+    def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1] from normal `noise` (B, noise_size) and `classes` (B,)."""
+        return self.generator(noise, classes)
+
+    def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
+        return self(noise, classes)
+
+    # 2. Train loop
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """A step of the discriminator, then one of the generator. Returns the loss of the latter."""
+        images, classes = batch
+        optimizers: Any = self.optimizers()
+        generator, discriminator = optimizers
+        discriminator_loss = self.discriminator_loss(images, classes, self._generated(classes).detach())
+        discriminator.zero_grad()
+        self.manual_backward(discriminator_loss)
+        discriminator.step()
+        loss = self.generator_loss(classes, self._generated(classes))
+        generator.zero_grad()
+        self.manual_backward(loss)
+        generator.step()
+        schedulers: Any = self.lr_schedulers() or ()
+        for scheduler in schedulers:
+            scheduler.step()
+        losses = {"train/loss": loss, "train/discriminator_loss": discriminator_loss}
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss.detach()
+
+    def _generated(self, classes: Tensor) -> Tensor:
+        return self(torch.randn(len(classes), *self.noise_shape, device=self.device), classes)
+
+    def discriminator_loss(self, images: Tensor, classes: Tensor, generated: Tensor) -> Tensor:
+        """That of telling `images` (B, C, H, W) from `generated` ones of the same `classes` (B,), and the penalty."""
+        images = images.detach().requires_grad_()
+        real = self.discriminator(images, classes)
+        (slope,) = torch.autograd.grad(real.sum(), images, create_graph=True)
+        penalty = slope.square().sum((1, 2, 3)).mean()
+        told_apart = F.softplus(-real).mean() + F.softplus(self.discriminator(generated, classes)).mean()
+        return told_apart + self.gradient_penalty / 2 * penalty
+
+    def generator_loss(self, classes: Tensor, generated: Tensor) -> Tensor:
+        """That of being taken for real pictures of their `classes` (B,)."""
+        return F.softplus(-self.discriminator(generated, classes)).mean()
+
+    # 3. Validation loop
+
+    def on_validation_epoch_start(self) -> None:
+        self.begin_comparing()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.compare(batch, self.seeds(batch[0], batch_idx))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/loss", self.distances["generated"].compute(), prog_bar=True)
+
+    # 4. Test loop: its beginning and most of its end are ImageGenerator's
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.compare(batch, self.seeds(batch[0], batch_idx))
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log("test/loss", self.distances["generated"].compute())
+
+    # 5. Optimizers
+
+    def configure_optimizers(self) -> Any:
+        node: dict[str, Any] = self.hparams["optimizer"]
+        faster = {**node, "lr": node["lr"] * self.hparams["discriminator_speed"]}
+        optimizers = [build(node, self.generator.parameters()), build(faster, self.discriminator.parameters())]
+        if self.hparams["scheduler"] is None:
+            return optimizers
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedulers = [build(self.hparams["scheduler"], optimizer, total_steps=steps) for optimizer in optimizers]
+        if isinstance(schedulers[0], ReduceLROnPlateau):
+            raise RefusedError("model.scheduler: a GAN's moves at each step, such as warmup_cosine; or null")
+        return optimizers, schedulers

@@ -1,0 +1,101 @@
+"""A small U-Net that is told the time and the class: the network of the flow."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from ..engine.limits import Share
+
+
+class Block(nn.Module):
+    """A residual block whose features are scaled and shifted by the condition: (B, in, H, W) to (B, out, H, W).
+
+    Its last convolution begins at zero. The style is that of Dhariwal & Nichol, 2021, section 3.1.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, condition: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Sequential(
+            nn.GroupNorm(groups(channels_in), channels_in),
+            nn.SiLU(),
+            nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),
+        )
+        self.modulate = nn.Linear(condition, 2 * channels_out)
+        self.norm = nn.GroupNorm(groups(channels_out), channels_out)
+        self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), conv_from_zero(channels_out, channels_out))
+        self.skip = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulate(condition)[:, :, None, None].chunk(2, dim=1)
+        return self.skip(x) + self.leave(self.norm(self.enter(x)) * (1 + scale) + shift)
+
+
+class UNet(nn.Module):
+    """A block a stage on the way down, one in the middle, a block a stage on the way up, with the features of the same
+    size beside: pictures (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
+
+    `width` channels in the first stage, doubled in each later one, as the picture is halved. Class `num_classes` is
+    that of no class in particular.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_classes: int,
+        width: PositiveInt = 24,
+        stages: PositiveInt = 2,
+        dropout: Share = 0.1,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        condition, widths = 4 * width, [width * 2**stage for stage in range(stages)]
+        self.frequencies = width
+        self.time = nn.Sequential(nn.Linear(2 * width, condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.classes = nn.Embedding(num_classes + 1, condition)
+        self.enter = nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1)
+        before = [width, *widths[:-1]]
+        pairs = zip(before, widths, strict=True)
+        self.down = nn.ModuleList([Block(one, other, condition, dropout) for one, other in pairs])
+        self.middle = Block(widths[-1], widths[-1], condition, dropout)
+        wider = [widths[-1], *widths[:0:-1]]
+        pairs = zip(wider, widths[::-1], strict=True)
+        self.up = nn.ModuleList([Block(one + other, other, condition, dropout) for one, other in pairs])
+        self.leave = nn.Sequential(nn.GroupNorm(groups(width), width), nn.SiLU(), conv_from_zero(width, input_shape[0]))
+        if channels_last:  # the layout of the weights in memory; their names and shapes stay
+            convert_conv2d_weight_memory_format(self, torch.channels_last)
+
+    def forward(self, x: Tensor, t: Tensor, classes: Tensor) -> Tensor:
+        condition = F.silu(self.time(waves(t, self.frequencies)) + self.classes(classes))
+        x, skips = self.enter(x), []
+        for stage, block in enumerate(self.down):
+            x = block(F.avg_pool2d(x, 2, ceil_mode=True) if stage else x, condition)
+            skips.append(x)
+        x = self.middle(x, condition)
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            if x.shape != skip.shape:
+                x = F.interpolate(x, size=skip.shape[-2:])
+            x = block(torch.cat([x, skip], dim=1), condition)
+        return self.leave(x)
+
+
+def conv_from_zero(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """A convolution that gives zero until it has learnt: the block then begins as its shortcut."""
+    layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+def groups(channels: int) -> int:
+    """Of at least 4 channels each, 8 at most, and as many in each."""
+    return math.gcd(8, max(1, channels // 4))
+
+
+def waves(t: Tensor, count: int) -> Tensor:
+    """Times (B,) in [0, 1] as sines and cosines of `count` frequencies from 1 to 1,000: (B, 2 · count)."""
+    angles = t[:, None] * torch.logspace(0, 3, count, device=t.device)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
