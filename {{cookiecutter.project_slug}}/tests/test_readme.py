@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
             (folder / "notebook.py").write_text(text, encoding="utf-8")
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
-        words = line.split()[1:]
+        words = shlex.split(line)[1:]
         training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
         fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
         lines.append([*words, *((SHORT + fewer) if training else [])])

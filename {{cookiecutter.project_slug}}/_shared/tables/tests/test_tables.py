@@ -102,8 +102,11 @@ def test_what_is_no_number_is_named_with_file_row_and_column(value: str, tmp_pat
     "spoil",
     [lambda data: data[: len(data) // 2], lambda data: data[:20], lambda data: b"", lambda data: data[:4] + data[40:]],
 )
-def test_a_broken_parquet_file_is_refused_in_one_line(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    path = tmp_path / "mine.parquet"
+def test_a_broken_parquet_file_is_refused_in_one_line(
+    spoil: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("mine.parquet")
     write_table(pd.DataFrame({"a": range(100), "b": ["x"] * 100}), path)
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(RefusedError, match=r"mine\.parquet: can't be read as a table") as error:
