@@ -1,0 +1,80 @@
+"""Merges and tokens of texts, made once and kept: files in the user's cache folder, named after their content.
+
+A file is written beside its place and renamed, so it is whole or not there; of several processes that want the same
+one, the first makes it and the others wait.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from filelock import FileLock
+
+from ..errors import RefusedError
+from .documents import Document, digest
+from .tokenizer import Vocabulary, learn_merges
+
+VERSION = 1  # of what is written; another one makes the files anew
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/<package>`, or `~/.cache/<package>`. Raises RefusedError where it can't be written to."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / __name__.partition(".")[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RefusedError(
+            f"{folder}: the tokens of the text are kept there, and it can't be written to ({error.strerror}); "
+            "XDG_CACHE_HOME=<folder> names another place"
+        ) from error
+    return folder
+
+
+def kept(name: str, write: Callable[[BinaryIO], None]) -> Path:
+    """The file `name` of the cache; made by `write` where it is not there."""
+    path = cache_folder() / name
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            making = path.with_suffix(f".{os.getpid()}")
+            try:
+                with making.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(making, path)
+            finally:
+                making.unlink(missing_ok=True)
+    return path
+
+
+def merges_of(documents: Sequence[Document], vocab_size: int) -> list[list[int]]:
+    """Learn a BPE of `vocab_size` tokens from texts, or find what was learnt from the same ones before."""
+
+    def write(file: BinaryIO) -> None:
+        texts = (piece for document in documents for piece in document.pieces())
+        file.write(json.dumps(learn_merges(texts, vocab_size)).encode())
+
+    key = hashlib.sha256(f"{VERSION} {vocab_size} {digest(documents)}".encode()).hexdigest()
+    return json.loads(kept(f"{key}.json", write).read_text(encoding="utf-8"))
+
+
+def tokens_of(documents: Sequence[Document], vocabulary: Vocabulary) -> np.ndarray:
+    """All tokens (N,) of texts, mapped from their file; the end of a text stands before, between and behind them."""
+    kind = np.dtype(np.uint16 if len(vocabulary) <= 2**16 else np.uint32)
+
+    def write(file: BinaryIO) -> None:
+        end = np.array([vocabulary.end], kind).tobytes()
+        for document in documents:
+            file.write(end)
+            for piece in document.pieces():
+                file.write(np.array(vocabulary.encode(piece), kind).tobytes())
+        file.write(end)
+
+    key = hashlib.sha256(f"{VERSION} {vocabulary.merges} {digest(documents)}".encode()).hexdigest()
+    return np.memmap(kept(f"{key}.tokens", write), dtype=kind, mode="r")

@@ -1,0 +1,180 @@
+"""What every datamodule of text shares: splits, vocabulary, tokens in a mapped file, windows, prompts of predict.py.
+
+A corpus of your own is a subclass with one method, `load_documents`; see library.py and text.py.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..engine.data import BatchOrder, batches, seed_of
+from ..engine.limits import Fraction, Seed
+from ..errors import RefusedError, refusal
+from ..models.generate import TopP
+from .documents import Document, digest, split_documents
+from .splits import check_split
+from .tensors import TensorDataModule
+from .token_files import merges_of, tokens_of
+from .tokenizer import BYTES, Vocabulary
+from .windows import TokenWindows, WindowOrder, evaluation_windows, training_windows
+
+
+class TokenFacts(TypedDict):
+    """What a model is told of the text."""
+
+    context: int  # tokens before the one that is predicted
+    statistics: dict[str, Any]  # the vocabulary that was learnt from the training text, see Vocabulary
+
+
+class TokenDataModule(TensorDataModule):
+    """Text as tokens, split by file; of each split a row of tokens mapped from a file, see token_files.py.
+
+    `tokenizer` is `bytes`, or `bpe` with `vocab_size` tokens. A batch is windows (B, context + 1) and how many of their
+    targets do not count (B,). Training takes `epoch_batches` batches an epoch, validation `val_windows` windows; null:
+    all. `temperature`, `top_p`, `seed` and `max_new_tokens` are for predict.py: see models/generate.py.
+    """
+
+    input_is_text = True  # predict.py input="def main(" is a prompt
+
+    def __init__(
+        self,
+        tokenizer: Literal["bpe", "bytes"] = "bpe",
+        vocab_size: Annotated[int, Field(gt=BYTES, le=2**20)] = 2048,
+        context: PositiveInt = 256,
+        epoch_batches: PositiveInt | None = None,
+        val_windows: PositiveInt | None = None,
+        val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        split_seed: Seed = 0,
+        temperature: NonNegativeFloat = 0.8,
+        top_p: TopP = 0.95,
+        max_new_tokens: PositiveInt = 200,
+        **options: Any,
+    ) -> None:
+        try:
+            super().__init__(**options)
+        except TypeError as error:  # `folds`, say: text is not cut into folds
+            raise RefusedError(f"datamodule: {error}") from error
+        check_split(val_fraction, test_fraction, None, None)
+        self.tokenizer, self.vocab_size, self.context = tokenizer, vocab_size, context
+        self.epoch_batches, self.val_windows = epoch_batches, val_windows
+        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
+        self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
+        self.documents: dict[str, list[Document]] = {}
+        self.statistics: dict[str, Any] = {}
+        self.tokens: dict[str, np.ndarray] = {}
+
+    def load_documents(self) -> list[Document]:
+        """The texts. Raises RefusedError where there are none."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its text comes from: load_documents()")
+
+    def setup(self, stage: str | None = None) -> None:
+        """A model that was trained on other text is tested with the vocabulary that it has learnt."""
+        if stage == "predict":
+            return
+        if not self.documents:
+            whole = self.load_documents()
+            self.documents = split_documents(whole, self.val_fraction, self.test_fraction, self.split_seed)
+        trained = self.trainer.lightning_module.hparams if self.trainer is not None else {}
+        statistics = trained.get("statistics") or self.statistics or self._learn()
+        if statistics != self.statistics:
+            self.statistics = statistics
+            vocabulary = Vocabulary(**statistics)
+            self.tokens = {name: tokens_of(part, vocabulary) for name, part in self.documents.items()}
+            self._check_lengths()
+
+    def _learn(self) -> dict[str, Any]:
+        return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
+
+    def _check_lengths(self) -> None:
+        for name, tokens in self.tokens.items():
+            needed = 2 * self.context if name == "train" else self.context + 1
+            if len(tokens) < needed:
+                files = [str(document.path) for document in self.documents[name]]
+                of = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
+                why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed} are needed"
+                raise refusal("datamodule.context", self.context, f"{why}; give more text, or a shorter context")
+
+    @property
+    def facts(self) -> TokenFacts:
+        """What the data says of itself; the arguments that a model gets from it."""
+        return {"context": self.context, "statistics": self.statistics}
+
+    def describe(self) -> str:
+        """The data in a few words, for the log."""
+        sizes = ", ".join(
+            f"{name} {sum(each.end - each.begin for each in part) / 1e6:.2f} MB in {len(part)} files"
+            for name, part in self.documents.items()
+        )
+        return f"{len(Vocabulary(**self.statistics)):,} tokens; {sizes}"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the texts of each split and of the vocabulary, of which the tokens are a function."""
+        known = [{name: digest(part) for name, part in self.documents.items()}, self.statistics]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+    def sample_ids(self, split: str, index: Tensor) -> list[str]:
+        """File and token at which each of the windows `index` (B,) begins."""
+        tokens = self.tokens[split]
+        begins = np.flatnonzero(tokens == tokens[0])[:-1]  # the end of a text also stands before the first
+        ids = []
+        for place in self.dataset(split).places(index).tolist():
+            number = int(np.searchsorted(begins, place, side="right")) - 1
+            ids.append(f"{self.documents[split][number].name}:{place - begins[number]}")
+        return ids
+
+    def dataset(self, split: str) -> TokenWindows:
+        if split == "train":
+            return training_windows(self.tokens[split], self.context)
+        return evaluation_windows(self.tokens[split], self.context, self.val_windows if split == "val" else None)
+
+    def _batches(self, split: str, seed: int | None = None) -> DataLoader:
+        if split != "train":
+            return super()._batches(split)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        data = self.dataset("train")
+        order = WindowOrder(
+            len(data), self.batch_size, self.context, self.epoch_batches, seed=seed, rank=rank, world=world,
+            trainer=self.trainer,
+        )  # fmt: skip
+        return batches(data, order, self.num_workers)
+
+    # Inputs and outputs of predict.py
+
+    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+        """Take `source` as the prompt, or the text of the file of that name. Raises RefusedError for a folder."""
+        path = Path(source)
+        if path.is_dir():
+            raise refusal("input", source, "is a folder; expected a prompt, or a text file that holds one")
+        try:
+            prompt = path.read_bytes().decode() if path.is_file() else source
+        except (OSError, UnicodeDecodeError) as error:
+            raise RefusedError(f"input={source}: can't be read as UTF-8 text ({error})") from error
+        vocabulary = Vocabulary(**model["statistics"])
+        self.inputs = (torch.tensor([[vocabulary.end, *vocabulary.encode(prompt)]]),)
+        self.prompt = prompt
+        return []
+
+    def predict_dataloader(self) -> DataLoader:
+        """The prompt (1, T), and how to go on from it."""
+        if self.trainer is not None and self.trainer.progress_bar_callback is not None:
+            self.trainer.progress_bar_callback.disable()  # the text itself shows how far it is
+        sampling = torch.tensor([[self.temperature, self.top_p]])
+        numbers = torch.tensor([[self.max_new_tokens, seed_of(self.seed, 0)]])
+        return batches((*self.inputs, sampling, numbers), BatchOrder(1, 1))
+
+    def predictions_name(self, source: str) -> str:
+        return f"{Path(source).stem}.txt" if Path(source).is_file() else "prompt.txt"
+
+    def write_predictions(self, outputs: list[str], path: Path, model: Mapping[str, Any]) -> int:
+        """Write the prompt and what follows it. Returns the number of texts."""
+        path.write_text("".join(f"{self.prompt}{text}" for text in outputs), encoding="utf-8", newline="")
+        return len(outputs)

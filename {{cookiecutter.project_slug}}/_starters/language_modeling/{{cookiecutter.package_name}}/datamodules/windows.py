@@ -1,0 +1,75 @@
+"""Windows of a long row of tokens: cut out a whole batch at a time, in an order that is a function of (seed, epoch)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.data import BatchOrder, TensorBatches, seed_of
+
+
+class TokenWindows(TensorBatches):
+    """Window i: `context` tokens from `starts[i]` on and the one behind them. Index i + N is window i, one token later.
+
+    A batch is windows (B, context + 1), and of each how many of its targets do not count, (B,).
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, starts: Tensor, uncounted: Tensor) -> None:
+        super().__init__(starts, uncounted)
+        self.tokens = tokens
+        self.offsets = torch.arange(context + 1)
+
+    def places(self, index: Tensor) -> Tensor:
+        """Where the windows `index` (B,) begin."""
+        return self.tensors[0][index % len(self)] + index // len(self)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        starts, uncounted = super().__getitem__(index % len(self))
+        places = (starts + index // len(self))[:, None] + self.offsets
+        return torch.from_numpy(self.tokens[places.numpy()].astype(np.int64)), uncounted
+
+
+def training_windows(tokens: np.ndarray, context: int) -> TokenWindows:
+    """Side by side over all tokens, with room for each to begin up to `context` - 1 tokens later."""
+    starts = torch.arange((len(tokens) - context) // context) * context
+    return TokenWindows(tokens, context, starts, torch.zeros_like(starts))
+
+
+def evaluation_windows(tokens: np.ndarray, context: int, at_most: int | None = None) -> TokenWindows:
+    """They overlap by half, so that a token has at least half a context before it; a target counts once.
+
+    `at_most` of them are taken, at even distances.
+    """
+    last = len(tokens) - context - 1
+    step = max(1, context // 2)
+    starts = torch.arange(0, last + step, step).clamp(max=last).unique()
+    uncounted = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1] + context - starts[1:]])
+    count = min(at_most or len(starts), len(starts))
+    chosen = torch.linspace(0, len(starts) - 1, count, dtype=torch.float64).round().long()
+    return TokenWindows(tokens, context, starts[chosen], uncounted[chosen])
+
+
+class WindowOrder(BatchOrder):
+    """Training windows at random. A pass goes once over the text, cut at an offset of its own.
+
+    With `epoch_batches` a pass takes several epochs, of so many batches each.
+    """
+
+    def __init__(self, size: int, batch_size: int, context: int, epoch_batches: int | None, **options: Any) -> None:
+        super().__init__(size, batch_size, **options)
+        self.context = context
+        every = super().__len__()
+        self.epoch_batches = min(epoch_batches or every, every)
+        self.epochs = every // self.epoch_batches  # of a pass
+
+    def __len__(self) -> int:
+        return self.epoch_batches
+
+    def of_epoch(self, epoch: int) -> Sequence[Tensor]:
+        number, part = divmod(epoch, self.epochs)
+        offset = 0 if self.seed is None else seed_of(self.seed, number) % self.context
+        first = part * self.epoch_batches
+        batches = super().of_epoch(number)[first : first + self.epoch_batches]
+        return [index + offset * self.size for index in batches]

@@ -1,0 +1,117 @@
+"""A small GPT: pre-norm blocks, rotary positions, scaled dot-product attention, tied weights."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..engine.limits import Share
+from ..errors import refusal
+
+
+class GPT(nn.Module):
+    """Tokens (B, T) to logits (B, T, V) of the token behind each. T is at most `context`.
+
+    The style is GPT-2's (Radford et al., 2019) without biases, its positions those of RoFormer (Su et al., 2021). The
+    embedding is the output layer too (Press & Wolf, 2017). With `checkpointing` training keeps no activations within
+    the blocks, and computes them again for the gradient: less memory, a third more time.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        context: int,
+        width: PositiveInt = 128,
+        layers: PositiveInt = 4,
+        heads: PositiveInt = 4,
+        dropout: Share = 0.0,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise refusal("model.network.width", width, f"expected a multiple of 2 × heads = {2 * heads}")
+        self.context, self.checkpointing = context, checkpointing
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        rates = 10_000 ** (-torch.arange(0, width // heads, 2) / (width // heads))
+        self.register_buffer("rates", rates, persistent=False)
+        self._begin(layers)
+
+    def _begin(self, layers: int) -> None:
+        """Small random weights; what is added to the residual stream is smaller the more layers add to it."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                last = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if last else 0.02)
+
+    def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        """With a `cache`, empty at first, `tokens` follow those that were given with it before, one at a time.
+
+        It holds keys and values of the last `context` tokens, and is changed in place.
+        """
+        if cache is not None:
+            tokens = tokens[:, -self.context :]
+        rotation = self._rotation(tokens.shape[1], cache)
+        x = self.dropout(self.embedding(tokens))
+        for number, block in enumerate(self.blocks):
+            if self.checkpointing and self.training:
+                x = checkpoint(block, x, rotation, use_reentrant=False)
+            else:
+                x = block(x, rotation, None if cache is None else cache["blocks"][number])
+        return F.linear(self.norm(x), self.embedding.weight)
+
+    def _rotation(self, length: int, cache: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
+        """Cosine and sine (T, head / 2) of the angles of the positions of `length` new tokens."""
+        first = 0
+        if cache is not None:
+            first = cache.setdefault("length", 0)
+            cache["length"] += length
+            cache.setdefault("blocks", [{"room": self.context - 1} for _ in self.blocks])
+        angles = torch.arange(first, first + length, device=self.rates.device)[:, None] * self.rates
+        return angles.cos(), angles.sin()
+
+
+class Block(nn.Module):
+    """Attention and a perceptron of four times the width, each added to its input (B, T, width)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.share = heads, dropout
+        self.attention_norm = nn.LayerNorm(width, bias=False)
+        self.queries_keys_values = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.perceptron_norm = nn.LayerNorm(width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: dict[str, Any] | None = None) -> Tensor:
+        x = x + self.dropout(self.out(self._attention(self.attention_norm(x), rotation, cache)))
+        return x + self.dropout(self.down(F.gelu(self.up(self.perceptron_norm(x)), approximate="tanh")))
+
+    def _attention(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: dict[str, Any] | None) -> Tensor:
+        """Each position looks at itself and those before it; those of the cache are before all of them."""
+        shape = *x.shape[:2], 3, self.heads, x.shape[2] // self.heads
+        queries, keys, values = self.queries_keys_values(x).view(shape).permute(2, 0, 3, 1, 4)
+        queries, keys = rotated(queries, *rotation), rotated(keys, *rotation)
+        first = True
+        if cache is not None:
+            first = "keys" not in cache
+            if not first:
+                keys, values = torch.cat((cache["keys"], keys), 2), torch.cat((cache["values"], values), 2)
+            cache["keys"], cache["values"] = (each[:, :, -cache["room"] :] for each in (keys, values))
+        dropout = self.share if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=first, dropout_p=dropout)
+        return mixed.transpose(1, 2).flatten(2)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Pairs of numbers of `x` (B, heads, T, head) turned by the angle of their position: RoFormer, section 3.4."""
+    one, other = x.chunk(2, -1)
+    return torch.cat((one * cos - other * sin, other * cos + one * sin), -1).to(x.dtype)  # also with bfloat16

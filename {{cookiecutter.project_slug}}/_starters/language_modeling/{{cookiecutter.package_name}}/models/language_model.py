@@ -1,0 +1,126 @@
+"""The LightningModule of language modelling: what is computed, trained and measured, whatever the network."""
+
+import math
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import SumMetric
+
+from ..datamodules.tokenizer import Vocabulary
+from ..engine.build import build
+from .generate import generate
+from .parameter_groups import parameter_groups
+
+UNCOUNTED = -100  # a target that no loss is taken of
+Batch = tuple[Tensor, Tensor]
+
+
+class LanguageModel(LightningModule):
+    """Trains `network` to tell the next token of a text, by its cross-entropy.
+
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
+    plain values alone. `context` and `statistics` (the vocabulary) are told by the datamodule; so a checkpoint is
+    enough to go on from a prompt. Losses are in nats a token; bits per byte can be compared between vocabularies.
+    """
+
+    # What `monitor` may name.
+    logged = ("train/loss", "val/loss", "val/bits_per_byte")
+
+    # 1. Computations
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        optimizer: dict[str, Any],
+        context: int,
+        statistics: dict[str, Any],
+        scheduler: dict[str, Any] | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.vocabulary = Vocabulary(**statistics)
+        self.network = build(network, vocab_size=len(self.vocabulary), context=context)
+        if compile:
+            self.network.compile()  # in place: a checkpoint's keys are the same
+        lengths = torch.tensor([len(piece) for piece in self.vocabulary.pieces])
+        self.register_buffer("lengths", lengths, persistent=False)  # bytes of each token (V,)
+        self.nats, self.tokens, self.bytes = SumMetric(), SumMetric(), SumMetric()  # of the split that is evaluated
+
+    def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        """Logits (B, T, V) of the token behind each of `tokens` (B, T); with a cache they follow those before."""
+        return self.network(tokens, cache)
+
+    # 2. Train loop
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        windows, _ = batch
+        loss = F.cross_entropy(self(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(windows))
+        return loss
+
+    # 3. Validation loop
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val")
+
+    # 4. Test loop
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> str:
+        """What follows the prompt (1, T), shown as it comes."""
+        prompt, sampling, numbers = batch
+        (temperature, top_p), (length, seed) = sampling[0].tolist(), numbers[0].tolist()
+        tokens = generate(self, prompt, self.vocabulary.end, length, temperature, top_p, seed)
+        sys.stdout.write(self.vocabulary.decode(prompt[0].tolist()))
+        text = ""
+        for piece in self.vocabulary.stream(tokens):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            text += piece
+        sys.stdout.write("\n")
+        return text
+
+    def _evaluation_step(self, batch: Batch) -> None:
+        windows, uncounted = batch
+        targets = windows[:, 1:]
+        counted = torch.arange(targets.shape[1], device=targets.device) >= uncounted[:, None]
+        logits = self(windows[:, :-1]).flatten(0, 1)
+        nats = F.cross_entropy(logits, targets.masked_fill(~counted, UNCOUNTED).flatten(), reduction="sum")
+        self.nats.update(nats)
+        self.tokens.update(counted.sum())
+        self.bytes.update(self.lengths[targets][counted].sum())
+
+    def _log_epoch(self, split: str) -> None:
+        """The mean loss of a token, and bits per byte, of the whole split."""
+        nats = self.nats.compute()
+        bits = nats / math.log(2) / self.bytes.compute()
+        self.log_dict({f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits}, prog_bar=True)
+        for metric in (self.nats, self.tokens, self.bytes):
+            metric.reset()
+
+    # 5. Optimizers
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(self.network, without=(torch.nn.Embedding,))
+        optimizer = build(self.hparams["optimizer"], groups)
+        if self.hparams["scheduler"] is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
+        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

