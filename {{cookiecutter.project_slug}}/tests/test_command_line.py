@@ -76,6 +76,17 @@ def test_evaluation_from_disk_gives_the_training_s_test_metrics(run: Path, comma
     assert evaluated == json.loads((run / "metrics.json").read_text())["test"]
 
 
+def test_averaged_weights_are_those_that_are_tested(run: Path, command: Command) -> None:
+    quick = (*SHORT, "callbacks=[default,ema]", "callbacks.ema.decay=0.7")
+    assert command("train.py", "name=averaged", *quick)[0] == 0
+    assert command("evaluate.py", "run=runs/averaged")[0] == 0
+    averaged = command.folder / "runs" / "averaged"
+    evaluated = json.loads((averaged / "evaluation_best.json").read_text())["test"]
+    assert evaluated == json.loads((averaged / "metrics.json").read_text())["test"]
+    kept = torch.load(averaged / "checkpoints" / "best.ckpt", weights_only=True)
+    assert any(not torch.equal(kept["state_dict"][key], value) for key, value in kept["current_model_state"].items())
+
+
 def test_evaluation_of_the_last_checkpoint_on_less_data(run: Path, command: Command) -> None:
     status, output = command("evaluate.py", "run=runs/first", "checkpoint=last", "trainer.limit_test_batches=1")
     assert status == 0, output
@@ -170,6 +181,6 @@ def test_refused_in_one_line_and_nothing_left_behind(
 
 def test_same_seed_same_bits_other_seed_others(run: Path, command: Command) -> None:
     for name, seed in (("again", 0), ("other", 1)):
-        assert command("train.py", f"name={name}", f"seed={seed}", *SHORT, "callbacks=[default]")[0] == 0
+        assert command("train.py", f"name={name}", f"seed={seed}", *SHORT)[0] == 0
     logs = {name: (command.folder / "runs" / name / "metrics.csv").read_text() for name in ("first", "again", "other")}
     assert logs["first"] == logs["again"] != logs["other"]

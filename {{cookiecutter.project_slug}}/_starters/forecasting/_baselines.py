@@ -1,10 +1,10 @@
 """What forecasting must beat on the same test windows: the season before again, and exponential smoothing.
 
-All get quantiles. Exponential smoothing is ETS(A,N,A) of statsmodels with a season of a week and of a day, on counts and
-on their logarithm (Hyndman et al., "Forecasting with exponential smoothing", 2008), and, as ETS is fitted to one step
-ahead, simple smoothing of each hour of the week too, fitted to the errors of a week ahead. Parameters are of each
-series before the test; states then follow the test: the forecast of a window knows all that came before it, where the
-network sees two weeks.
+All get quantiles. Exponential smoothing is ETS(A,N,A) of statsmodels with a season of a week and of a day, on counts
+and on their logarithm (Hyndman et al., "Forecasting with exponential smoothing", 2008), and, as ETS is fitted to one
+step ahead, simple smoothing of each hour of the week too, fitted to the errors of a week ahead. Parameters are of
+each series before the test; states then follow the test: the forecast of a window knows all that came before it,
+where the network sees two weeks.
 """
 
 import math

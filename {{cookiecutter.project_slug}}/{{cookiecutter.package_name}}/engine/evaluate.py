@@ -10,9 +10,9 @@ from ..errors import RefusedError
 from ..front_door.finished import choose_run
 from ..run_folder.folder import RunFolder, write_json
 from ..run_folder.log import log, start_log
+from ..run_folder.metrics_log import headline, split_metrics
 from .build import build
 from .load import load_models
-from .train import headline, split_metrics
 from .trainer import build_callbacks
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback
 
 from ..run_folder.log import log, start_log
 from .evaluate import open_finished_run
@@ -44,12 +44,6 @@ class BatchWriter(Callback):
         self.datamodule, self.path = datamodule, path
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self.datamodule.write_batch(outputs, batch_idx, self.path, pl_module.hparams)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
+from pytorch_lightning.callbacks import WeightAveraging
 
 from ..errors import FailedError, RefusedError, StoppedError
 from ..front_door.check import all_nodes
@@ -17,7 +18,7 @@ from ..run_folder.curves import draw_curves
 from ..run_folder.folder import RunFolder, claim_run_folder, leave_nothing, open_run, overrides, rank, write_json
 from ..run_folder.lock import locked
 from ..run_folder.log import end_log_file, log, start_log
-from ..run_folder.metrics_log import MetricsLog, read_metrics
+from ..run_folder.metrics_log import MetricsLog, headline, read_metrics, split_metrics
 from ..run_folder.provenance import begin, check_same_order, end, origin, write_config
 from ..run_folder.rerun import compare, say_what_differs
 from .build import build, imported
@@ -142,7 +143,7 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
 
 
 def fit_and_test(
-    trainer: Trainer, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
+    trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
 ) -> None:
     """Train, on from `resume` where a run was begun before; then test the best checkpoint."""
     for logger in trainer.loggers[1:]:
@@ -157,6 +158,10 @@ def fit_and_test(
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
+    if tested and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
+        # After fit Lightning would take the weights that are not averaged out of the checkpoint.
+        model.load_state_dict(load_checkpoint(tested)["state_dict"])
+        tested = None
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 
 
@@ -185,13 +190,3 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input=<your files>")
     log.info(f"         python evaluate.py run={run}")
-
-
-def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
-    """The metrics of one split without its name: `val/loss` becomes `loss`."""
-    return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}
-
-
-def headline(metrics: dict[str, float], split: str) -> str:
-    """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
-    return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)

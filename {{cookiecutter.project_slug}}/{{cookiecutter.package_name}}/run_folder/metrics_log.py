@@ -89,3 +89,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
     return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]
+
+
+def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
+    """The metrics of one split without its name: `val/loss` becomes `loss`."""
+    return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}
+
+
+def headline(metrics: dict[str, float], split: str) -> str:
+    """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
+    return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
