@@ -38,11 +38,14 @@ def check_training(cfg: DictConfig) -> None:
         _check_folds(cfg)
     if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
         run = RunFolder(RUNS / cfg.name)
-        for each in (config_of_fold(cfg, number) for number in range(1, cfg.folds + 1)) if cfg.folds else (cfg,):
-            _check_continued(each, RunFolder(RUNS / each.name))
-        if bool(cfg.folds) != bool(folds_of(run)) and (run.config.is_file() or folds_of(run)):
-            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(folds_of(run))} goes on"
+        begun = folds_of(run)
+        if (cfg.folds and run.config.is_file()) or (begun and not cfg.folds):
+            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} goes on"
             raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
+        for fold in begun:
+            _check_continued(config_of_fold(cfg, int(fold.path.name.removeprefix("fold_"))), fold)
+        if not cfg.folds:
+            _check_continued(cfg, run)
 
 
 def config_of_fold(cfg: DictConfig, number: int) -> DictConfig:

@@ -26,7 +26,7 @@ class Switches(TypedDict, total=False):
 
     name: str | None
     seed: Seed
-    folds: Annotated[int, Field(ge=2)] | None
+    folds: Annotated[int, Field(ge=2, le=1000)] | None
     init_from: str | None
     rerun: str | None
     resume: Literal["exact", "inexact"]

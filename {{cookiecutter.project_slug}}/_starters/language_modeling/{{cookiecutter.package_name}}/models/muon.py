@@ -1,4 +1,4 @@
-"""Muon for the matrices of a network, AdamW for the rest, as one optimizer: a third fewer steps than AdamW alone.
+"""Muon for the matrices of a network, AdamW for the rest, as one optimizer: at equal steps it gets further than AdamW.
 
 torch.optim.Muon takes matrices alone, and works in bfloat16, which many CPUs have to imitate: twenty times slower.
 """
