@@ -136,7 +136,7 @@ def main() -> None:
         print(line, flush=True)
         text += f"{line}\n"
         losers += [] if wins else [starter]
-    arguments.output.write_text(text, encoding="utf-8")
+        arguments.output.write_text(text, encoding="utf-8")
     if losers:
         sys.exit(f"Not better than each baseline by the margin of its _baselines.py: {', '.join(losers)}")
 
