@@ -25,11 +25,17 @@ OWN_TESTS = {
         if logger != DEFAULTS["logger"]
     },
 }
+# Of the other starters, but for what concerns the engine alone; a user's project has these tests too.
+ENGINE = [f"--ignore=tests/test_{name}.py" for name in ("crash", "exact", "finite_guard", "untrusted")]
+STARTER_PARTS = {
+    "kills": ["tests/test_resume.py", "tests/test_rerun.py", "tests/test_folds.py"],
+    "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "rerun", "folds"))],
+}
 LONG_TESTS = {
     f"{starter}: {part}": ({"starter": starter}, files)
     for starter in CHOICES["starter"]
     if starter != DEFAULTS["starter"]
-    for part, files in PARTS.items()
+    for part, files in STARTER_PARTS.items()
 }
 
 
