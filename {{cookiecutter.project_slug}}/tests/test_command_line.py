@@ -46,7 +46,7 @@ def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
 
 def test_provenance_has_the_command_as_it_was_typed(run: Path) -> None:
     command = json.loads((run / "provenance.json").read_text())["command"]
-    assert command == shlex.join(["python", "train.py", "name=first", *SHORT])
+    assert command == shlex.join(["python", "train.py", "name=first", *(word.removeprefix("++") for word in SHORT)])
 
 
 def test_metrics_of_csv_and_json_agree(run: Path) -> None:
