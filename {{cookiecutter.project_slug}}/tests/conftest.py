@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -25,6 +25,14 @@ torch.set_num_threads(1)
 def options(group: str) -> list[str]:
     """The names of the files in configs/<group>/: a file that is added is tested by being there."""
     return sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
+
+
+def target(group: str) -> tuple[str, str]:
+    """Module and name of the class that train.yaml chooses from configs/<group>/."""
+    defaults = OmegaConf.load(ROOT / "configs" / "train.yaml").defaults
+    chosen = next(each[group] for each in defaults if isinstance(each, DictConfig) and group in each)
+    module, _, name = OmegaConf.load(ROOT / "configs" / group / f"{chosen}.yaml")._target_.rpartition(".")
+    return module, name
 
 
 @pytest.fixture

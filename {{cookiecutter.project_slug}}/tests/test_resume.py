@@ -28,7 +28,7 @@ PHASES = {
     "after validation": At(f"{LOOPS}.fit_loop:_FitLoop.on_advance_end"),
     "in the second epoch": At(STEP, 3),
     "in the second validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 1),
-    "in the final test": At(f"{PACKAGE}.engine.train:Trainer.test"),
+    "in the final test": At("pytorch_lightning.trainer.trainer:Trainer.test"),
     "writing the results": At(f"{PACKAGE}.engine.train:draw_curves"),
 }  # fmt: skip
 
