@@ -78,7 +78,7 @@ REFUSED = {
     "evaluate.py": "run=???: no run folder",
     "evaluate.py run=none": "run=none: no run folder",
     "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
-    "train.py init_from=${trainer}": "…: expected a string",
+    "train.py init_from=${trainer}": "}: expected a string",
     "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
 }
 

@@ -40,7 +40,7 @@ def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: s
     Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it.
     """
     text = {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
-    text = text if len(text) <= 100 else f"{text[:99]}…"
+    text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # of a path, the file name is what counts
     wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
     near = [name for name in known if name.endswith(f".{wanted}")][:2] or difflib.get_close_matches(wanted, known, 2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -79,9 +79,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_table_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+def test_what_is_no_table_is_refused_in_one_line(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content, said = REFUSED[kind]
-    path = written(tmp_path, content)
+    monkeypatch.chdir(tmp_path)
+    path = written(Path(), content)
     with pytest.raises(RefusedError) as error:
         read_table(path)
     assert str(error.value).startswith(f"datamodule.root={path}: ")
