@@ -155,6 +155,14 @@ def test_shell_completion_offers_options_and_keys_without_torch(typed: str, offe
     assert not {line.rpartition("| ")[2].strip() for line in done.stderr.splitlines()}.intersection(HEAVY)
 
 
+def test_help_ends_quietly_where_its_reader_has_seen_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, ROOT / "train.py", "--help"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 HEAVY = ["torch", "pytorch_lightning", "torchmetrics", "numpy", "sklearn", "matplotlib"]
 
 

@@ -54,7 +54,10 @@ def front_door(main: Callable[[], Any], script: str) -> None:
         if {"--help", "-h"}.intersection(words):
             from .help import help_text
 
-            print(help_text(Path(script)))
+            try:
+                print(help_text(Path(script)), flush=True)
+            except BrokenPipeError:  # `--help | head` has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         flags = _flags()
         if not flags.shell_completion:

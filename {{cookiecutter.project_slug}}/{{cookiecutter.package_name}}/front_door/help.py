@@ -1,6 +1,7 @@
 """The text of --help: what the command does, its groups with their options, its keys with their defaults."""
 
 import ast
+import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ FLAGS = {
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }
+IN_PYPROJECT = re.compile(r'^(?:name|description) = (".*")$', re.MULTILINE)
 IN_PYTHON = re.compile(r'^    "(\w+)": "?(.*?)"?,  # (.*)$', re.MULTILINE)
 
 
@@ -38,7 +40,14 @@ def help_text(script: Path) -> str:
         "Keys and their defaults:": [_row(key, f"{value:<12}{comment}", 12) for key, value, comment in keys],
         "Every other key that `--cfg job` shows can be set as well. Flags:": [_row(*flag) for flag in FLAGS.items()],
     }
-    return "\n\n".join([about.strip(), *("\n".join([title, *filter(None, rows)]) for title, rows in parts.items())])
+    sections = ("\n".join([title, *filter(None, rows)]) for title, rows in parts.items())
+    return "\n\n".join(filter(None, (_project(script.with_name("pyproject.toml")), about.strip(), *sections)))
+
+
+def _project(pyproject: Path) -> str:
+    """Name and description of the project, where pyproject.toml has them in double quotes."""
+    texts = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
+    return ": ".join(json.loads(text) for text in texts)
 
 
 def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:
