@@ -54,9 +54,9 @@ KILLS ?= 200
 chaos: .venv/made ## Kill KILLS trainings at random moments, from SEED, and compare what they end in bit by bit
 	OMP_NUM_THREADS=1 CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -rP tests/test_chaos.py
 
-CASES ?= 2000
-fuzz: .venv/made ## Send CASES mutated configs through the checker, from SEED
-	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -s tests/test_fuzz.py
+CASES ?= 3000
+fuzz: .venv/made ## Send CASES mutated configs through the checker, and as many hostile answers through the hooks, from SEED
+	FUZZ_CASES=$(CASES) ANSWER_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -rP tests/test_fuzz.py tests/test_answers.py
 
 lint: .venv/made
 	@.venv/bin/ruff check --no-cache tests benchmarks && .venv/bin/ruff format --no-cache --check tests benchmarks

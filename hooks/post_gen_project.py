@@ -17,6 +17,7 @@ OVERLAYS = [
     STARTER,
     Path("_options", "license", {{ cookiecutter.license | tojson }}),
     Path("_options", "ci", {{ cookiecutter.ci | tojson }}),
+    Path("_options", "container", {{ cookiecutter.container | tojson }}),
 ]
 
 

@@ -1,17 +1,17 @@
 """Refuse, in one line, answers that can't become a project. Cookiecutter then removes the folder that it made."""
 
+import json
 import keyword
 import re
 import sys
+import unicodedata
 
-ANSWERS = {
-    "project_name": {{ cookiecutter.project_name | tojson }},
-    "project_slug": {{ cookiecutter.project_slug | tojson }},
-    "package_name": {{ cookiecutter.package_name | tojson }},
-    "description": {{ cookiecutter.description | tojson }},
-    "author_name": {{ cookiecutter.author_name | tojson }},
-    "author_email": {{ cookiecutter.author_email | tojson }},
-}
+QUESTIONS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
+# Through JSON twice: what is beyond the basic plane arrives as pairs of surrogates, which json.loads joins.
+GIVEN = json.loads({{ cookiecutter | tojson | tojson }})
+ANSWERS = {question: GIVEN[question] for question in QUESTIONS}
+# The same before cookiecutter took what was given on the command line for a template.
+RAW = json.loads({{ (_cookiecutter if _cookiecutter is defined else {}) | tojson | tojson }})
 # What the rendered repository imports, or has in its root: a package of that name would hide it.
 TAKEN = {
     *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
@@ -21,14 +21,18 @@ TAKEN = {
     *("annotated_types", "typing_extensions", "functorch", "torchgen", "lightning_fabric", "lightning_utilities", "pylab"),
     *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
+TAGS = ("{" + "{", "{" + "%", "{" + "#")  # written so that they are none here
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def problem(answers: dict[str, str]) -> str | None:
     """What is wrong with the answers, in one line, or None."""
     for question, answer in answers.items():
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in answer):
-            return f"{question} {answer!r} holds a line break or a control character: write it in one line"
+        if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in answer):
+            return f"{question} {ascii(answer)} holds a line break or a control character: write it in one line"
+    for question in ("project_name", "description", "author_name", "author_email"):
+        if any(tag in RAW.get(question, "") for tag in TAGS):
+            return f"{question} {RAW[question]!r} holds a template tag, which cookiecutter would run: leave it out, or type it at the prompt"
     for question in ("project_name", "author_name"):
         if not answers[question].strip():
             return f"{question} is empty: give a name, such as 'Deep Finch'"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allpairspy import AllPairs
 from cookiecutter.main import cookiecutter
 
 if sys.version_info >= (3, 11):
@@ -21,8 +22,8 @@ TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {name: answer for name, answer in QUESTIONS.items() if isinstance(answer, list)}
 DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
-# The default answers, and each other choice of each question alone: a choice that is added is tested by being there.
-SINGLE_CHOICES = [{}, *({name: choice} for name, answer in CHOICES.items() for choice in answer[1:])]
+# Sets of answers in which each pair of choices is, the default ones first: a choice is tested by being there.
+PAIRS = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
 
 Bake = Callable[..., Path]
 
@@ -33,7 +34,7 @@ def metadata_of(project: Path) -> dict[str, Any]:
 
 
 def title(answers: dict[str, str]) -> str:
-    return "-".join(f"{name}={answer}" for name, answer in answers.items()) or "defaults"
+    return "-".join(answer for name, answer in answers.items() if answer != DEFAULTS[name]) or "defaults"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What is rendered, for every choice in cookiecutter.json."""
+"""What is rendered, for every pair of choices in cookiecutter.json."""
 
 import compileall
 import json
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, DEFAULTS, ROOT, SINGLE_CHOICES, TEMPLATE, Bake, metadata_of, run, title
+from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 PART = re.compile(r"_[^/]+$")  # of an overlay: a part of another file
 TAGS = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
 
 
-@pytest.fixture(params=SINGLE_CHOICES, ids=title)
+@pytest.fixture(params=PAIRS, ids=title)
 def answers(request: pytest.FixtureRequest) -> dict[str, str]:
-    return {**DEFAULTS, **request.param}
+    return request.param
 
 
 @pytest.fixture

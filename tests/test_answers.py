@@ -1,0 +1,148 @@
+"""Hostile answers: each is refused in one line, or every file parses and the text comes back unchanged.
+
+make fuzz CASES=3000 [SEED=7]
+"""
+
+import ast
+import contextlib
+import importlib
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, metadata_of
+from cookiecutter.exceptions import CookiecutterException, FailedHookException
+from cookiecutter.main import cookiecutter
+from hypothesis import HealthCheck, example, given, seed, settings
+from hypothesis import strategies as st
+from jinja2 import TemplateError
+
+CASES = int(os.environ.get("ANSWER_CASES", "500"))
+SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 10**6)
+TAGS = ("{{", "{%", "{#")
+
+pytestmark = pytest.mark.long
+
+# What means something to Python, Jinja, TOML, YAML, Markdown, a shell, a terminal or a file system.
+PARTS = [
+    "'", '"', "'''", '"""', "\\", "\\n", "\\u0041", "\\N{DASH}", "\n", "\r", "\t", "\0", "\x1b[31m", "\x7f",
+    "\x85", "\u2028", "{{ 7 * 7 }}", "{{", "}}", "{% raw %}", "{% if %}", "{# #}", "{{ cookiecutter.license }}",
+    "${HOME}", "${{ env.X }}", "$(touch evil)", "`touch evil`", "; touch evil", "&& touch evil #", "| cat",
+    "%s", "{0}", "#", ": ", "- ", "[x]", "](y)", "<b>", "&amp;", "***", "```", "---", "!!python/name:os.system",
+    "*a", "&a", "@", "=", "[project]", "..", "../", "/", "/etc/evil", "C:\\evil", "-", "--help", ".", "~", " ",
+    "", "é", "ß", "北京", "😀", "👩‍🔬", "שלום", "مرحبا", "\u202e", "\u200b", "\ufeff", "\ud800", "a" * 300, "Deep",
+    "Finch", "ada@example.org", "0", "class", "con",
+]  # fmt: skip
+TEXT = st.one_of(
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join),
+    st.text(max_size=20),
+    st.sampled_from(["Deep Finch", "deep_finch", "deep-finch"]),
+)
+QUESTIONS = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
+# One or two hostile answers of six: with more, nearly every case would be refused for its name.
+ANSWERS = st.dictionaries(st.sampled_from([*QUESTIONS[:4] * 3, *QUESTIONS]), TEXT, min_size=1, max_size=3)
+
+
+@contextlib.contextmanager
+def words_of_hooks() -> Iterator[list[str]]:
+    """Gathers the lines that this process and its children write."""
+    said: list[str] = []
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with TemporaryFile() as file:
+        for number in kept:
+            os.dup2(file.fileno(), number)
+        try:
+            yield said
+        finally:
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            file.seek(0)
+            said += file.read().decode("utf-8", "replace").splitlines()
+
+
+def changed_files(project: Path, default: Path, package: str) -> Iterator[Path]:
+    """The files that are not those of the default project, byte by byte."""
+    for path in (path for path in project.rglob("*") if path.is_file()):
+        name = path.relative_to(project).as_posix().replace(f"{package}/", "my_project/", 1)
+        if path.read_bytes() != (default / name).read_bytes():
+            yield path
+
+
+def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_text: Any) -> None:
+    """Every file parses, and each answer stands where it belongs."""
+    package = next(path.parent.name for path in project.glob("*/front_door"))
+    for path in changed_files(project, default, package):
+        content = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            ast.parse(content)
+        elif path.suffix in (".yaml", ".yml"):
+            yaml.safe_load(content)
+    metadata = metadata_of(project)
+    description = answers.get("description", metadata["description"])
+    assert metadata["name"] == project.name
+    assert metadata["description"] == description
+    assert metadata["authors"][0]["name"] == answers.get("author_name", "Your Name")
+    assert metadata["authors"][0].get("email", "") == answers.get("author_email", "you@example.org")
+    readme = (project / "README.md").read_bytes().decode("utf-8").split("\n")
+    assert readme[2] == description
+    if "project_name" in answers:
+        assert readme[0] == f"# {answers['project_name']}"
+    assert description in help_text(project / "train.py")
+
+
+def test_hostile_answers_are_refused_or_come_back_unchanged(
+    tmp_path: Path, user_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, here = tmp_path / "out", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    words = {"no_input": True, "config_file": str(user_config)}
+    default = Path(cookiecutter(str(ROOT), output_dir=str(tmp_path / "default"), **words))
+    helper = cookiecutter(str(ROOT), output_dir=str(tmp_path), extra_context={"project_name": "Reads Help"}, **words)
+    monkeypatch.syspath_prepend(helper)
+    help_text = importlib.import_module("reads_help.front_door.help").help_text
+    ended: Counter[str] = Counter()
+
+    @seed(SEED)
+    @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @example({"description": 'Say "hi" \\ {0} 😀 \u202eשלום', "author_name": "Zoë # O'Neil"})
+    @example({"description": "{{ 7 * 7 }}"})
+    @given(ANSWERS)
+    def rendered_or_refused(answers: dict[str, str]) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        with words_of_hooks() as said:
+            try:
+                project = Path(cookiecutter(str(ROOT), output_dir=str(out), extra_context=answers, **words))
+                end = "rendered"
+            except FailedHookException:
+                end = "refused"
+            except (CookiecutterException, TemplateError, OSError, ValueError):
+                end = "refused by cookiecutter"
+        ended[end] += 1
+        left = sorted(path.name for path in out.iterdir())
+        assert list(here.iterdir()) == []
+        if end == "rendered":
+            assert left == [project.name]
+            check_rendered(project, default, answers, help_text)
+            return
+        lines = [line for line in said if line.startswith("Kindling: ")]
+        assert len(lines) == (end == "refused"), said
+        if "project_slug" not in answers and end == "refused by cookiecutter":
+            # It takes a given answer for a template, and ends where that is none.
+            assert any(tag in answer for answer in answers.values() for tag in TAGS), answers
+        assert not [path for path in out.rglob("*") if path.is_file()]
+
+    rendered_or_refused()
+    total = sum(ended.values())
+    print(f"\n{total:,} cases, seed {SEED}: " + ", ".join(f"{count:,} {end}" for end, count in ended.most_common()))
+    assert ended["rendered"] > total / 10
+    assert ended["refused"] > total / 10

@@ -1,0 +1,97 @@
+"""What services and tools read of a rendered project passes their own checkers, and does what it says."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CHOICES, DEFAULTS, Bake, run
+
+
+def check(name: str, *words: str | Path, cwd: Path) -> None:
+    """A checker that is installed beside Python has nothing to say."""
+    done = run(Path(sys.executable).with_name(name), *words, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def steps_of(job: dict) -> list[str]:
+    """The commands of a job, without comments."""
+    lines = job["script"] if "script" in job else [step["run"] for step in job["steps"] if "run" in step]
+    return [line.partition(" #")[0] for line in lines]
+
+
+def test_github_workflow_passes_schema_and_auditor(bake: Bake) -> None:
+    project = bake(ci="github")
+    path = project / ".github" / "workflows" / "tests.yml"
+    check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path, cwd=project)
+    check("zizmor", "--offline", "--persona", "pedantic", "--min-severity", "low", path, cwd=project)
+    actions = re.findall(r"uses: (.*)", path.read_text())
+    assert actions
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in actions)
+
+
+def test_gitlab_pipeline_passes_the_published_schema(bake: Bake) -> None:
+    project = bake(ci="gitlab")
+    words = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    check("check-jsonschema", *words, project / ".gitlab-ci.yml", cwd=project)
+    assert not (project / ".github").exists()
+
+
+def test_both_services_run_the_same_commands(bake: Bake) -> None:
+    github = yaml.safe_load((bake(ci="github") / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
+    gitlab = yaml.safe_load((bake(ci="gitlab", project_name="At GitLab") / ".gitlab-ci.yml").read_text())
+    for job in ("tests", "newest"):
+        assert steps_of(github[job]) == steps_of(gitlab[job])
+    versions = gitlab["tests"]["parallel"]["matrix"][0]["PYTHON"]
+    assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.10", "3.11", "3.12", "3.13"]
+
+
+def test_dockerfile_passes_hadolint_and_its_first_layer_installs(bake: Bake, tmp_path: Path) -> None:
+    """No daemon runs here: the COPY and RUN of the layer with the dependencies are done by hand, in a folder."""
+    project = bake(container="docker")
+    text = (project / "Dockerfile").read_text()
+    check("hadolint", "Dockerfile", cwd=project)
+    assert re.search(r"^USER 1000$", text, re.MULTILINE)
+    copied = re.search(r"^COPY --chown=\S+ (.*) \./$", text, re.MULTILINE)
+    script = re.search(r"^RUN --mount=\S+ \\\n((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    assert copied
+    assert script
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    for pattern in copied[1].split():
+        for path in project.glob(pattern):
+            shutil.copy(path, layer)
+    # The dependencies are here; what is new is that the project can be installed before its code is there.
+    words = script[1].replace("pip install", f"{sys.executable} -m pip install --quiet --no-deps --target site")
+    done = run("bash", "-euc", words, cwd=layer)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(project / "my_project", layer / "my_project", dirs_exist_ok=True)
+    program = "import my_project.errors as errors; print(errors.__file__)"
+    done = run(sys.executable, "-c", f"import site; site.addsitedir('site'); {program}", cwd=layer, PYTHONSAFEPATH="1")
+    assert done.stdout.strip() == str(layer / "my_project" / "errors.py"), done.stderr
+
+
+def test_devcontainer_uses_the_dockerfile(bake: Bake) -> None:
+    project = bake(container="docker")
+    settings = yaml.safe_load((project / ".devcontainer" / "devcontainer.json").read_text())
+    assert (project / ".devcontainer" / settings["build"]["dockerfile"]).resolve() == project / "Dockerfile"
+    assert settings["postCreateCommand"] in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize("question", ["license", "ci", "container"])
+def test_choices_that_change_no_code_leave_it_as_it_is(question: str, bake: Bake) -> None:
+    """So the rendered tests, which run on the default answers, hold for them."""
+
+    def code(project: Path) -> dict[str, bytes]:
+        kept = [*project.rglob("*.py"), *project.rglob("configs/**/*.yaml"), project / "constraints.txt"]
+        return {path.relative_to(project).as_posix(): path.read_bytes() for path in kept}
+
+    default = code(bake())
+    for number, choice in enumerate(CHOICES[question]):
+        if choice != DEFAULTS[question]:
+            other = {"project_name": f"Other {number}", "project_slug": f"other-{number}", "package_name": "my_project"}
+            rendered = code(bake(**other, **{question: choice}))
+            differing = {name for name in default.keys() | rendered.keys() if default.get(name) != rendered.get(name)}
+            assert differing <= {"configs/logger/mlflow.yaml", "configs/logger/wandb.yaml"}  # they name the project
