@@ -1,5 +1,6 @@
 """What train.py is told: a new run, an unfinished one to go on with, or a finished one to train again."""
 
+import ast
 import copy
 
 from omegaconf import DictConfig, open_dict
@@ -11,6 +12,7 @@ from .check import allowed, check_config, check_keys, known_keys, leaves, resolv
 from .finished import check_saved
 from .paths import check_name
 from .signatures import signature
+from .sources import PACKAGE, lineage
 
 # What may be changed of a run that goes on, and it ends in the same bits.
 HARMLESS = (
@@ -78,6 +80,10 @@ def _check_sense(cfg: DictConfig) -> None:
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(key) == 0:
             raise refusal(f"trainer.{key}", 0, "nothing would be trained")
+    for key, common in {"gradient_clip_val": (None,), "accumulate_grad_batches": (None, 1)}.items():
+        if trainer.get(key) not in common and _steps_by_itself(cfg.model._target_):
+            why = f"{cfg.model._target_.rpartition('.')[2]} steps its optimizers itself, and has to do that there"
+            raise refusal(f"trainer.{key}", trainer[key], why)
     for name, node in (cfg.get("callbacks") or {}).items():
         if node.get("save_last"):
             raise refusal(f"callbacks.{name}.save_last", node.save_last, "last.ckpt is always written: save_minutes=…")
@@ -86,6 +92,12 @@ def _check_sense(cfg: DictConfig) -> None:
         if node.get("filename") == "best" and node.get("save_top_k", 1) not in (0, 1):
             why = "best.ckpt would not be the best; with a filename of its own for each"
             raise refusal(f"callbacks.{name}.save_top_k", node.save_top_k, f"{why}: callbacks.{name}.filename=…")
+
+
+def _steps_by_itself(target: str) -> bool:
+    """Whether a model of this package turns automatic optimization off."""
+    classes = (each for each in lineage(allowed(target)) if each.module.name.startswith(f"{PACKAGE}."))
+    return any("self.automatic_optimization = False" in ast.unparse(each.node) for each in classes if each.node)
 
 
 def _check_continued(cfg: DictConfig, run: RunFolder) -> None:

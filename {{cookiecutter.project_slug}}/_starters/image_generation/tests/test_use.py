@@ -35,6 +35,14 @@ def test_grids_at_intervals_show_what_is_learnt(run: Path) -> None:
     assert first.std() > 5
 
 
+@pytest.mark.parametrize("word", ["trainer.gradient_clip_val=1", "trainer.accumulate_grad_batches=2"])
+def test_what_lightning_does_for_one_optimizer_alone_is_refused(word: str, command: Command) -> None:
+    status, output = command("train.py", "name=refused", "model=gan", word)
+    assert (status, len(output.splitlines())) == (2, 1)
+    assert output.startswith(f"{word}: GAN steps its optimizers itself")
+    assert not (command.folder / "runs" / "refused").exists()
+
+
 def test_gan_is_measured_by_the_distance_to_real_pictures(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["loss"] == metrics["test"]["frechet"] > metrics["test"]["frechet_real"] > 0
