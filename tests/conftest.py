@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,12 +26,19 @@ DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
 # Sets of answers in which each pair of choices is, the default ones first: a choice is tested by being there.
 PAIRS = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
 
+IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*", ".hypothesis")
 Bake = Callable[..., Path]
 
 
+def pyproject_of(project: Path) -> dict[str, Any]:
+    """The tables of the rendered pyproject.toml."""
+    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def metadata_of(project: Path) -> dict[str, Any]:
-    """The [project] table of the rendered pyproject.toml."""
-    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    """Its [project] table."""
+    return pyproject_of(project)["project"]
 
 
 def title(answers: dict[str, str]) -> str:
@@ -70,6 +78,21 @@ def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Complet
         encoding="utf-8",
         env={**os.environ, **environment},
     )
+
+
+def commit(folder: Path, why: str) -> None:
+    """Commit all that has changed, as Ada."""
+    for words in (("add", "--all"), (*IDENTITY, "commit", "--quiet", "--message", why)):
+        done = run("git", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+
+def as_repository(folder: Path) -> Path:
+    """A copy of the template, as it is here, that is a git repository with one commit."""
+    shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
+    run("git", "init", "--quiet", cwd=folder)
+    commit(folder, "Template")
+    return folder
 
 
 def cookiecutter_command(*words: str | Path, cwd: Path, user_config: Path) -> subprocess.CompletedProcess[str]:

@@ -4,21 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, cookiecutter_command, run
-
-IGNORED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*")
+from conftest import ROOT, as_repository, cookiecutter_command
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the template as a git repository with one commit."""
-    folder = tmp_path_factory.mktemp("remote") / "kindling.git"
-    shutil.copytree(ROOT, folder, ignore=IGNORED)
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "Template"]):
-        done = run("git", *words, cwd=folder)
-        assert done.returncode == 0, done.stderr
-    return folder
+    return as_repository(tmp_path_factory.mktemp("remote") / "kindling.git")
 
 
 def rendered(folder: Path) -> dict[str, bytes]:
