@@ -80,6 +80,11 @@ def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Complet
     )
 
 
+def tool(name: str) -> Path:
+    """A command that is installed beside Python."""
+    return Path(sys.executable).with_name(name)
+
+
 def commit(folder: Path, why: str) -> None:
     """Commit all that has changed, as Ada."""
     for words in (("add", "--all"), (*IDENTITY, "commit", "--quiet", "--message", why)):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, metadata_of
+from conftest import QUESTIONS, ROOT, metadata_of
 from cookiecutter.exceptions import CookiecutterException, FailedHookException
 from cookiecutter.main import cookiecutter
 from hypothesis import HealthCheck, example, given, seed, settings
@@ -45,9 +45,9 @@ TEXT = st.one_of(
     st.text(max_size=20),
     st.sampled_from(["Deep Finch", "deep_finch", "deep-finch"]),
 )
-QUESTIONS = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
+ASKED = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
 # One or two hostile answers of six: with more, nearly every case would be refused for its name.
-ANSWERS = st.dictionaries(st.sampled_from([*QUESTIONS[:4] * 3, *QUESTIONS]), TEXT, min_size=1, max_size=3)
+ANSWERS = st.dictionaries(st.sampled_from([*ASKED[:4] * 3, *ASKED]), TEXT, min_size=1, max_size=3)
 
 
 @contextlib.contextmanager
@@ -85,17 +85,40 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
             ast.parse(content)
         elif path.suffix in (".yaml", ".yml"):
             yaml.safe_load(content)
+    expected = {**QUESTIONS, **answers}
     metadata = metadata_of(project)
-    description = answers.get("description", metadata["description"])
     assert metadata["name"] == project.name
-    assert metadata["description"] == description
-    assert metadata["authors"][0]["name"] == answers.get("author_name", "Your Name")
-    assert metadata["authors"][0].get("email", "") == answers.get("author_email", "you@example.org")
+    assert metadata["description"] == expected["description"]
+    assert metadata["authors"][0]["name"] == expected["author_name"]
+    assert metadata["authors"][0].get("email", "") == expected["author_email"]
     readme = (project / "README.md").read_bytes().decode("utf-8").split("\n")
-    assert readme[2] == description
-    if "project_name" in answers:
-        assert readme[0] == f"# {answers['project_name']}"
-    assert description in help_text(project / "train.py")
+    assert readme[0] == f"# {expected['project_name']}"
+    assert readme[2] == expected["description"]
+    assert expected["description"] in help_text(project / "train.py")
+
+
+def rendered(answers: dict[str, str], out: Path, user_config: Path) -> tuple[str, Path | None, list[str]]:
+    """How it ended: rendered, refused, or refused by cookiecutter; the project; the lines that were written."""
+    with words_of_hooks() as said:
+        try:
+            made = cookiecutter(
+                str(ROOT), no_input=True, config_file=str(user_config), output_dir=str(out), extra_context=answers
+            )
+            return "rendered", Path(made), said
+        except FailedHookException:
+            return "refused", None, said
+        except (CookiecutterException, TemplateError, OSError, ValueError):
+            return "refused by cookiecutter", None, said
+
+
+def check_refused(end: str, said: list[str], out: Path, answers: dict[str, str]) -> None:
+    """One line of ours or cookiecutter's own refusal, and no file is left."""
+    lines = [line for line in said if line.startswith("Kindling: ")]
+    assert len(lines) == (end == "refused"), said
+    if "project_slug" not in answers and end == "refused by cookiecutter":
+        # It takes a given answer for a template, and ends where that is none.
+        assert any(tag in answer for answer in answers.values() for tag in TAGS), answers
+    assert not [path for path in out.rglob("*") if path.is_file()]
 
 
 def test_hostile_answers_are_refused_or_come_back_unchanged(
@@ -104,10 +127,9 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     out, here = tmp_path / "out", tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    words = {"no_input": True, "config_file": str(user_config)}
-    default = Path(cookiecutter(str(ROOT), output_dir=str(tmp_path / "default"), **words))
-    helper = cookiecutter(str(ROOT), output_dir=str(tmp_path), extra_context={"project_name": "Reads Help"}, **words)
-    monkeypatch.syspath_prepend(helper)
+    default = rendered({}, tmp_path / "default", user_config)[1]
+    helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
+    monkeypatch.syspath_prepend(str(helper))
     help_text = importlib.import_module("reads_help.front_door.help").help_text
     ended: Counter[str] = Counter()
 
@@ -119,27 +141,14 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     def rendered_or_refused(answers: dict[str, str]) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        with words_of_hooks() as said:
-            try:
-                project = Path(cookiecutter(str(ROOT), output_dir=str(out), extra_context=answers, **words))
-                end = "rendered"
-            except FailedHookException:
-                end = "refused"
-            except (CookiecutterException, TemplateError, OSError, ValueError):
-                end = "refused by cookiecutter"
+        end, project, said = rendered(answers, out, user_config)
         ended[end] += 1
-        left = sorted(path.name for path in out.iterdir())
         assert list(here.iterdir()) == []
-        if end == "rendered":
-            assert left == [project.name]
+        if project:
+            assert list(out.iterdir()) == [project]
             check_rendered(project, default, answers, help_text)
-            return
-        lines = [line for line in said if line.startswith("Kindling: ")]
-        assert len(lines) == (end == "refused"), said
-        if "project_slug" not in answers and end == "refused by cookiecutter":
-            # It takes a given answer for a template, and ends where that is none.
-            assert any(tag in answer for answer in answers.values() for tag in TAGS), answers
-        assert not [path for path in out.rglob("*") if path.is_file()]
+        else:
+            check_refused(end, said, out, answers)
 
     rendered_or_refused()
     total = sum(ended.values())

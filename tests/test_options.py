@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, DEFAULTS, Bake, run
+from conftest import CHOICES, DEFAULTS, Bake, run, tool
 
 
 def check(name: str, *words: str | Path, cwd: Path) -> None:
-    """A checker that is installed beside Python has nothing to say."""
-    done = run(Path(sys.executable).with_name(name), *words, cwd=cwd)
+    """A checker has nothing to say."""
+    done = run(tool(name), *words, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

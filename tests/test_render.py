@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title
+from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title, tool
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 PART = re.compile(r"_[^/]+$")  # of an overlay: a part of another file
@@ -62,8 +62,7 @@ def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) ->
     for words in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"]):
         done = run(sys.executable, "-m", *words, ".", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-    pyrefly = Path(sys.executable).with_name("pyrefly")
-    done = run(pyrefly, "check", "--python-interpreter-path", sys.executable, cwd=project)
+    done = run(tool("pyrefly"), "check", "--python-interpreter-path", sys.executable, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOICES, DEFAULTS, Bake, metadata_of, run
+from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run
 
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
@@ -76,17 +76,16 @@ def test_tensorboard_reads_what_was_logged(bake: Bake) -> None:
 
 def test_provenance_tells_commit_changes_and_untracked_files(bake: Bake) -> None:
     project = bake()
-    git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-    for words in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "-m", "Begin")):
-        assert run(*git, *words, cwd=project).returncode == 0
+    run("git", "init", "--quiet", cwd=project)
+    commit(project, "Begin")
     with (project / "my_project" / "models" / "cnn.py").open("a", encoding="utf-8") as file:
         file.write("\n# a change that is not committed\n")
     (project / "notes.txt").write_text("new\n")
     done = run(sys.executable, "train.py", *DEBUG, "callbacks=[default]", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     known = json.loads((project / "runs" / "logged" / "provenance.json").read_text())
-    commit = run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
-    assert known["git"] == {"commit": commit, "dirty": True, "untracked": ["notes.txt"]}
+    head = run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
+    assert known["git"] == {"commit": head, "dirty": True, "untracked": ["notes.txt"]}
     assert "ada@example.org" not in json.dumps(known)
     assert run("git", "apply", "--check", "--reverse", "runs/logged/changes.patch", cwd=project).returncode == 0
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Bake, as_repository, commit, metadata_of, pyproject_of, run
+from conftest import ROOT, Bake, as_repository, commit, metadata_of, pyproject_of, run, tool
 
-CRUFT = Path(sys.executable).with_name("cruft")
+CRUFT = tool("cruft")
 STARTER = "{{cookiecutter.project_slug}}/_starters/image_classification"
 SLUG, PACKAGE = "{{cookiecutter.project_slug}}", "{{cookiecutter.package_name}}"
 

@@ -52,13 +52,9 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     sys.argv[1:] = [word for word in words if word not in given_flags]
     try:
         if {"--help", "-h"}.intersection(words):
-            from .help import help_text
+            from .help import show_help
 
-            try:
-                print(help_text(Path(script)), flush=True)
-            except BrokenPipeError:  # `--help | head` has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+            return show_help(Path(script))
         flags = _flags()
         if not flags.shell_completion:
             sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]

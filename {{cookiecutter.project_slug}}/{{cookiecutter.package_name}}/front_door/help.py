@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +21,17 @@ FLAGS = {
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }
-IN_PYPROJECT = re.compile(r'^(?:name|description) = (".*")$', re.MULTILINE)
+# As the template writes them: no escapes but \" and \\, so that what is between the marks is JSON too.
+IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
 IN_PYTHON = re.compile(r'^    "(\w+)": "?(.*?)"?,  # (.*)$', re.MULTILINE)
+
+
+def show_help(script: Path) -> None:
+    """Print it; `--help | head` ends quietly where its reader has seen enough."""
+    try:
+        print(help_text(script), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes there
 
 
 def help_text(script: Path) -> str:
@@ -45,9 +56,10 @@ def help_text(script: Path) -> str:
 
 
 def _project(pyproject: Path) -> str:
-    """Name and description of the project, where pyproject.toml has them in double quotes."""
-    texts = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
-    return ": ".join(json.loads(text) for text in texts)
+    """Name and description of the project, where pyproject.toml has them in double quotes: the first of each."""
+    pairs = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
+    texts = dict(reversed(pairs))
+    return ": ".join(json.loads(texts[key], strict=False) for key in ("name", "description") if key in texts)
 
 
 def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:
