@@ -106,7 +106,7 @@ class Stopwatch(Callback):
 
 def augmentation(cfg: DictConfig) -> Callable[[Tensor], Tensor]:
     """The random change of a batch of pictures (B, C, H, W), where the config asks for one."""
-    from my_project.datamodules.augment import random_affine
+    from my_project.datamodules.images import random_affine
 
     generator = torch.Generator().manual_seed(0)
     data = cfg.datamodule
@@ -154,7 +154,7 @@ def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path
     """Seconds of one epoch of what train.py runs."""
     from my_project.engine.build import build
     from my_project.engine.train import build_model
-    from my_project.engine.trainer import build_trainer
+    from my_project.engine.build import build_trainer
     from my_project.run_folder.folder import RunFolder
 
     datamodule = build(cfg.datamodule)
@@ -226,7 +226,7 @@ STYLES = {"bare": bare, "ours": ours, "usual": usual}
 def measure(case: str, rounds: int, project: Path, overrides: list[str]) -> dict[str, list[float]]:
     """Microseconds a step of each style, round by round; within a round they run in turn."""
     model, batch_size, repeat = CASES[case]
-    words = [f"model={model}", f"datamodule.batch_size={batch_size}", "trainer.max_epochs=1", "~logger"]
+    words = [f"model={model}", f"datamodule.batch_size={batch_size}", "trainer.max_epochs=1"]
     words += ["trainer.accelerator=cpu", "++trainer.num_sanity_val_steps=0", *overrides]
     splits: dict[str, tuple[Tensor, Tensor]] = {}
     times: dict[str, list[float]] = {"raw": [], **{name: [] for name in STYLES}}

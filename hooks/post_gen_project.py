@@ -1,47 +1,84 @@
-"""Lay the chosen starter and the chosen options over the rendered root, and say what comes next."""
+"""Lay the chosen starter and the chosen options over the rendered root, and say what comes next.
 
+Cookiecutter copies most files as they are (`_copy_without_render`), much faster than it renders all starters; here the
+answers are put into those that stay. Imports are few for the same reason: pathlib and shutil take as long as the work.
+"""
+
+import json
+import os
 import re
 import shlex
-import shutil
 import sys
-from pathlib import Path
 
-SLUG = {{ cookiecutter.project_slug | tojson }}
-STARTER = Path("_starters", {{ cookiecutter.starter | tojson }})
-PACKAGE = {{ cookiecutter.package_name | tojson }}
-NEEDED = STARTER / "_requirements.txt"  # what the starter imports beside; pre_gen_project.py knows what all import
-SHARED = STARTER / "_uses.txt"  # names the folders of _shared/ that the starter needs, one a line
+ANSWERS = json.loads({{ cookiecutter | tojson | tojson }})
+PACKAGE = ANSWERS["package_name"]
+STARTER = os.path.join("_starters", ANSWERS["starter"])
 # Folders that hold what one answer adds, with the layout of the root that they are laid over.
-OVERLAYS = [
-    *(Path("_shared", name) for name in (SHARED.read_text().split() if SHARED.exists() else ())),
-    STARTER,
-    Path("_options", "license", {{ cookiecutter.license | tojson }}),
-    Path("_options", "ci", {{ cookiecutter.ci | tojson }}),
-    Path("_options", "container", {{ cookiecutter.container | tojson }}),
-]
+OPTIONS = [os.path.join("_options", question, ANSWERS[question]) for question in ("license", "logger", "ci", "container")]
+# What cookiecutter has rendered: an answer that looks like a tag stays as it is there.
+RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproject.toml"], ["constraints.txt"], ["configs", "train.yaml"])]
+# The one kind of tag in files that are copied, written so that it is none here.
+TAG = re.compile(r"\{" r"\{ ?cookiecutter\.(\w+) ?\}" r"\}")
 
 
-def lay(overlay: Path, root: Path) -> None:
-    """Move each file of `overlay` to its place below `root`; `_*` at its top are parts of other files."""
-    for source in sorted(path for path in overlay.rglob("*") if path.is_file()):
-        if source.parent == overlay and source.name.startswith("_"):
-            continue
-        target = root / source.relative_to(overlay)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
+def filled(text: str) -> str:
+    """`text` with an answer in place of each tag."""
+    return TAG.sub(lambda tag: ANSWERS[tag[1]], text)
+
+
+def part(name: str) -> str:
+    """A file of the starter that is not laid: `_requirements.txt` names what it imports, `_uses.txt` folders of _shared/."""
+    path = os.path.join(STARTER, name)
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def files_of(folder: str) -> list[str]:
+    """Paths below `folder`, without parts of other files: those whose names at its top begin with `_`."""
+    found = [(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    return [os.path.join(parent, name) for parent, name in found if not (parent == folder and name.startswith("_"))]
+
+
+def lay(source: str, target: str) -> None:
+    """Move a file to its place, with the answers in its path and in its text."""
+    target = filled(target)
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    with open(source, encoding="utf-8", newline="") as file:
+        text = file.read()
+    if filled(text) != text:
+        with open(source, "w", encoding="utf-8", newline="") as file:
+            file.write(filled(text))
+    if source != target:
+        os.replace(source, target)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder with all that is in it."""
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            os.unlink(os.path.join(parent, name))
+        for name in folders:
+            os.rmdir(os.path.join(parent, name))
+    os.rmdir(folder)
 
 
 def main() -> None:
-    root = Path.cwd()
-    needed = re.findall(r"^[\w-]+", NEEDED.read_text() if NEEDED.exists() else "", re.MULTILINE)
+    needed = re.findall(r"^[\w-]+", part("_requirements.txt"), re.MULTILINE)
     if PACKAGE in {name.lower().replace("-", "_") for name in needed}:
         sys.exit(f"Kindling: package_name {PACKAGE!r} would hide a package of that name: add a word, '{PACKAGE}_project' say.")
-    for overlay in OVERLAYS:
-        lay(root / overlay, root)
+    shared = [os.path.join("_shared", name) for name in part("_uses.txt").split()]
+    for overlay in [*shared, STARTER, *OPTIONS]:
+        for path in files_of(overlay):
+            lay(path, os.path.relpath(path, overlay))
     for folder in ("_starters", "_shared", "_options"):
-        shutil.rmtree(root / folder, ignore_errors=True)
-    print(f"\n{SLUG} is ready. Next, best within a virtual environment:\n")
-    print(f"    cd {shlex.quote(str(root))}")
+        remove(folder)
+    for path in files_of(os.curdir):
+        if path not in RENDERED:
+            lay(path, path)
+    print(f"\n{ANSWERS['project_slug']} is ready. Next, best within a virtual environment:\n")
+    print(f"    cd {shlex.quote(os.getcwd())}")
     print('    pip install -c constraints.txt -e ".[dev]"')
     print("    python train.py\n")
 

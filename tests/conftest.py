@@ -27,8 +27,15 @@ DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
 PAIRS = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
 
 IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+ENGINE_TESTS = ROOT / "tests" / "rendered"
+collect_ignore = ["rendered"]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*", ".hypothesis")
 Bake = Callable[..., Path]
+
+
+def with_engine_tests(project: Path) -> Path:
+    """Lays the tests of what a user does not edit beside those that are rendered."""
+    return Path(shutil.copytree(ENGINE_TESTS, project / "tests", dirs_exist_ok=True)).parent
 
 
 def pyproject_of(project: Path) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     default = rendered({}, tmp_path / "default", user_config)[1]
     helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
     monkeypatch.syspath_prepend(str(helper))
-    help_text = importlib.import_module("reads_help.front_door.help").help_text
+    help_text = importlib.import_module("reads_help.front_door.answers").help_text
     ended: Counter[str] = Counter()
 
     @seed(SEED)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, with_engine_tests
 from cookiecutter.main import cookiecutter
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "27"))
@@ -31,7 +31,7 @@ SWITCHES = {
     "accumulated gradients": ("trainer.accumulate_grad_batches=4",),
     "validation within the epoch": ("trainer.val_check_interval=0.4",),
     "plateau": (
-        "model.scheduler._target_=my_project.models.schedules.plateau", "~model.scheduler.warmup",
+        "model.scheduler._target_=my_project.models.optimization.plateau", "~model.scheduler.warmup",
         "~model.scheduler.floor", "model.scheduler.patience=0", "model.optimizer.lr=0.05",
     ),
     "early stopping": (
@@ -39,7 +39,7 @@ SWITCHES = {
         "callbacks.early_stopping.patience=2",
     ),
     "average of the weights, rows within the epoch": (
-        "callbacks=[default,ema,lr_monitor]", "callbacks.lr_monitor.logging_interval=step",
+        "callbacks=[default,ema]", "++callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step}",
         "trainer.log_every_n_steps=4",
     ),
     "steps in place of epochs": ("trainer.max_epochs=-1", "trainer.max_steps=50", "trainer.gradient_clip_val=1.0"),
@@ -50,9 +50,10 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
-    """tests/killed.py of a rendered project."""
+    """killed.py beside the tests of a rendered project."""
     out = tmp_path_factory.mktemp("chaos")
     made = cookiecutter(str(ROOT), no_input=True, output_dir=str(out), config_file=str(user_config))
+    with_engine_tests(Path(made))
     sys.path[:0] = [made, f"{made}/tests"]
     import killed
 

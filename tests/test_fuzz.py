@@ -250,7 +250,7 @@ def test_mutated_command_lines_of_the_real_train_py(project: Path, tmp_path: Pat
     print(f"SEED={SEED}")
     shown = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     keys = [*keys_of(yaml.safe_load(shown.stdout))]
-    options = ["model=mlp", "trainer=cpu", "callbacks=[default]", "experiment=fine_tune"]
+    options = ["model=mlp", "trainer=debug", "callbacks=[default]", "experiment=fine_tune"]
 
     @fuzz(REAL)
     @given(command_lines(keys, options))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title, tool
+from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title, tool, with_engine_tests
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 PART = re.compile(r"_[^/]+$")  # of an overlay: a part of another file
@@ -66,6 +66,10 @@ def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_they_have_nothing_to_say_of_the_tests_of_the_engine(bake: Bake) -> None:
+    test_linter_formatter_and_type_checker_have_nothing_to_say(with_engine_tests(bake()))
+
+
 def test_it_depends_on_the_chosen_logger_alone(project: Path, answers: dict[str, str]) -> None:
     metadata = metadata_of(project)
     names = {re.split(r"[><=!]", requirement)[0] for requirement in metadata["dependencies"]}
@@ -95,7 +99,8 @@ def test_default_project_is_small(bake: Bake) -> None:
     assert len(list(project.glob("configs/**/*.yaml"))) <= 22
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
     assert sum(count for path, count in lines.items() if path.parent.name == "engine") <= 900
-    assert max(lines.values()) <= 300
+    assert max(lines.values()) <= 400
+    assert len(files(project)) <= 60
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run
+from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run, with_engine_tests
 
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
-KILLS = [f"tests/test_{name}.py" for name in ("resume", "crash", "rerun", "untrusted")]  # they take half of the time
+KILLS = [f"tests/test_{name}.py" for name in ("resume", "killed", "crash", "rerun", "untrusted")]  # they take half of the time
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
@@ -25,11 +25,11 @@ OWN_TESTS = {
         if logger != DEFAULTS["logger"]
     },
 }
-# Of the other starters, but for what concerns the engine alone; a user's project has these tests too.
+# Of the other starters, but for what concerns the engine alone.
 ENGINE = [f"--ignore=tests/test_{name}.py" for name in ("crash", "exact", "finite_guard", "untrusted")]
 STARTER_PARTS = {
-    "kills": ["tests/test_resume.py", "tests/test_rerun.py", "tests/test_folds.py"],
-    "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "rerun", "folds"))],
+    "kills": ["tests/test_resume.py", "tests/test_killed.py", "tests/test_rerun.py", "tests/test_folds.py"],
+    "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "killed", "rerun", "folds"))],
 }
 LONG_TESTS = {
     f"{starter}: {part}": ({"starter": starter}, files)
@@ -42,7 +42,7 @@ LONG_TESTS = {
 @pytest.mark.parametrize("part", [*OWN_TESTS, *(pytest.param(part, marks=pytest.mark.long) for part in LONG_TESTS)])
 def test_its_own_tests_pass(part: str, bake: Bake) -> None:
     answers, files = {**OWN_TESTS, **LONG_TESTS}[part]
-    project = bake(**answers)
+    project = with_engine_tests(bake(**answers))
     # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
     words = ("-n", "0", "-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
     done = run(sys.executable, "-m", "pytest", *words, *files, cwd=project)

@@ -47,16 +47,16 @@ def update(project: Path) -> str:
 def test_an_update_is_merged_and_edits_are_kept_twice_in_a_row(template: Path, project: Path) -> None:
     root = template / SLUG
     (root / "NOTES.md").write_text("# What is new in {{ cookiecutter.project_name }}\n")
-    edit(root / PACKAGE / "engine" / "limits.py", '"""', '"""Changed in the template. ')
+    edit(root / PACKAGE / "engine" / "exact.py", '"""', '"""Changed in the template. ')
     edit(root / "pyproject.toml", '"pillow>=11"', '"pillow>=11.1"')
-    edit(root / "configs" / "train.yaml", "seed: 0", "seed: 0 # changed in the template")
+    edit(root / "_starters" / "_train.yaml", "seed: 0", "seed: 0 # changed in the template")
     commit(template, "Change an engine file, a dependency, a config; add a file")
     assert run(CRUFT, "check", cwd=project).returncode != 0
     assert "max_epochs: 7" in run(CRUFT, "diff", cwd=project).stdout
 
     update(project)
     assert (project / "NOTES.md").read_text() == "# What is new in My Project\n"
-    assert "Changed in the template" in (project / "my_project" / "engine" / "limits.py").read_text()
+    assert "Changed in the template" in (project / "my_project" / "engine" / "exact.py").read_text()
     assert "pillow>=11.1" in metadata_of(project)["dependencies"]
     assert "My own network" in (project / "my_project" / "models" / "cnn.py").read_text()
     config = (project / "configs" / "train.yaml").read_text()
@@ -77,11 +77,7 @@ def test_an_update_is_merged_and_edits_are_kept_twice_in_a_row(template: Path, p
 
 
 def test_a_conflict_is_shown_and_nothing_is_lost(template: Path, project: Path) -> None:
-    edit(
-        template / STARTER / "configs" / "train.yaml",
-        "max_epochs: 40",
-        "max_epochs: 50",
-    )
+    edit(template / STARTER / "_train.yaml", "max_epochs: 40", "max_epochs: 50")
     commit(template, "Train longer")
     said = update(project)
     config = (project / "configs" / "train.yaml").read_text()

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_LOGGER = ("~logger",) if (ROOT / "configs" / "logger").is_dir() else ()  # beside metrics.csv
 sys.path.insert(0, str(ROOT))
 os.environ["WANDB_MODE"] = "offline"
 os.environ["OMP_NUM_THREADS"] = "1"  # several tests run at once; for the processes that they start

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .engine.load import LoadedRun
+    from .engine.use import LoadedRun
 
 # What a config may name as a `_target_`, beside the classes and functions of this package: the classes of these. Add a
 # package that your configs need, as narrow as you can: a config that came from elsewhere can build any class in it.
@@ -29,6 +29,6 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> "LoadedRun":
 
     `checkpoint` is `best`, `last` or a path. Raises RefusedError where folder or checkpoint is not there.
     """
-    from .engine import load  # torch is imported where it is needed, so that --help comes at once
+    from .engine import use  # torch is imported where it is needed, so that --help comes at once
 
-    return load.load_run(folder, checkpoint)
+    return use.load_run(folder, checkpoint)

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..engine.data import BatchOrder
+from ..datamodules.base import BatchOrder
 from ..errors import FailedError
 
 

@@ -16,12 +16,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torchmetrics import Metric
 
-from ..errors import StoppedError
-from ..front_door.stopping import stopping
-from ..run_folder.folder import RunFolder
-from ..run_folder.log import log
-from ..run_folder.metrics_log import MetricsLog
-from .data import BatchOrder, seed_of
+from ..datamodules.base import BatchOrder, seed_of
+from ..errors import StoppedError, stopping
+from ..run_folder.folder import RunFolder, log
+from ..run_folder.metrics import MetricsLog
 
 # How `self.log` may reduce, by a name that a checkpoint can hold.
 REDUCTIONS: dict[str, Any] = {
@@ -80,7 +78,7 @@ class ExactResume(Callback):
         stopping.gentle = True
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
-            log.warning("train_dataloader() has an order of its own (none of engine/data.py): a stop is not exact")
+            log.warning("train_dataloader() has an order of its own (none of datamodules/base.py): a stop is not exact")
         if self.saved:
             load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
 

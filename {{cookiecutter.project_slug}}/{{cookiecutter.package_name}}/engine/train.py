@@ -1,4 +1,4 @@
-"""Train: from a config to a finished run folder."""
+"""Train: from a config to a finished run folder; and k-fold cross-validation, a set of such runs."""
 
 import errno
 from contextlib import nullcontext
@@ -13,17 +13,25 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from ..errors import FailedError, RefusedError, StoppedError
 from ..front_door.check import all_nodes
+from ..front_door.runs import config_of_fold
 from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
-from ..run_folder.curves import draw_curves
-from ..run_folder.folder import RunFolder, claim_run_folder, leave_nothing, open_run, overrides, rank, write_json
-from ..run_folder.lock import locked
-from ..run_folder.log import end_log_file, log, start_log
-from ..run_folder.metrics_log import MetricsLog, headline, read_metrics, split_metrics
-from ..run_folder.provenance import begin, check_same_order, end, origin, write_config
-from ..run_folder.rerun import compare, say_what_differs
-from .build import build, imported
+from ..run_folder.folder import (
+    RunFolder,
+    claim_run_folder,
+    end_log_file,
+    leave_nothing,
+    locked,
+    log,
+    open_run,
+    overrides,
+    rank,
+    start_log,
+    write_json,
+)
+from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
+from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
+from .build import build, build_all, build_trainer, imported
 from .exact import rows_before, steps_before
-from .trainer import build_all, build_trainer
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -190,3 +198,32 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input=<your files>")
     log.info(f"         python evaluate.py run={run}")
+
+
+def train_folds(cfg: DictConfig) -> RunFolder:
+    """Train each of `cfg.folds` folds that has not finished, and write the table of all; returns the set's folder.
+
+    Raises what `train` raises.
+    """
+    start_log()
+    if build(cfg.trainer, logger=False).world_size > 1:
+        one = f"name={cfg.name or '<set>'}/fold_1 datamodule.folds={cfg.folds} datamodule.fold=1"
+        raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
+    folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
+    cfg.name = folder.name
+    runs = []
+    for number in range(1, cfg.folds + 1):
+        fold = config_of_fold(cfg, number)
+        log.info(f"{'' if number == 1 else chr(10)}Fold {number} of {cfg.folds}")
+        run = RunFolder(folder.path / f"fold_{number}")
+        if run.metrics.is_file():
+            log.info(f"{run.path.as_posix()} has finished")
+        else:
+            try:
+                train(fold)
+            except (FailedError, StoppedError) as error:  # the command that goes on is that of the set
+                error.args = (str(error).replace(f"name={fold.name}", f"name={cfg.name}"),)
+                raise
+        runs.append(run)
+    summarise(folder, runs, cfg.monitor)
+    return folder

@@ -1,6 +1,6 @@
 """Whether a config can be run, told from configs and sources alone: torch is not imported, nothing is made.
 
-What a key may hold is read from the signature of its target (signatures.py) and checked by pydantic (values.py). What
+What a key may hold is read from the signature of its target (sources.py) and checked by pydantic (values.py). What
 only the objects can tell, such as a device that is not there, is left to check_built of engine/train.py, which builds
 them before any data is read.
 """
@@ -8,9 +8,11 @@ them before any data is read.
 import ast
 import fnmatch
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
@@ -20,9 +22,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
 from ..errors import RefusedError, refusal
-from .config_files import configs_folder, defaults_of, read_config
-from .signatures import Parameter, Signature, signature
-from .sources import PACKAGE, Definition, lineage, locate, lookup, member, read_module
+from ..run_folder.folder import FOLD, RUNS, RunFolder
+from .sources import (
+    PACKAGE,
+    Definition,
+    Parameter,
+    Signature,
+    configs_folder,
+    defaults_of,
+    lineage,
+    locate,
+    lookup,
+    member,
+    read_config,
+    read_module,
+    signature,
+)
 
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
@@ -69,7 +84,7 @@ Argument = tuple[str, Any, Parameter]  # key, value and what the target's signat
 
 def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
     """Each object that the engine builds, and within it each that the model or the datamodule builds."""
-    given = {**given_by(f"{PACKAGE}.engine.train"), **given_by(f"{PACKAGE}.engine.trainer")}
+    given = {**given_by(f"{PACKAGE}.engine.train"), **given_by(f"{PACKAGE}.engine.build")}
     facts = facts_of(plain.get("datamodule"))
     for group in ("datamodule", "model", "trainer"):
         hand = given.get(group, Given())
@@ -275,3 +290,34 @@ def _check_monitor(plain: dict[str, Any]) -> None:
             at = key if key == "monitor" else f"{key}.monitor"
             model = _last(plain["model"]["_target_"])
             raise refusal(at, name, f"{model} logs {', '.join(names)} (its `logged`)", names, name)
+
+
+GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w-])?", re.IGNORECASE)
+
+
+def good_name(name: str) -> bool:
+    """Whether it can be a folder of runs/, or one in a set of folds (`cv/fold_1`), on any system."""
+    first, slash, fold = name.partition("/")
+    return bool(len(name) <= 200 and GOOD_NAME.fullmatch(first) and (not slash or FOLD.fullmatch(fold)))
+
+
+def check_name(name: Any) -> None:
+    """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
+    if isinstance(name, int | float):
+        raise RefusedError(f"name={name}: is no text; put a letter into it, such as name=run{name}")
+    if name is not None and not good_name(str(name)):
+        raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
+    path = RUNS / (name or "")
+    if name and (RunFolder(path).metrics.exists() or RunFolder(path).folds.exists()):
+        raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
+    check_writable("name", path)
+
+
+def check_writable(key: str, path: Path) -> None:
+    """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
+    try:
+        there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+    except OSError as error:  # a name that is too long
+        raise refusal(key, path, str(error.strerror)) from error
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise refusal(key, path, f"{there} is no folder that can be written to")

@@ -23,11 +23,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command
-from ..run_folder.folder import rank
-from ..run_folder.log import log, start_log
+from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, stopping
+from ..run_folder.folder import log, rank, start_log
 from .sources import PACKAGE
-from .stopping import stopping
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
@@ -52,7 +50,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     sys.argv[1:] = [word for word in words if word not in given_flags]
     try:
         if {"--help", "-h"}.intersection(words):
-            from .help import show_help
+            from .answers import show_help
 
             return show_help(Path(script))
         flags = _flags()
@@ -67,7 +65,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     except KeyboardInterrupt as error:
         end(error)
     except Exception as error:
-        from .refusals import explained
+        from .answers import explained
 
         end(explained(error, sys.argv[1:], configs))
     finally:
@@ -130,7 +128,7 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
                 check_built(cfg)
             print("Nothing to refuse: the same command without --check does it.")
         except RefusedError as error:
-            from .refusals import with_file
+            from .answers import with_file
 
             end(with_file(error))
         except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
@@ -142,11 +140,11 @@ def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
 def _check(cfg: DictConfig) -> None:
     """Raises RefusedError where the command can't be carried out. No torch."""
     if "run" in cfg.keys():  # noqa: SIM118
-        from .finished import choose_run
+        from .runs import choose_run
 
         choose_run(cfg)
     else:
-        from .training import check_training
+        from .runs import check_training
 
         check_training(cfg)
 

@@ -8,14 +8,20 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
 from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from ..engine.limits import Seed
 from ..errors import refusal
-from .paths import check_writable
-from .signatures import Parameter
+from .check import check_writable
+from .sources import Parameter
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
+
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
+
 
 ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)

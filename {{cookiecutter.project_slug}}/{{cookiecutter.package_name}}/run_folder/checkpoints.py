@@ -12,8 +12,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..errors import RefusedError
-from .folder import RunFolder
-from .log import log
+from .folder import RunFolder, log
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -1,8 +1,20 @@
-"""A run is a folder: what it is called, what lies in it, and whether it may be written."""
+"""A run is a folder: what it is called, what lies in it, and whether it may be written.
 
+One process at a time trains in it. Its train.log says what the console says, without warnings that a person can do
+nothing about.
+"""
+
+import hashlib
 import json
+import logging
 import os
+import platform
 import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -167,3 +179,122 @@ def overrides() -> list[str]:
     """The overrides of the command line; the front door has put `++` before some."""
     words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return [str(word).removeprefix("++") for word in words] if isinstance(words, list) else []
+
+
+def check_unlocked(run: RunFolder) -> None:
+    """Raises RefusedError, naming process and host, where another process trains in the folder."""
+    if (holder := _holder(run.lock)) is not None:
+        raise _refusal(run, holder)
+
+
+@contextmanager
+def locked(run: RunFolder) -> Iterator[None]:
+    """Hold the folder. A lock that a dead process of this host has left is taken over. Raises RefusedError."""
+    import psutil
+    from filelock import FileLock
+
+    # Two processes of this host look at the lock one after the other; those of other hosts only make a new one.
+    digest = hashlib.sha256(str(run.lock.resolve()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"run-{digest}.lock", mode=0o666):
+        check_unlocked(run)
+        run.lock.unlink(missing_ok=True)
+        beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
+        own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _born(psutil.Process())}
+        beside.write_text(json.dumps(own), encoding="utf-8")
+        try:
+            os.link(beside, run.lock)  # with its content at once, and only where there is none
+        except FileExistsError:
+            raise _refusal(run, _read(run.lock)) from None
+        except OSError:  # a disk without links
+            os.replace(beside, run.lock)
+        finally:
+            beside.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        run.lock.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
+    """Who holds the lock; None where nobody does, or its process is dead."""
+    if not path.exists():
+        return None
+    import psutil
+
+    holder = _read(path)
+    if holder.get("host") != platform.node():
+        return holder
+    try:
+        process = psutil.Process(holder["pid"])
+        alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError):  # no such process, or no number of one
+        alive = False
+    return holder if alive else None
+
+
+def _born(process: Any) -> float:
+    """Seconds between the start of the machine and that of the process: no change of the clock changes them."""
+    import psutil
+
+    return process.create_time() - psutil.boot_time()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the lock says; the process may have been killed while it wrote it, which leaves this host's dead one."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"], "born": holder["born"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"pid": -1, "host": platform.node(), "since": "", "born": 0}
+
+
+def _refusal(run: RunFolder, holder: dict[str, Any]) -> RefusedError:
+    here = holder["host"] == platform.node()
+    gone = "" if here else f", or, where that process is gone, delete {run.lock.as_posix()}"
+    return RefusedError(
+        f"name={run.name}: process {holder['pid']} on {holder['host']} has trained in {run.path.as_posix()} since "
+        f"{holder['since']}; wait for it, choose another name={gone}"
+    )
+
+
+log = logging.getLogger(__package__)
+warned = logging.getLogger("py.warnings")
+
+# Lightning's advice that does not hold here: data in memory needs no workers, and the advertisements.
+QUIET = (
+    ".*does not have many workers.*",
+    ".*is smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*Consider setting `persistent_workers=True`.*",
+    ".*srun. command is available.*",
+)
+
+
+def start_log(path: Path | None = None) -> None:
+    """Show the log on the console, and keep it in `path` as well where one is given."""
+    for text in QUIET:
+        warnings.filterwarnings("ignore", text)
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
+    logging.raiseExceptions = False  # a full disk is reported by what fails to save there
+    log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
+    log.propagate = False
+    end_log_file()
+    log.handlers = [logging.StreamHandler(sys.stdout)]
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(file)
+        warned.addHandler(file)
+        warned.propagate = False
+        logging.captureWarnings(True)
+
+
+def end_log_file() -> None:
+    """Close the file that the log is kept in, if there is one."""
+    for logger in (log, warned):
+        for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
+            handler.close()
+            logger.removeHandler(handler)

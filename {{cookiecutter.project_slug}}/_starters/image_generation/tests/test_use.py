@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import NO_LOGGER, Command
 from PIL import Image
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.errors import RefusedError
 
-SHORT = ("trainer.limit_train_batches=6", "trainer.accelerator=cpu", "~logger")
+SHORT = ("trainer.limit_train_batches=6", "trainer.accelerator=cpu", *NO_LOGGER)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.models.gpt import GPT
 from {{ cookiecutter.package_name }}.models.language_model import LanguageModel
 from {{ cookiecutter.package_name }}.models.lstm import LSTM
 from {{ cookiecutter.package_name }}.models.muon import MuonAdamW
-from {{ cookiecutter.package_name }}.models.parameter_groups import parameter_groups
+from {{ cookiecutter.package_name }}.models.optimization import parameter_groups
 
 NETWORKS = {"gpt": GPT, "lstm": LSTM}
 VOCABULARY, CONTEXT = 40, 12

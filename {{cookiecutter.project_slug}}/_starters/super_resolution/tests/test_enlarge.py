@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Command, options
+from conftest import NO_LOGGER, ROOT, Command, options
 from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning import seed_everything
@@ -21,7 +21,7 @@ from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build
 from {{ cookiecutter.package_name }}.models.enlarge import reach, tiled
 
 Configure = Callable[..., DictConfig]
-SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=20", "trainer.accelerator=cpu", "~logger", *SMALL)
+SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=20", "trainer.accelerator=cpu", *NO_LOGGER, *SMALL)
 
 
 @pytest.fixture(scope="module")

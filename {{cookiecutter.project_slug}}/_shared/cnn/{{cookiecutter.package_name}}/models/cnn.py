@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from .pictures import picture
+from ..run_folder.metrics import picture
 
 FAN, TRUTH = "#4c78a8", "#e45756"
 

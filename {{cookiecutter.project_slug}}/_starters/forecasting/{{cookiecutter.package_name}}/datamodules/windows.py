@@ -13,13 +13,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine.data import TensorBatches, fingerprint
-from ..engine.limits import Fraction
 from ..errors import RefusedError, refusal
+from ..front_door.values import Fraction
+from .base import TensorBatches, TensorDataModule, check_split, fingerprint, split_in_time
 from .panel import Columns, Gaps, Panel, read_panel
-from .splits import check_split, split_in_time
 from .tables import read_table, write_table
-from .tensors import TensorDataModule
 
 
 class SeriesFacts(TypedDict):

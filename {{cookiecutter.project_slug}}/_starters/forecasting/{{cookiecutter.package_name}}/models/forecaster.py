@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
-from ..engine.limits import Fraction
 from ..errors import refusal
+from ..front_door.values import Fraction
 from .metrics import ForecastMetrics, quantile_loss
-from .parameter_groups import parameter_groups
+from .optimization import parameter_groups
 
 HARMONICS = 4  # waves in a season that a network is told of
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]

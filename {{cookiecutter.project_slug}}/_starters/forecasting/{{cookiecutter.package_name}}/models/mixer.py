@@ -4,7 +4,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 
 
 class PatchMixer(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 
 
 class NBeats(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from pydantic import DirectoryPath, PositiveInt
 
 from ..errors import RefusedError
-from ..run_folder.log import log
+from ..run_folder.folder import log
 from .images import ImageDataModule, Pictures
 from .pictures import SUFFIXES, picture_files, read_pictures
 

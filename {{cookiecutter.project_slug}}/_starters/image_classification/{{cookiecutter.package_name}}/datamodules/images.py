@@ -4,21 +4,21 @@ A dataset of your own is a subclass with one method, `load_pictures`; see digits
 """
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from ..engine.limits import Fraction, Seed, Share
 from ..errors import RefusedError
-from .augment import random_affine
+from ..front_door.values import Fraction, Seed, Share
+from .base import TensorDataModule, check_split, split_at_random
 from .pictures import read_inputs
-from .splits import check_split, split_at_random
-from .tensors import TensorDataModule
 
 Split = tuple[Tensor, ...]
 
@@ -134,3 +134,17 @@ class ImageDataModule(TensorDataModule):
             for name, row in zip(names, probabilities, strict=True):
                 writer.writerow([name, class_names[int(np.argmax(row))], *(f"{value:.6f}" for value in row)])
         return len(names)
+
+
+def random_affine(images: Tensor, rotate: float, shift: float, zoom: float, generator: torch.Generator) -> Tensor:
+    """Each picture of `images` (B, C, H, W) turned, moved and scaled by its own random amount; edges are repeated.
+
+    `rotate` is in degrees to either side, `shift` a share of the side, `zoom` a share of the size.
+    """
+    angle, dx, dy, scale = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
+    angle, scale = angle * math.radians(rotate), 1 + scale * zoom
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    # affine_grid's coordinates run from -1 to 1: a whole side is 2.
+    rows = [torch.stack([cos, -sin, dx * 2 * shift], 1), torch.stack([sin, cos, dy * 2 * shift], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

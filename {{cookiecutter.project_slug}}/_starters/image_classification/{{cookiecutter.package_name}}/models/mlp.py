@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 
 
 class MLP(nn.Module):

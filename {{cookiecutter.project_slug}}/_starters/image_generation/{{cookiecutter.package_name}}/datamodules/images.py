@@ -12,11 +12,9 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine.data import seed_of
-from ..engine.limits import Fraction, Seed
 from ..errors import RefusedError, refusal
-from .splits import check_split, split_at_random
-from .tensors import TensorDataModule
+from ..front_door.values import Fraction, Seed
+from .base import TensorDataModule, check_split, seed_of, split_at_random
 
 SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
 

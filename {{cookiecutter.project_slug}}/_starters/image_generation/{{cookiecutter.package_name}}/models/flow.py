@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
-from ..engine.limits import Share
+from ..front_door.values import Share
 from .generation import Batch, ImageGenerator
-from .parameter_groups import parameter_groups
+from .optimization import parameter_groups
 
 GOLDEN = 0.618034  # its multiples, modulo 1, fill [0, 1) evenly
 

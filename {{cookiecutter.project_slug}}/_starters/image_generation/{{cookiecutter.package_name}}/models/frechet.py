@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from .cnn import CNN
-from .schedules import warmup_cosine
+from .optimization import warmup_cosine
 
 STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the pictures that are compared
 

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 
 
 class Block(nn.Module):

@@ -10,9 +10,9 @@ from pydantic import NonNegativeFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.limits import Seed
+from ..front_door.values import Seed
 from ..models.generate import TopP, generate
-from .pictures import picture
+from ..run_folder.metrics import picture
 
 
 class LossCurve(Callback):

@@ -15,13 +15,11 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.data import BatchOrder, batches, seed_of
-from ..engine.limits import Fraction, Seed
 from ..errors import RefusedError, refusal
+from ..front_door.values import Fraction, Seed
 from ..models.generate import TopP
+from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
 from .documents import Document, digest, split_documents
-from .splits import check_split
-from .tensors import TensorDataModule
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Vocabulary
 from .windows import TokenWindows, WindowOrder, evaluation_windows, training_windows

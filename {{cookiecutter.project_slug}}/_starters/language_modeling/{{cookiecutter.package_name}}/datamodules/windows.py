@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.data import BatchOrder, TensorBatches, seed_of
+from .base import BatchOrder, TensorBatches, seed_of
 
 
 class TokenWindows(TensorBatches):

@@ -9,8 +9,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..engine.limits import Share
 from ..errors import refusal
+from ..front_door.values import Share
 
 
 class GPT(nn.Module):

@@ -14,7 +14,7 @@ from torchmetrics import SumMetric
 from ..datamodules.tokenizer import Vocabulary
 from ..engine.build import build
 from .generate import generate
-from .parameter_groups import parameter_groups
+from .optimization import parameter_groups
 
 UNCOUNTED = -100  # a target that no loss is taken of
 Batch = tuple[Tensor, Tensor]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.enlarge import bicubic
 from ..models.metrics import quality
-from .pictures import picture
+from ..run_folder.metrics import picture
 
 
 class Example(NamedTuple):

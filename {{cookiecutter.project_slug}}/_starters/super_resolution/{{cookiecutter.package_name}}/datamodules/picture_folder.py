@@ -8,7 +8,7 @@ from pydantic import DirectoryPath
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..run_folder.log import log
+from ..run_folder.folder import log
 from .pictures import SUFFIXES, UNREADABLE, as_tensor, picture_files, read_pixels, unreadable
 from .regions import RegionDataModule
 

@@ -13,15 +13,13 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine.data import BatchOrder, TensorBatches, batches
-from ..engine.limits import Fraction, Seed
 from ..errors import FailedError, RefusedError, refusal
-from ..run_folder.log import log
+from ..front_door.values import Fraction, Seed
+from ..run_folder.folder import log
 from .augment import random_crops
+from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_at_random
 from .pictures import SUFFIXES, UNREADABLE, as_tensor, picture_files, read_pixels, unreadable
 from .resize import downscale
-from .splits import check_split, split_at_random
-from .tensors import TensorDataModule
 
 WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
 STRATIFIED = 10  # regions of each picture, from which on each split has them in the same proportions

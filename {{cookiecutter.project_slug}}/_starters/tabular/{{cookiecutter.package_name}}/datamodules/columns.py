@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
-from ..run_folder.log import log
+from ..run_folder.folder import log
 from .tables import is_numeric, numbers, texts
 
 MOST_TEXTS = 1000  # a column with more is a name or a number of its row: nothing is learnt from it

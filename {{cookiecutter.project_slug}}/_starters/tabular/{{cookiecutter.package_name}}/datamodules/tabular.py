@@ -13,12 +13,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine.limits import Fraction, Seed
 from ..errors import RefusedError, refusal
+from ..front_door.values import Fraction, Seed
+from .base import TensorDataModule, check_split, split_at_random
 from .columns import Columns, category_statistics, choose_columns, encode, number_statistics, spread
-from .splits import check_split, split_at_random
 from .tables import is_numeric, need_columns, numbers, read_table, texts, write_table
-from .tensors import TensorDataModule
 
 MOST_CLASSES = 1000
 STRATA = 10  # parts of equal size that a number is cut into, so that each split has its low and its high ones

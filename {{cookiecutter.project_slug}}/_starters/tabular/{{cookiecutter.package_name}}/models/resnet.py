@@ -10,7 +10,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..engine.limits import Share
+from ..front_door.values import Share
 from .features import CategoryEmbedding, ColumnEmbedding
 
 

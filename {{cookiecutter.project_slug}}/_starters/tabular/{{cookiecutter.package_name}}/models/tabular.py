@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..engine.build import build
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
-from .parameter_groups import parameter_groups
+from .optimization import parameter_groups
 from .targets import target_of
 
 Batch = tuple[Tensor, Tensor, Tensor]

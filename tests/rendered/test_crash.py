@@ -1,0 +1,177 @@
+"""Checkpoints that are damaged, folders that can't be written, losses that are NaN: named, and nothing good is lost."""
+
+import contextlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from killed import QUICK, STEP, At, go_on, train, waiting
+
+from my_project.run_folder.checkpoints import damage
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("crash")
+
+
+@pytest.fixture(scope="module")
+def killed(folder: Path) -> Path:
+    """The checkpoints of a run that was killed in its second epoch, last.ckpt and previous.ckpt among them."""
+    assert train(folder, "name=killed", *QUICK, at=At(STEP, 9))[0] == -9
+    return folder / "runs" / "killed"
+
+
+@pytest.fixture
+def checkpoints(killed: Path) -> Path:
+    """The same, as they were, for each test."""
+    kept = killed.with_name("kept")
+    if not kept.exists():
+        shutil.copytree(killed, kept)
+    shutil.rmtree(killed)
+    shutil.copytree(kept, killed)
+    return killed / "checkpoints"
+
+
+def flip(path: Path, at: int, count: int = 64) -> None:
+    content = bytearray(path.read_bytes())
+    content[at : at + count] = bytes(byte ^ 0x10 for byte in content[at : at + count])
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "flipped bits": lambda path: flip(path, path.stat().st_size // 2),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(kind: str, checkpoints: Path, folder: Path) -> None:
+    before = torch.load(checkpoints / "previous.ckpt", weights_only=True)["global_step"]
+    DAMAGES[kind](checkpoints / "last.ckpt")
+    status, said = train(folder, "name=killed", *QUICK)
+    assert status == 0, said
+    assert "runs/killed/checkpoints/last.ckpt: it" in said
+    assert f"Going on from runs/killed/checkpoints/last.ckpt, step {before}" in said
+    assert (checkpoints / "damaged.ckpt").is_file()
+
+
+def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, folder: Path) -> None:
+    for name in ("last", "previous"):
+        DAMAGES["flipped bits"](checkpoints / f"{name}.ckpt")
+    before = {path: path.read_bytes() for path in checkpoints.parent.rglob("*.*") if path.name != "lock.json"}
+    status, said = train(folder, "name=killed", *QUICK)
+    assert status == 2
+    assert len(said.splitlines()) == 1
+    assert "name=killed: no whole checkpoint is left" in said
+    assert "init_from=runs/killed" in said
+    assert {path: path.read_bytes() for path in checkpoints.parent.rglob("*.*")} == before
+
+
+def test_a_flipped_bit_is_seen_or_changes_nothing(checkpoints: Path) -> None:
+    """The bytes between the records, which pad them, hold nothing."""
+    path = checkpoints / "last.ckpt"
+    whole = path.read_bytes()
+    tensors = torch.load(path, weights_only=True)["state_dict"]
+    rng = random.Random(0)
+    unseen = 0
+    for _ in range(150):
+        flip(path, rng.randrange(len(whole)), 1)
+        if damage(path) is None:
+            unseen += 1
+            again = torch.load(path, weights_only=True)["state_dict"]
+            assert all(torch.equal(again[name], value) for name, value in tensors.items())
+        path.write_bytes(whole)
+    assert unseen < 30
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 6 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root alone, on Linux")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+SLOW = At(STEP, 4, "wait")
+
+
+def assert_one_clear_line(status: int, said: str, reason: str, name: str) -> None:
+    assert status == 1
+    line = said.strip().splitlines()[-1]
+    assert reason in line
+    assert line.endswith(f"The same command with name={name} goes on from runs/{name}/checkpoints/last.ckpt.")
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(small_disk: Path) -> None:
+    process = waiting(small_disk, "name=full", *QUICK, at=SLOW)
+    # What is said goes to the same disk here: the room for it is kept by what is removed before it goes on.
+    (small_disk / "room").write_bytes(bytes(2**13))
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(2**12)):
+            pass
+    (small_disk / "room").unlink()
+    status, said = go_on(process, small_disk)
+    assert_one_clear_line(status, said, "No space left on device", "full")
+    assert damage(small_disk / "runs" / "full" / "checkpoints" / "last.ckpt") is None
+    (small_disk / "filler").unlink()
+    status, said = train(small_disk, "name=full", *QUICK)
+    assert status == 0, said
+
+
+def test_a_folder_without_permission_is_said(small_disk: Path) -> None:
+    process = waiting(small_disk, "name=locked", *QUICK, at=SLOW)
+    runs = small_disk / "runs"
+    subprocess.run(["mount", "--bind", str(runs), str(runs)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(runs)], check=True)
+    try:
+        status, said = go_on(process, small_disk)
+        assert_one_clear_line(status, said, "Read-only file system", "locked")
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)
+
+
+def test_a_folder_that_is_removed_is_said(folder: Path) -> None:
+    process = waiting(folder, "name=removed", *QUICK, at=SLOW)
+    shutil.rmtree(folder / "runs" / "removed")
+    status, said = go_on(process, folder)
+    assert status == 1
+    assert said.strip().splitlines()[-1].startswith("runs/removed")
+    assert not (folder / "runs" / "removed").exists()
+
+
+def test_a_nan_stops_the_run_before_a_checkpoint_holds_it(folder: Path) -> None:
+    made_nan = At("pytorch_lightning.strategies.strategy:Strategy.training_step", 9, "nan")
+    status, said = train(folder, "name=blown", *QUICK, at=made_nan)
+    assert status == 1, said
+    first, second, third = said.strip().splitlines()[-3:]
+    pattern = r"Step 8 \(epoch 1, batch 2\): the loss is nan; learning rate [\d.e-]+, gradient norm nan, samples "
+    assert re.match(pattern, first)
+    run = folder / "runs" / "blown"
+    kept = torch.load(next((run / "nonfinite").glob("*.pt")), weights_only=True)
+    assert len(kept["ids"]) == len(kept["batch"][0]) > 1
+    assert str(kept["ids"][0]) in first
+    assert "nonfinite/epoch_1_batch_" in second
+    assert "name=blown trainer.detect_anomaly=true" in third
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        weights = torch.load(path, weights_only=True)["state_dict"].values()
+        assert all(torch.isfinite(weight).all() for weight in weights)
+    status, said = train(folder, "name=blown", *QUICK, "trainer.detect_anomaly=true")
+    assert status == 0, said  # the cause was ours, and is gone
+    assert "Going on from" in said

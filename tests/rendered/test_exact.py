@@ -1,0 +1,82 @@
+"""What `self.log` and metrics gather over an epoch goes on exactly, whatever the reduction, however rare the call."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from my_project.datamodules.base import BatchOrder, batches
+from my_project.engine.exact import ExactResume, reseed
+from my_project.run_folder.folder import RunFolder
+from my_project.run_folder.metrics import MetricsLog
+
+STEPS = 8
+
+
+class Logs(LightningModule):
+    """Logs in each way that there is; ends at the `last` step."""
+
+    def __init__(self, last: int | None) -> None:
+        super().__init__()
+        self.last = last
+        self.layer, self.dropout, self.metric = nn.Linear(1, 1), nn.Dropout(0.5), MeanMetric()
+
+    def training_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
+        if self.global_step == self.last:
+            raise InterruptedError
+        loss = self.dropout(self.layer(batch[0])).square().mean()
+        self.log("mean", loss, on_epoch=True, on_step=True)
+        for reduction in ("sum", "max", "min"):
+            self.log(reduction, loss, on_step=False, on_epoch=True, reduce_fx=reduction)
+        self.log("largest", loss, on_step=False, on_epoch=True, reduce_fx=max)
+        if batch_idx == 1:
+            self.log("rare", loss, on_step=False, on_epoch=True)
+        self.metric.update(loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("metric", self.metric)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+
+def fit(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
+    """Train to the end or to the `last` step, on from last.ckpt where there is one; the rows that were logged."""
+    run = RunFolder(folder)
+    log = MetricsLog(folder / "metrics.csv")
+    resume = run.last if run.last.exists() else None
+    if resume:
+        log.rewind(torch.load(resume, weights_only=True)["callbacks"]["ExactResume"]["rows"])
+    exact = ExactResume(run, seed=1, minutes=0, metrics_log=log)
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", callbacks=[exact], logger=log, enable_checkpointing=False, log_every_n_steps=3,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    )  # fmt: skip
+    reseed(1)
+    data = torch.linspace(0, 1, STEPS * 4)[:, None]
+    trainer.fit(Logs(last), batches((data,), BatchOrder(len(data), 4, seed=1, trainer=trainer)), ckpt_path=resume)
+    return log.rows
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 8, 9, 10, 15])
+def test_stopped_before_any_step_it_logs_the_same(last: int, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    with pytest.raises(InterruptedError):
+        fit(tmp_path / "stopped", last)
+    assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")
+
+
+def test_stopped_twice_before_the_same_step_it_logs_the_same(tmp_path: Path) -> None:
+    """The second time it is saved before the step that would have logged again."""
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            fit(tmp_path / "stopped", 6)
+    assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")

@@ -1,0 +1,92 @@
+"""Every command and every file of the README, in a copy of this repository."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import NO_LOGGER, ROOT
+from starter import OWN_NAME, SMALL, write_inputs
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+SHORT = [
+    "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false",
+    *SMALL,
+]  # fmt: skip
+
+# Runs each command line of standard input as a script, in one process that imports torch once.
+DRIVER = """
+import json, runpy, sys
+sys.path.insert(0, "")
+from hydra.core.global_hydra import GlobalHydra
+for words in json.load(sys.stdin):
+    GlobalHydra.instance().clear()
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    print("STATUS", status, *words, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[str, int]:
+    """The exit status of each `python <front door>` of the README, in its order, made short."""
+    folder = tmp_path_factory.mktemp("readme") / "copy"
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, folder / OWN_NAME)
+    write_inputs(folder)
+    for kind, text in BLOCKS:
+        if named := re.match(r"# (\S+\.(?:py|yaml))\n", text):
+            (folder / named[1]).write_text(text[named.end() :], encoding="utf-8")
+        elif kind == "python":
+            (folder / "notebook.py").write_text(text, encoding="utf-8")
+    lines = []
+    for line in (line for line in COMMANDS if line.startswith("python ")):
+        words = shlex.split(line)[1:]
+        training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
+        fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
+        lines.append([*words, *((SHORT + fewer) if training else [])])
+    lines.append(["notebook.py"])
+    # Several processes that train together are started from one of their own, beside the others and their logger.
+    together = [words for words in lines if "trainer=ddp" in words]
+    alone = [words for words in lines if words not in together]
+    beside = [subprocess.Popen([sys.executable, *words, *NO_LOGGER], cwd=folder) for words in together]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(alone), cwd=folder, capture_output=True, text=True
+    )
+    print(done.stdout, done.stderr)
+    shown = re.findall(r"^STATUS (\d+) (.*)$", done.stdout, re.MULTILINE)
+    assert len(shown) == len(alone), "a command ended the process"
+    ended = {" ".join(words): process.wait() for words, process in zip(together, beside, strict=True)}
+    return {words: int(status) for words, status in ended.items()} | {words: int(status) for status, words in shown}
+
+
+def test_every_command_does_what_the_readme_says(statuses: dict[str, int]) -> None:
+    without_gpu = {words for words in statuses if "trainer=gpu" in words and not torch.cuda.is_available()}
+    assert {words for words, status in statuses.items() if status} == without_gpu
+    assert all(statuses[words] == 2 for words in without_gpu)
+
+
+def test_only_the_commands_of_installing_and_checking_are_not_run_here() -> None:
+    others = {line.split()[0] for line in COMMANDS if not line.startswith("python ")}
+    assert others == {"python3", ".", "pip", "pytest"}
+
+
+def test_every_path_that_the_readme_names_is_there() -> None:
+    named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", README) if not path.startswith(("runs/", OWN_NAME))}
+    assert {path for path in named if not (ROOT / path).exists()} <= {"checkpoints/", "predictions/", "pictures/"}
+
+
+def test_readme_fits_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 150

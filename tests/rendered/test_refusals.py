@@ -1,0 +1,188 @@
+"""What can't be run is refused before work: one line, exit status 2, nothing left behind, and no wait for torch."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command, options, target
+
+REFUSED = {
+    # command line: what the line has to say
+    "train.py trainer.max_stepss=1": "trainer.max_stepss=1: Trainer takes no max_stepss; did you mean max_steps",
+    "train.py +trainer.max_stepss=1": "Trainer takes no max_stepss; did you mean max_steps",
+    "train.py model.optimizer.lrr=1": "AdamW takes no lrr; did you mean lr?",
+    "train.py modle=x": "modle=x: no such key; did you mean mode or model?",
+    "train.py +nothing=1": "nothing=1: no such key",
+    "train.py trainer=gppu": "trainer=gppu: expected ddp, debug, default, gpu; did you mean gpu?",
+    "train.py callbacks=[defalt]": "did you mean default?",
+    "train.py name=fünf": "name=fünf: can't be parsed; quote the value: \"name='fünf'\"",
+    "train.py trainer=null": "names no _target_; choose a file of configs/trainer/",
+    "train.py trainer._partial_=true": "trainer._partial_=true: expected _target_ or an argument",
+    "train.py callbacks.checkpoint.train_time_interval=PT5M": "expected an object",
+    "train.py model.optimizer._target_=torch.optim.RMSprop": "RMSprop takes no fused; ~model.optimizer.fused leaves it",
+    "train.py model.network._target_=torch.utils.data.DataLoader": "not allowed",
+    "train.py model.optimizer.lr=abc": "model.optimizer.lr=abc: expected a number",
+    "train.py model.optimizer.lr=-1": "model.optimizer.lr=-1: Invalid learning rate: -1",
+    "train.py trainer.max_epochs=1.5": "trainer.max_epochs=1.5: expected an integer",
+    "train.py trainer.max_epochs='5'": "trainer.max_epochs=5: expected an integer",
+    "train.py trainer.precision=fp7": "trainer.precision=fp7: expected 64, 32 or 16 or",
+    "train.py trainer.accelerator=abacus": "trainer.accelerator=abacus: ",
+    "train.py datamodule.batch_size=-4": "datamodule.batch_size=-4: expected a value greater than 0",
+    "train.py datamodule.batch_size=null": "datamodule.batch_size=null: expected an integer",
+    "train.py model.optimizer.lr=inf": "model.optimizer.lr=inf: expected a finite number",
+    "train.py seed=-1": "seed=-1: expected a value greater than or equal to 0",
+    "train.py mode=least": "mode=least: expected 'min' or 'max'",
+    "train.py seed=???": "seed=???: has to be given",
+    "train.py seed=${sede}": "seed=${sede}: Interpolation key 'sede' not found; did you mean seed?",
+    "train.py monitor=val/los": "did you mean val/loss",
+    "train.py callbacks.checkpoint.monitor=val/los": "did you mean val/loss",
+    "train.py model.optimizer._target_=torch.optim.AdamWW": "no AdamWW in torch.optim; did you mean torch.optim.AdamW",
+    "train.py model.optimizer._target_=os.system": "not allowed",
+    "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
+    "train.py model._target_=torch.load": "not allowed",
+    "train.py model._target_=my_project.engine.build.imported": "not allowed: it comes from",
+    f"train.py model._target_={target('model')[0]}.build": "not allowed: it comes from",
+    "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
+    "train.py ~model.optimizer._target_": "names no _target_",
+    "train.py ~trainer": "trainer={…}: names no _target_; choose a file of configs/trainer/",
+    "train.py +trainer.logger=true": "trainer.logger=true: is given by the code",
+    "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
+    "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
+    "train.py model.lr=0.1": "takes no lr; did you mean optimizer.lr?",
+    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
+    "train.py +trainer._convert_=none": "expected _target_ or an argument",
+    "train.py name=a/b": "a run name is a folder name",
+    "train.py name=con": "a run name is a folder name",
+    "train.py name='a;b'": "a run name is a folder name",
+    "train.py name=2024": "is no text; put a letter into it, such as name=run2024",
+    "train.py --multirun name=x seed=0,1": "name=x: a sweep makes several runs; leave the name out",
+    "train.py trainer.fast_dev_run=true": "trainer.fast_dev_run=true: leaves no run; trainer=debug",
+    "train.py trainer.max_epochs=0": "trainer.max_epochs=0: nothing would be trained",
+    "train.py callbacks.checkpoint.save_last=true": "last.ckpt is always written: save_minutes=",
+    "train.py callbacks.checkpoint.filename=last": "callbacks.checkpoint.filename=last: is the engine's own",
+    "train.py callbacks.checkpoint.save_top_k=2": "best.ckpt would not be the best",
+    "train.py save_minutes=-1": "save_minutes=-1: expected a value greater than or equal to 0",
+    "train.py rerun=7": "rerun=7: no run folder",
+    "train.py name=???": "name=???: has to be given: name=…",
+    "train.py ~resume": "resume: has to be there, if only as null",
+    "train.py resume=maybe": "resume=maybe: expected 'exact' or 'inexact'",
+    "train.py init_from=runs/none": "init_from=runs/none: no run folder",
+    "train.py --fast": "unrecognized arguments: --fast",
+    "train.py seed=[": "seed=[",
+    "train.py seed=1,2": "To sweep over it, add --multirun",
+    "train.py --check trainer.strategy=dddp": "trainer.strategy=dddp: ",
+    "evaluate.py": "run=???: no run folder",
+    "evaluate.py run=none": "run=none: no run folder",
+    "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
+    "train.py init_from=${trainer}": "}: expected a string",
+    "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_refused_in_one_line_that_names_key_value_and_remedy(line: str, tmp_path: Path) -> None:
+    status, output = Command(tmp_path)(*line.split())
+    assert status == 2
+    assert REFUSED[line] in output
+    assert len(output.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:
+    status, output = Command(tmp_path)("train.py", "--check", "trainer.limit_train_batches=3")
+    assert status == 0, output
+    assert output.startswith("Nothing to refuse")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    status, output = Command(tmp_path)("train.py", "--traceback", "trainer.max_stepss=1")
+    assert status == 2
+    assert output.startswith("Traceback (most recent call last)")
+    assert output.strip().splitlines()[-1].startswith("trainer.max_stepss=1: Trainer takes no max_stepss")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("trainer/default.yaml", "devices: 1", "devices: [a]", "(configs/trainer/default.yaml:5)"),
+        (
+            "trainer/default.yaml",
+            "log_every_n_steps",
+            "log_every",
+            "Trainer takes no log_every; did you mean log_every_n",
+        ),
+        ("callbacks/default.yaml", "filename: best", "filename: 7", "(configs/callbacks/default.yaml:6)"),
+        ("train.yaml", "mode: min", "mode: least", "(configs/train.yaml:"),
+        ("train.yaml", "mode: min", "mode: [min", "train.yaml"),
+        ("train.yaml", "defaults:", "efaults:", "choose a file of configs/"),
+    ],
+)
+def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / "configs" / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    status, output = Command(tmp_path, root=tmp_path)("train.py")
+    assert status == 2
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("python train.py model=", {f"model={name}" for name in options("model")}),
+        ("python train.py trainer.max", {"trainer.max_epochs="}),
+        ("python evaluate.py checkp", {"checkpoint="}),
+    ],
+)
+def test_shell_completion_offers_options_and_keys_without_torch(typed: str, offered: set[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", ROOT / typed.split()[1], "--shell-completion", "query=bash"],
+        env={**os.environ, "COMP_LINE": typed, "COMP_POINT": str(len(typed))},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert set(done.stdout.split()) >= offered
+    assert not {line.rpartition("| ")[2].strip() for line in done.stderr.splitlines()}.intersection(HEAVY)
+
+
+def test_help_ends_quietly_where_its_reader_has_seen_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, ROOT / "train.py", "--help"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+HEAVY = ["torch", "pytorch_lightning", "torchmetrics", "numpy", "sklearn", "matplotlib"]
+
+
+def test_answers_come_without_torch(tmp_path: Path) -> None:
+    """Help, the config, and each refusal that needs no object: in a process that never imports torch."""
+    needs_torch = ("lr=-1", "abacus", "dddp", "--check")
+    lines = [line.split() for line in REFUSED if not any(word in line for word in needs_torch)]
+    lines += [[door, "--help"] for door in ("train.py", "evaluate.py", "predict.py")]
+    lines += [["train.py", "--cfg", "job"]]
+    program = f"""
+import json, os, runpy, sys
+os.chdir({str(tmp_path)!r})
+sys.path.insert(0, {str(ROOT)!r})
+for words in json.loads(sys.stdin.read()):
+    sys.argv = [os.path.join({str(ROOT)!r}, words[0]), *words[1:]]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit:
+        pass
+    assert not set(sys.modules).intersection({HEAVY}), words
+"""
+    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(lines), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,136 @@
+"""What this task promises beside the contracts of models and datamodules: batches, scores, predictions, fine-tuning."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import NO_LOGGER, Command, options
+from omegaconf import DictConfig
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, f1_score
+from torch.nn.functional import cross_entropy
+
+from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.engine.train import build_datamodule
+from {{ cookiecutter.package_name }}.models.classifier import EpochMetrics
+
+Configure = Callable[..., DictConfig]
+SHORT = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[default]", *NO_LOGGER)
+
+
+@pytest.mark.parametrize("option", options("datamodule"))
+def test_batches_have_the_shape_and_range_that_the_facts_tell(option: str, configure: Configure) -> None:
+    cfg = configure(f"datamodule={option}", "datamodule.batch_size=16")
+    data = build_datamodule(cfg)
+    images, targets = next(iter(data.train_dataloader()))
+    assert images.shape == (16, *data.facts["input_shape"])
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() < images.max() <= 1
+    assert targets.shape == (16,)
+    assert targets.dtype == torch.int64
+    assert len(data.facts["class_names"]) == data.facts["num_classes"] > targets.max()
+
+
+@pytest.mark.parametrize("option", options("datamodule"))
+@pytest.mark.parametrize("words", [(), ("++datamodule.folds=4", "++datamodule.fold=2")], ids=["plain", "fold"])
+def test_each_split_has_each_class_in_its_proportion(words: tuple[str, ...], option: str, configure: Configure) -> None:
+    data = build_datamodule(configure(f"datamodule={option}", *words))
+    shares = {
+        name: torch.bincount(targets, minlength=data.facts["num_classes"]) / len(targets)
+        for name, (_, targets) in data.splits.items()
+    }
+    for name in ("val", "test"):
+        assert torch.allclose(shares[name], shares["train"], atol=0.06)
+
+
+@pytest.mark.parametrize("option", options("datamodule"))
+def test_every_picture_is_in_a_split(option: str, configure: Configure) -> None:
+    data = build_datamodule(configure(f"datamodule={option}"))
+    divided = [image.numpy().tobytes() for images, _ in data.splits.values() for image in images]
+    assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_pictures().images)
+
+
+@pytest.mark.parametrize("every", [1, 3, 50])
+def test_scores_of_an_epoch_are_scikit_learns(every: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(0, 5, (100,), generator=generator)
+    logits = torch.randn(100, 5, generator=generator) + 1.5 * torch.eye(5)[targets]
+    metrics = EpochMetrics(num_classes=5, every=every)
+    for epoch in range(2):  # the second starts anew
+        part = slice(0, 90) if epoch else slice(None)
+        for some_logits, some_targets in zip(logits[part].split(16), targets[part].split(16), strict=True):
+            metrics.update(cross_entropy(some_logits, some_targets), some_logits, some_targets)
+        scores = metrics.compute()
+        predicted, true = logits[part].argmax(1), targets[part]
+        assert scores["accuracy"].item() == pytest.approx(accuracy_score(true, predicted))
+        assert scores["macro_f1"].item() == pytest.approx(f1_score(true, predicted, average="macro"))
+        assert scores["f1"].tolist() == pytest.approx(f1_score(true, predicted, average=None).tolist())
+        one_by_one = cross_entropy(logits[part], true, reduction="sum").item() / len(true)
+        assert scores["loss"].item() == pytest.approx(one_by_one, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def run(command: Command) -> Path:
+    status, output = command("train.py", "name=first", *SHORT)
+    assert status == 0, output
+    run = command.folder / "runs" / "first"
+    assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] > 0.5
+    return run
+
+
+def test_evaluation_on_other_data_and_the_last_checkpoint(run: Path, command: Command) -> None:
+    status, output = command("evaluate.py", "run=runs/first", "checkpoint=last", "datamodule.split_seed=5")
+    assert status == 0, output
+    content = json.loads((run / "evaluation_last.json").read_text())
+    assert content["overrides"] == ["datamodule.split_seed=5"]
+    assert content["test"] != json.loads((run / "metrics.json").read_text())["test"]
+
+
+def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:
+    status, output = command("predict.py", "run=runs/first", f"input={own_data}")
+    assert status == 0, output
+    assert "broken.png can't be read" in output
+    rows = list(csv.DictReader((run / "predictions" / "pictures.csv").open()))
+    assert len(rows) == sum(path.is_file() for path in own_data.rglob("*")) - 1
+    for row in rows:
+        assert (own_data / row["file"]).is_file()
+        probabilities = {name: float(row[name]) for name in map(str, range(10))}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["class"] == max(probabilities, key=lambda name: probabilities[name])
+
+
+def test_prediction_of_an_array_is_that_of_the_model(run: Path, command: Command) -> None:
+    scans = np.asarray(load_digits(return_X_y=True)[0][:9]).reshape(-1, 8, 8) / 16
+    np.save(command.folder / "scans.npy", scans)
+    status, output = command("predict.py", "run=runs/first", "input=scans.npy", "output=out/scans.csv")
+    assert status == 0, output
+    model, datamodule = load_run(run)
+    assert type(datamodule).__name__ == "DigitsDataModule"
+    expected = model(torch.from_numpy(scans).float()[:, None]).argmax(1).tolist()
+    rows = list(csv.DictReader((command.folder / "out" / "scans.csv").open()))
+    assert [int(row["class"]) for row in rows] == expected
+
+
+def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
+    run: Path, command: Command, own_data: Path
+) -> None:
+    status, output = command(
+        "train.py", "name=tuned", "init_from=runs/first", "datamodule=image_folder", f"datamodule.root={own_data}",
+        "datamodule.channels=1", "datamodule.size=8", *SHORT,
+    )  # fmt: skip
+    assert status == 0, output
+    assert "network.head.1.weight starts anew: (3, 256) here, (10, 256) there" in output
+    assert "broken.png can't be read" in output
+    metrics = json.loads((command.folder / "runs" / "tuned" / "metrics.json").read_text())
+    assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
+
+
+def test_a_folder_without_pictures_is_refused(run: Path, command: Command) -> None:
+    status, output = command("predict.py", "run=runs/first", "input=runs/first/checkpoints")
+    assert status == 2
+    assert "no .png, .jpg, .jpeg file" in output
+    assert len(output.strip().splitlines()) == 1

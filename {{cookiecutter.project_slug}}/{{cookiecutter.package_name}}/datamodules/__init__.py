@@ -1,1 +1,0 @@
-"""Data: LightningDataModules, which also tell what the data says of itself (`facts`)."""

@@ -1,0 +1,157 @@
+"""Finished runs at work: opened in a notebook, measured on data, and asked to predict a user's own files."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
+
+from ..errors import RefusedError
+from ..front_door.runs import choose_run, finished_runs
+from ..run_folder.checkpoints import load_checkpoint
+from ..run_folder.folder import RunFolder, log, start_log, write_json
+from ..run_folder.metrics import headline, split_metrics
+from .build import build, build_callbacks, imported
+
+
+class LoadedRun(NamedTuple):
+    """The model in eval mode on the CPU, and the datamodule, not yet set up."""
+
+    model: LightningModule
+    datamodule: LightningDataModule
+
+
+def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
+    """Model and datamodule of a run, as in `model, datamodule = load_run("runs/first")`.
+
+    `checkpoint` is `best`, `last` or a path; of a set of folds it is the ensemble. Raises RefusedError where folder or
+    checkpoint is not there.
+    """
+    runs = finished_runs(RunFolder(Path(folder)))
+    cfg = runs[0][1]
+    return LoadedRun(load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs]), build(cfg.datamodule))
+
+
+def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
+    """The model of the config; with several checkpoints, of folds, their ensemble: the mean of what `forward` gives.
+
+    Raises RefusedError as `load_checkpoint` does.
+    """
+    first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
+    if others:
+        forwards = [model.forward for model in (first, *others)]
+        first.others = nn.ModuleList(others)  # so that they go to the device with it
+        first.forward = lambda *inputs, **named: torch.stack([each(*inputs, **named) for each in forwards]).mean(0)
+    return first
+
+
+def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
+    """The model of the config with the weights of the checkpoint. Raises RefusedError as `load_checkpoint` does."""
+    model_class = imported(cfg.model._target_)
+    load_checkpoint(checkpoint)
+    try:
+        return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
+
+
+class FinishedRun(NamedTuple):
+    """What evaluation and prediction work with; `changes` are the overrides that concern data and Trainer."""
+
+    folder: RunFolder
+    model: LightningModule
+    datamodule: Any
+    trainer: Trainer
+    changes: list[str]
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Test a checkpoint and write `evaluation_<checkpoint>.json` beside the training's metrics; returns the metrics.
+
+    Raises RefusedError where the run, the checkpoint or the data can't be used.
+    """
+    start_log()
+    stem = f"evaluation_{Path(cfg.checkpoint).stem}"
+    run = open_finished_run(cfg, work_folder=stem)
+    run.datamodule.setup("test")
+    _check_facts(run.model, run.datamodule.facts)
+    metrics = split_metrics(dict(run.trainer.test(run.model, run.datamodule, verbose=False)[0]), "test")
+    path = run.folder.path / f"{stem}.json"
+    write_json(path, {"checkpoint": str(cfg.checkpoint), "overrides": run.changes, "test": metrics})
+    log.info(headline(metrics, "test"))
+    log.info(f"Results  {path.as_posix()}, pictures in {path.with_suffix('').as_posix()}/pictures/")
+    return metrics
+
+
+def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
+    """The run that `cfg.run` names, with a Trainer of one device, which writes into `work_folder` within the run.
+
+    Raises RefusedError as load.choose_run does.
+    """
+    folder, saved, checkpoints, changes = choose_run(cfg)
+    model = load_models(saved, checkpoints)
+    datamodule = build(saved.datamodule)
+    datamodule.prepare_data()
+    # A ModelCheckpoint has nothing to save here.
+    callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
+    trainer = build(
+        saved.trainer,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=str(folder.path / work_folder),
+    )
+    return FinishedRun(folder, model, datamodule, trainer, changes)
+
+
+def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
+    """Raises RefusedError where the data is not of the kind that the model was trained on.
+
+    What the model has learnt of its training data, `statistics`, may be another.
+    """
+    for key, given in facts.items():
+        if key != "statistics" and key in model.hparams and model.hparams[key] != given:
+            raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
+
+
+def predict(cfg: DictConfig) -> Path:
+    """Write a prediction for each input that can be read, name each that can't; returns the file or folder written.
+
+    The datamodule reads the inputs and writes the predictions: each batch at once where it has `write_batch`, or all
+    together. Raises RefusedError where nothing can be read.
+    """
+    start_log()
+    run = open_finished_run(cfg, work_folder="predictions")
+    unreadable = run.datamodule.read_inputs(str(cfg.input), run.model.hparams)
+    for problem in unreadable:
+        log.info(f"Left out: {problem}")
+    path = Path(cfg.output or run.folder.predictions / run.datamodule.predictions_name(str(cfg.input)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trainer: Any = run.trainer
+    at_once = hasattr(run.datamodule, "write_batch")
+    if at_once:
+        trainer.callbacks.append(BatchWriter(run.datamodule, path))
+    outputs = trainer.predict(run.model, run.datamodule, return_predictions=not at_once)
+    count = run.datamodule.write_predictions(outputs, path, run.model.hparams)
+    left_out = f", {len(unreadable)} left out" if unreadable else ""
+    log.info(f"{count} predictions in {path.as_posix()}{left_out}")
+    return path
+
+
+class BatchWriter(Callback):
+    """Hands the predictions of each batch to the datamodule's `write_batch`, so that they need not all fit in memory.
+
+    Lightning's BasePredictionWriter wants indices of a loader of its own.
+    """
+
+    def __init__(self, datamodule: Any, path: Path) -> None:
+        self.datamodule, self.path = datamodule, path
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.datamodule.write_batch(outputs, batch_idx, self.path, pl_module.hparams)

@@ -1,0 +1,45 @@
+"""What optimizers are given: which parameters decay, and learning-rate schedules."""
+
+import math
+from typing import Any
+
+from pydantic import NonNegativeInt
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from ..front_door.values import Fraction, Share
+
+
+def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:
+    """Two groups for an optimizer: matrices and kernels with its `weight_decay`, the rest with none.
+
+    The rest are parameters of fewer than two dimensions (biases, gains) and those of modules of the types `without`.
+    """
+    kept = {id(each) for module in model.modules() if isinstance(module, without) for each in module.parameters()}
+    decayed = [each for each in model.parameters() if each.ndim >= 2 and id(each) not in kept]
+    others = [each for each in model.parameters() if each.ndim < 2 or id(each) in kept]
+    return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
+    """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
+
+    It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
+    """
+    warmup_steps = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return LambdaLR(optimizer, factor)
+
+
+def plateau(
+    optimizer: Optimizer, total_steps: int, factor: Fraction = 0.1, patience: NonNegativeInt = 5
+) -> ReduceLROnPlateau:
+    """Multiply the rate by `factor` once the validation loss has not fallen for `patience` epochs."""
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

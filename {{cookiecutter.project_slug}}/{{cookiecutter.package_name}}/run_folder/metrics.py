@@ -1,0 +1,234 @@
+"""What a run shows: metrics.csv, its log of record with one row a step that logged something; and pictures.
+
+One that can't be drawn never ends a run. Of a set of folds: one table of their metrics, as JSON, CSV and a picture.
+"""
+
+import csv
+import json
+import os
+import statistics
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from .folder import RunFolder, log, write_json, write_text
+
+FIRST = ["epoch", "step"]
+
+
+class MetricsLog(Logger):
+    """Writes each row at once, so a killed run keeps what it had; a continued run drops the rows it will write again.
+
+    Lightning's CSVLogger deletes the file of the run that is continued. Times are left out: two equal runs write
+    equal files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.last_row_at = 0
+        self._take(read_metrics(path))
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self.columns = list(dict.fromkeys([*FIRST, *(key for row in rows for key in row)]))
+
+    name = property(lambda self: "metrics")
+    version = property(lambda self: "")
+    save_dir = property(lambda self: str(self.path.parent))
+
+    @rank_zero_only
+    def rewind(self, rows: int) -> None:
+        """Keep the first `rows`: those that there were when the checkpoint was saved from which the run goes on."""
+        self._take(self.rows[:rows])
+        self._rewrite()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """See to it that what is written outlives a power cut: a checkpoint relies on the rows before it."""
+        if self.path.exists():
+            with self.path.open("r+b") as file:
+                os.fsync(file.fileno())
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Left to config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row: dict[str, Any] | None = self.rows[-1] if self.rows and self.rows[-1]["step"] == step else None
+        if row is None:
+            row = {"epoch": 0, "step": step}
+            self.rows.append(row)
+            self.last_row_at = self.path.stat().st_size if self.path.exists() else 0
+        row.update({key: int(value) if key == "epoch" else float(value) for key, value in metrics.items()})
+        new = [key for key in row if key not in self.columns]
+        self.columns += new
+        if new or not self.last_row_at:
+            self._rewrite()
+            return
+        with self.path.open("r+", encoding="utf-8", newline="") as file:
+            file.seek(self.last_row_at)
+            file.truncate()
+            self._writer(file).writerow(row)
+
+    def _writer(self, file: Any) -> csv.DictWriter:
+        return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+    def _rewrite(self) -> None:
+        """Write beside and rename; the place of the last row is kept for the next change of it."""
+        beside = self.path.with_name(self.path.name + ".tmp")
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(self.rows[:-1])
+            self.last_row_at = file.tell()
+            writer.writerows(self.rows[-1:])
+        os.replace(beside, self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none."""
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+    return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]
+
+
+def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
+    """The metrics of one split without its name: `val/loss` becomes `loss`."""
+    return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}
+
+
+def headline(metrics: dict[str, float], split: str) -> str:
+    """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
+    return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
+
+
+def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """A panel for each metric (`train/loss` and `val/loss` share one), over optimizer steps.
+
+    Metrics of a part, such as one class (`val/f1/cat`), are left out.
+    """
+    from matplotlib.figure import Figure
+
+    logged = dict.fromkeys(key for row in rows for key in row if key.count("/") == 1 and not key.startswith("test/"))
+    panels = list(dict.fromkeys(key.split("/")[1] for key in logged))
+    if not panels:
+        return
+    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+    for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        for key in (key for key in logged if key.split("/")[1] == panel):
+            points = [(row["step"], row[key]) for row in rows if key in row]
+            axes.plot(*zip(*points, strict=True), label=key, marker="o", markersize=2.5)
+        axes.set(title=panel, xlabel="step")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+Table = dict[str, dict[str, float]]  # of each metric: its value in each fold, their mean and standard deviation
+
+
+def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str) -> None:
+    """Write folds.json, folds.csv and pictures/folds.png, and end with what was reached and what comes next."""
+    table = table_of(runs)
+    draw_folds(table, len(runs), folder.pictures / "folds.png")
+    rows = [*(run.path.name for run in runs), "mean", "std"]
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["", *table])
+    writer.writerows([row, *(values[row] for values in table.values())] for row in rows)
+    write_text(folder.path / "folds.csv", text.getvalue())
+    log.info("")
+    for metric, values in table.items():
+        if metric == monitor or metric.startswith("test/"):
+            each = "  ".join(f"{values[run.path.name]:.4f}" for run in runs)
+            log.info(f"{metric:<20} {values['mean']:.4f} ± {values['std']:.4f}   {each}")
+    write_json(folder.folds, {"folds": len(runs), "metrics": table})
+    where = folder.path.as_posix()
+    log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/pictures/folds.png")
+    log.info(f"Next     python evaluate.py run={where}, which takes all folds together, as an ensemble")
+    log.info(f"         python predict.py run={where} input=<your files>")
+
+
+def table_of(runs: list[RunFolder]) -> Table:
+    """Validation metrics of the best checkpoint and test metrics; ± is the standard deviation between folds (n - 1).
+
+    Metrics of a part, such as one class (`val/f1/cat`), are left to metrics.json of each run.
+    """
+    found: dict[str, Any] = {run.path.name: json.loads(run.metrics.read_text(encoding="utf-8")) for run in runs}
+    table: Table = {}
+    for split in ("val", "test"):
+        for name in next(iter(found.values()))[split]:
+            values = {fold: float(metrics[split][name]) for fold, metrics in found.items() if name in metrics[split]}
+            if "/" not in name and len(values) == len(runs):
+                mean, std = statistics.mean(values.values()), statistics.stdev(values.values())
+                table[f"{split}/{name}"] = {**values, "mean": mean, "std": std}
+    return table
+
+
+def draw_folds(table: Table, count: int, path: Path) -> None:
+    """A panel for each metric: a point for each fold, a line at the mean, a band of one standard deviation."""
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(table))
+    rows = -(-len(table) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(table) :]:
+        axes.axis("off")
+    for axes, (metric, values) in zip(panels, table.items(), strict=False):
+        mean, std = values["mean"], values["std"]
+        axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
+        axes.axhline(mean, color="tab:blue", linewidth=1)
+        axes.plot(range(1, count + 1), [values[f"fold_{fold}"] for fold in range(1, count + 1)], "o", color="tab:blue")
+        axes.set(title=f"{metric}: {mean:.4g} ± {std:.2g}", xlabel="fold", xticks=range(1, count + 1))
+        axes.title.set_fontsize(9)
+        axes.grid(axis="y", alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def picture(trainer: Trainer, name: str, draw: Callable[[Path], None]) -> None:
+    """Have `draw` write `pictures/<name>.png` of the run, and give it to the loggers. What goes wrong is a warning.
+
+    With several processes the first one draws, from its share of the data.
+    """
+    if not trainer.is_global_zero:
+        return
+    file = Path(trainer.default_root_dir) / "pictures" / f"{name}.png"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw(file)
+        show(trainer, file)
+    except Exception as error:
+        rank_zero_warn(f"{file.as_posix()} could not be drawn: {type(error).__name__}: {error}")
+
+
+def show(trainer: Trainer, file: Path) -> None:
+    """Give a picture to the loggers that take pictures: TensorBoard, Weights & Biases, MLflow."""
+    from PIL import Image
+
+    tag = f"{trainer.state.stage.value}/{file.stem}" if trainer.state.stage else file.stem
+    loggers: list[Any] = trainer.loggers
+    for logger in loggers:
+        kind = type(logger).__name__
+        if kind == "TensorBoardLogger":
+            with Image.open(file) as image:
+                pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+                pixels = pixels.reshape(image.height, image.width, 3)
+            logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
+        elif kind == "WandbLogger":
+            logger.log_image(tag, [str(file)])
+        elif kind == "MLFlowLogger":
+            logger.experiment.log_artifact(logger.run_id, str(file), "pictures")
