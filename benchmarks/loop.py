@@ -152,9 +152,8 @@ def raw(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]]) -> float:
 
 def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
     """Seconds of one epoch of what train.py runs."""
-    from my_project.engine.build import build
+    from my_project.engine.build import build, build_trainer
     from my_project.engine.train import build_model
-    from my_project.engine.build import build_trainer
     from my_project.run_folder.folder import RunFolder
 
     datamodule = build(cfg.datamodule)

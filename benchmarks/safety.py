@@ -67,8 +67,8 @@ def timed(step: Callable[[int], None]) -> float:
 
 def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
     """A run of the default epochs; what was timed in it, and how long it took in seconds."""
-    from my_project.engine.train import build_datamodule, build_model
     from my_project.engine.build import build_trainer
+    from my_project.engine.train import build_datamodule, build_model
     from my_project.run_folder.folder import RunFolder
 
     cfg = compose("train", [f"model={model}", f"name={folder.name}", *overrides])

@@ -39,7 +39,8 @@ SWITCHES = {
         "callbacks.early_stopping.patience=2",
     ),
     "average of the weights, rows within the epoch": (
-        "callbacks=[default,ema]", "++callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step}",
+        "callbacks=[default,ema]",
+        "++callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step}",
         "trainer.log_every_n_steps=4",
     ),
     "steps in place of epochs": ("trainer.max_epochs=-1", "trainer.max_steps=50", "trainer.gradient_clip_val=1.0"),

@@ -1,23 +1,32 @@
 """A new user's first minutes: the first code block of the rendered README, to the letter, in a new environment."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
 
-from conftest import Bake, run
+import pytest
+from conftest import TEMPLATE, Bake, run, tool
+
+
+def install_and_train(project: Path, changed: dict[str, str], **environment: str) -> None:
+    """The commands of the README in their order, with three epochs of training."""
+    block = re.search(r"```bash\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    script = block[1]
+    for old, new in {**changed, "python train.py": "python train.py name=first trainer.max_epochs=3"}.items():
+        assert old in script
+        script = script.replace(old, new)
+    done = run("bash", "-euc", script, cwd=project, PYTHONPATH="", **environment)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    accuracy = json.loads((project / "runs" / "first" / "metrics.json").read_text())["test"]["accuracy"]
+    assert accuracy > 0.8
 
 
 def test_readme_installs_and_trains_in_a_new_environment(bake: Bake, tmp_path: Path) -> None:
     project = bake()
-    block = re.search(r"```bash\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    script = block[1].replace("python3 -m venv", f"{sys.executable} -m venv")
-    script = script.replace("python train.py", "python train.py name=first trainer.max_epochs=3")
-    done = run("bash", "-euc", script, cwd=project, PYTHONPATH="")
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    accuracy = json.loads((project / "runs" / "first" / "metrics.json").read_text())["test"]["accuracy"]
-    assert accuracy > 0.8
+    install_and_train(project, {"python3 -m venv": f"{sys.executable} -m venv"})
     python = project / ".venv" / "bin" / "python"
     done = run(
         python,
@@ -26,9 +35,29 @@ def test_readme_installs_and_trains_in_a_new_environment(bake: Bake, tmp_path: P
         cwd=tmp_path,
     )
     assert done.stdout.strip() == "Classifier", done.stderr
+    # A logger that is added as one file, but not installed.
     for logger in ("tensorboard", "wandb", "mlflow"):
+        name = f"configs/logger/{logger}.yaml"
+        (project / "configs" / "logger").mkdir(exist_ok=True)
+        text = (TEMPLATE / "_options" / "logger" / logger / name).read_text()
+        (project / name).write_text(text.replace("{{ cookiecutter.project_slug }}", "my-project"))
         done = run(python, "train.py", f"logger={logger}", "name=unlogged", cwd=project)
         assert done.returncode == 2
         assert done.stderr.strip().endswith(f"pip install -c constraints.txt {logger}")
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (project / "runs" / "unlogged").exists()
+
+
+@pytest.mark.skipif("PIP_FIND_LINKS" not in os.environ, reason="without a folder of wheels uv would fetch CUDA's torch")
+def test_readme_installs_and_trains_with_uv(bake: Bake) -> None:
+    """The choice of torch's index needs a network that a test must not need: a folder of wheels takes its place."""
+    install_and_train(
+        bake(environment="uv"),
+        {
+            "uv venv": f"{tool('uv')} venv --python {sys.executable}",
+            "uv pip": str(tool("uv")) + " pip",
+            " --torch-backend=auto": "",
+        },
+        UV_FIND_LINKS=os.environ["PIP_FIND_LINKS"],
+        VIRTUAL_ENV="",
+    )

@@ -1,5 +1,6 @@
 """What services and tools read of a rendered project passes their own checkers, and does what it says."""
 
+import os
 import re
 import shutil
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHOICES, DEFAULTS, Bake, run, tool
+from conftest import CHOICES, DEFAULTS, Bake, commit, run, tool
 
 
 def check(name: str, *words: str | Path, cwd: Path) -> None:
@@ -22,8 +23,9 @@ def steps_of(job: dict) -> list[str]:
     return [line.partition(" #")[0] for line in lines]
 
 
-def test_github_workflow_passes_schema_and_auditor(bake: Bake) -> None:
-    project = bake(ci="github")
+@pytest.mark.parametrize("environment", CHOICES["environment"])
+def test_github_workflow_passes_schema_and_auditor(environment: str, bake: Bake) -> None:
+    project = bake(ci="github", environment=environment)
     path = project / ".github" / "workflows" / "tests.yml"
     check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path, cwd=project)
     check("zizmor", "--offline", "--persona", "pedantic", "--min-severity", "low", path, cwd=project)
@@ -32,8 +34,9 @@ def test_github_workflow_passes_schema_and_auditor(bake: Bake) -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in actions)
 
 
-def test_gitlab_pipeline_passes_the_published_schema(bake: Bake) -> None:
-    project = bake(ci="gitlab")
+@pytest.mark.parametrize("environment", CHOICES["environment"])
+def test_gitlab_pipeline_passes_the_published_schema(environment: str, bake: Bake) -> None:
+    project = bake(ci="gitlab", environment=environment)
     words = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
     check("check-jsonschema", *words, project / ".gitlab-ci.yml", cwd=project)
     assert not (project / ".github").exists()
@@ -48,12 +51,17 @@ def test_both_services_run_the_same_commands(bake: Bake) -> None:
     assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.10", "3.11", "3.12", "3.13"]
 
 
-def test_dockerfile_passes_hadolint_and_its_first_layer_installs(bake: Bake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", CHOICES["environment"])
+def test_dockerfile_passes_hadolint(environment: str, bake: Bake) -> None:
+    project = bake(container="docker", environment=environment)
+    check("hadolint", "Dockerfile", cwd=project)
+    assert re.search(r"^USER 1000$", (project / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_the_first_layer_of_the_dockerfile_installs(bake: Bake, tmp_path: Path) -> None:
     """No daemon runs here: the COPY and RUN of the layer with the dependencies are done by hand, in a folder."""
     project = bake(container="docker")
     text = (project / "Dockerfile").read_text()
-    check("hadolint", "Dockerfile", cwd=project)
-    assert re.search(r"^USER 1000$", text, re.MULTILINE)
     copied = re.search(r"^COPY --chown=\S+ (.*) \./$", text, re.MULTILINE)
     script = re.search(r"^RUN --mount=\S+ \\\n((?:.*\\\n)*.*)$", text, re.MULTILINE)
     assert copied
@@ -77,10 +85,28 @@ def test_devcontainer_uses_the_dockerfile(bake: Bake) -> None:
     project = bake(container="docker")
     settings = yaml.safe_load((project / ".devcontainer" / "devcontainer.json").read_text())
     assert (project / ".devcontainer" / settings["build"]["dockerfile"]).resolve() == project / "Dockerfile"
-    assert settings["postCreateCommand"] in (project / "README.md").read_text()
+    command = (project / "Makefile").read_text().partition("install:\n\t")[2].partition("\n")[0]
+    assert settings["postCreateCommand"] == "make install"
+    assert command in (project / "README.md").read_text()
 
 
-@pytest.mark.parametrize("question", ["license", "ci", "container"])
+def test_pre_commit_holds_back_what_the_linter_would_mend(bake: Bake) -> None:
+    project = bake(git_hooks="pre-commit")
+    run("git", "init", "--quiet", cwd=project)
+    commit(project, "Begin")
+    path = f"{tool('ruff').parent}{os.pathsep}{os.environ['PATH']}"
+    home = str(project.parent / "home")
+    words = (tool("pre-commit"), "run", "--all-files")
+    done = run(*words, cwd=project, PATH=path, PRE_COMMIT_HOME=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (project / "my_project" / "models" / "own.py").write_text("import  os\n")
+    run("git", "add", "--all", cwd=project)
+    done = run(*words, cwd=project, PATH=path, PRE_COMMIT_HOME=home)
+    assert done.returncode == 1
+    assert "import" not in (project / "my_project" / "models" / "own.py").read_text()
+
+
+@pytest.mark.parametrize("question", ["license", "ci", "container", "git_hooks"])
 def test_choices_that_change_no_code_leave_it_as_it_is(question: str, bake: Bake) -> None:
     """So the rendered tests, which run on the default answers, hold for them."""
 

@@ -14,10 +14,13 @@ from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run, with_eng
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
-KILLS = [f"tests/test_{name}.py" for name in ("resume", "killed", "crash", "rerun", "untrusted")]  # they take half of the time
+KILLS = [
+    f"tests/test_{name}.py" for name in ("resume", "killed", "crash", "rerun", "untrusted")
+]  # they take half of the time
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
+    "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # another command in two messages
     # What a logger has a part in.
     **{
         logger: ({"logger": logger}, ["tests/test_command_line.py", "tests/test_configs.py"])

@@ -43,7 +43,7 @@ def test_logger_is_built_or_names_the_pip_command(
     monkeypatch.chdir(tmp_path)
     nodes = configure(f"logger={option}").logger
     if importlib.util.find_spec(option) is None:
-        with pytest.raises(RefusedError, match=f"pip install -c constraints.txt {option}"):
+        with pytest.raises(RefusedError, match=f"{{ cookiecutter.__pip }} install -c constraints.txt {option}"):
             build_all(nodes)
     else:
         assert type(build_all(nodes)[0]).__name__ == nodes[option]._target_.rpartition(".")[2]

@@ -16,6 +16,7 @@ from typing import Any
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 # Modules whose pip package has another name.
+INSTALL = "{{ cookiecutter.__pip }} install -c constraints.txt"
 PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
@@ -57,7 +58,7 @@ def pip_command(error: ModuleNotFoundError) -> str:
     """The command that installs what is missing; Lightning's errors have no `name`, but tell such a command."""
     told = re.findall(r"pip install -U '?([\w-]+)", str(error))
     name = (error.name or [*told, str(error)][0]).partition(".")[0]
-    return f"pip install -c constraints.txt {PIP_NAMES.get(name, name)}"
+    return f"{INSTALL} {PIP_NAMES.get(name, name)}"
 
 
 def is_own(path: Path) -> bool:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import ALLOWED_TARGETS
-from ..errors import RefusedError, refusal
+from ..errors import INSTALL, RefusedError, refusal
 from ..run_folder.folder import FOLD, RUNS, RunFolder
 from .sources import (
     PACKAGE,
@@ -269,7 +269,7 @@ def _check_loggers(plain: dict[str, Any]) -> None:
     for name, node in (plain.get("logger") or {}).items():
         package = _last(allowed(node["_target_"]).module.name)
         if package in LOGGERS and importlib.util.find_spec(package) is None:
-            raise RefusedError(f"logger.{name}: {package} is not installed: pip install -c constraints.txt {package}")
+            raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")
 
 
 def _check_monitor(plain: dict[str, Any]) -> None:
