@@ -217,7 +217,7 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
 
 def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:
     from fuzzed_project.errors import RefusedError
-    from fuzzed_project.front_door import command, finished
+    from fuzzed_project.front_door import command, runs
 
     print(f"SEED={SEED}")
     run_folder = tmp_path / "run"
@@ -235,7 +235,7 @@ def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path:
         (run_folder / "config.yaml").write_text(broken[1], encoding="utf-8")
         said = ""
         try:
-            finished.choose_run(cfg)
+            runs.choose_run(cfg)
         except RefusedError as error:
             said = str(error)
         assert len(said.splitlines()) == (1 if said else 0)

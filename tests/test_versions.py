@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bake, metadata_of, run
+from conftest import Bake, metadata_of, run, with_engine_tests
 
 
 def lowest(project: Path) -> dict[str, str]:
@@ -25,7 +25,7 @@ VERSIONS = {
 @pytest.mark.long
 @pytest.mark.parametrize("versions", VERSIONS)
 def test_rendered_tests_pass_on_other_versions(versions: str, bake: Bake, tmp_path: Path) -> None:
-    project = bake()
+    project = with_engine_tests(bake())
     pins = VERSIONS[versions](project)
     kept = [
         line

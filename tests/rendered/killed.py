@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from conftest import NO_LOGGER
 from starter import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
+NO_LOGGER = ("~logger",) if (ROOT / "configs" / "logger").is_dir() else ()
 # Each process is forked from one that has imported what takes long.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_selection", "matplotlib.figure"])
