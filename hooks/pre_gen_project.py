@@ -2,6 +2,7 @@
 
 import json
 import keyword
+import os
 import re
 import sys
 import unicodedata
@@ -22,6 +23,7 @@ TAKEN = {
     *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
 TAGS = ("{" + "{", "{" + "%", "{" + "#")  # written so that they are none here
+ROOM = 3_000_000  # bytes that all starters and options take until one is laid
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -37,6 +39,16 @@ def problem(answers: dict[str, str]) -> str | None:
         if not answers[question].strip():
             return f"{question} is empty: give a name, such as 'Deep Finch'"
     return slug_problem(answers["project_slug"]) or package_problem(answers["package_name"])
+
+
+def room_problem() -> str | None:
+    """Why the disk can't hold a project: cookiecutter would leave half of it there."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return None
+    disk = os.statvfs(os.curdir)
+    if disk.f_bavail * disk.f_frsize < ROOM:
+        return f"{os.path.dirname(os.getcwd())} has less than {ROOM / 1e6:.0f} MB free: make room to render, or give another place by -o"
+    return None
 
 
 def slug_problem(slug: str) -> str | None:
@@ -69,6 +81,6 @@ def package_problem(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    refusal = problem(ANSWERS)
+    refusal = problem(ANSWERS) or room_problem()
     if refusal:
         sys.exit(f"Kindling: {refusal}.")
