@@ -3,13 +3,13 @@ PYTHON ?= python3
 SHELL := /bin/bash
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RENDERED := {{cookiecutter.project_slug}}
-STARTERS := $(wildcard $(RENDERED)/_starters/*)
+STARTERS := $(patsubst %/_baselines.py,%,$(wildcard $(RENDERED)/_starters/*/_baselines.py))
 # What the starters need beside: a list and known-good versions in the folder of each.
 REQUIREMENTS := $(wildcard $(STARTERS:=/_requirements.txt))
 PINS := $(wildcard $(STARTERS:=/_constraints.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos fuzz lint clean python
+.PHONY: help demo test test-all chaos fuzz lint docs clean python
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,9 +59,12 @@ fuzz: .venv/made ## Send CASES mutated configs through the checker, and as many 
 	FUZZ_CASES=$(CASES) ANSWER_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -rP tests/test_fuzz.py tests/test_answers.py
 
 lint: .venv/made
-	@.venv/bin/ruff check --no-cache tests benchmarks && .venv/bin/ruff format --no-cache --check tests benchmarks
+	@.venv/bin/ruff check --no-cache tests benchmarks docs && .venv/bin/ruff format --no-cache --check tests benchmarks docs
 	@.venv/bin/ruff check --no-cache --config pyproject.toml $(STARTERS:=/_baselines.py) && \
 	  .venv/bin/ruff format --no-cache --check --config pyproject.toml $(STARTERS:=/_baselines.py)
 
+docs: .venv/made ## Build the pages of docs/ into site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet && echo "== Open site/index.html"
+
 clean: ## Remove what was made
-	rm -rf .venv .venv-demo demo
+	rm -rf .venv .venv-demo demo site

@@ -21,7 +21,7 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-CHOICES = {name: answer for name, answer in QUESTIONS.items() if isinstance(answer, list)}
+CHOICES = {name: answer for name, answer in QUESTIONS.items() if isinstance(answer, list) and name[0] != "_"}
 DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
 # Sets of answers in which each pair of choices is, the default ones first: a choice is tested by being there.
 PAIRS = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]

@@ -54,7 +54,8 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
         words = shlex.split(line)[1:]
-        training = words[0] == "train.py" and "--help" not in words and "trainer=debug" not in words
+        # What trains, and can be made short: a rerun takes all from the run.
+        training = words[0] == "train.py" and not {"--help", "trainer=debug", "rerun=runs/first"}.intersection(words)
         fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
         lines.append([*words, *((SHORT + fewer) if training else [])])
     lines.append(["notebook.py"])

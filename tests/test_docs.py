@@ -1,0 +1,68 @@
+"""The pages of docs/: they build without a broken link, and every command in them is one that a test runs."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import CHOICES, ROOT, Bake, run, tool, with_engine_tests
+
+PAGES = [
+    ROOT / "docs" / each for page in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for each in page.values()
+]
+COMMANDS = [
+    line
+    for page in PAGES
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.splitlines()
+]
+# What is no `python <front door>`, and the test that runs it.
+ELSEWHERE = {
+    "cookiecutter gh:org/kindling": "test_ways_to_render.py",
+    "cruft": "test_updates.py",
+    "pytest": "test_rendered.py",
+    "cd": "test_fresh_install.py",
+    "python3 -m venv": "test_fresh_install.py",
+    ".": "test_fresh_install.py",
+    "pip install": "test_fresh_install.py",
+}
+
+
+def test_the_site_builds_without_a_broken_link_and_tells_every_answer(tmp_path: Path) -> None:
+    done = run(
+        tool("mkdocs"),
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        tmp_path / "site",
+        cwd=ROOT,
+        NO_MKDOCS_2_WARNING="1",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    start = (tmp_path / "site" / "start" / "index.html").read_text(encoding="utf-8")
+    for question, answers in CHOICES.items():
+        for word in (question, *answers):
+            assert f"<code>{word}</code>" in start, word
+
+
+@pytest.mark.long
+def test_every_command_does_what_the_pages_say(bake: Bake) -> None:
+    """In their order, in one project: the pages take the place of its README."""
+    project = with_engine_tests(bake())
+    (project / "README.md").write_text("\n".join(page.read_text(encoding="utf-8") for page in PAGES))
+    words = ("-n", "0", "-p", "no:cacheprovider", "tests/test_readme.py", "-k", "every_command")
+    done = run(sys.executable, "-m", "pytest", *words, cwd=project)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_what_is_no_front_door_is_run_by_another_test() -> None:
+    others = [line for line in COMMANDS if not line.startswith("python ")]
+    assert len(COMMANDS) > len(others) > 5
+    assert [line for line in others if not line.startswith((*ELSEWHERE,))] == []
+    assert all((ROOT / "tests" / name).is_file() for name in ELSEWHERE.values())
+
+
+def test_the_first_page_fits_on_one_screen() -> None:
+    assert len((ROOT / "docs" / "index.md").read_text().splitlines()) <= 25
