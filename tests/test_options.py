@@ -1,5 +1,6 @@
 """What services and tools read of a rendered project passes their own checkers, and does what it says."""
 
+import json
 import os
 import re
 import shutil
@@ -104,6 +105,17 @@ def test_pre_commit_holds_back_what_the_linter_would_mend(bake: Bake) -> None:
     done = run(*words, cwd=project, PATH=path, PRE_COMMIT_HOME=home)
     assert done.returncode == 1
     assert "import" not in (project / "my_project" / "models" / "own.py").read_text()
+
+
+@pytest.mark.parametrize("starter", CHOICES["starter"])
+def test_an_editor_is_told_what_each_config_may_hold(starter: str, bake: Bake) -> None:
+    project = bake(editor="vscode", starter=starter)
+    done = run(sys.executable, "-m", "my_project.front_door.schema", cwd=project)
+    assert done.returncode == 0, done.stderr
+    named = json.loads((project / ".vscode" / "settings.json").read_text())["yaml.schemas"]
+    assert all((project / path).is_file() for path in named)
+    done = run(sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/test_schema.py", cwd=project)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("question", ["license", "ci", "container", "git_hooks"])
