@@ -14,7 +14,7 @@ ANSWERS = json.loads({{ cookiecutter | tojson | tojson }})
 PACKAGE = ANSWERS["package_name"]
 STARTER = os.path.join("_starters", ANSWERS["starter"])
 # Folders that hold what one answer adds, with the layout of the root that they are laid over.
-OPTIONS = [os.path.join("_options", question, ANSWERS[question]) for question in ("license", "logger", "ci", "container", "git_hooks", "editor")]
+OPTIONS = [os.path.join("_options", question, ANSWERS[question]) for question in ("license", "logger", "ci", "container", "git_hooks", "editor", "notebook")]
 # What cookiecutter has rendered: an answer that looks like a tag stays as it is there.
 RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproject.toml"], ["constraints.txt"], ["configs", "train.yaml"])]
 # The one kind of tag in files that are copied, written so that it is none here.

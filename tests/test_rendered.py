@@ -21,6 +21,7 @@ PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
     "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # another command in two messages
+    "notebook": ({"notebook": "jupyter"}, ["tests/test_notebook.py"]),
     # What a logger has a part in.
     **{
         logger: ({"logger": logger}, ["tests/test_command_line.py", "tests/test_configs.py"])

@@ -52,7 +52,7 @@ def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Pa
     import sys
 
     command = [sys.executable, "-m", "cookiecutter", "--config-file", str(user_config), "-o", str(tmp_path), str(ROOT)]
-    answers = "Deep Finch\n\n\n\n\n\n2\n2\n1\n2\n3\n2\n2\n2\n"
+    answers = "Deep Finch\n\n\n\n\n\n2\n2\n1\n2\n3\n2\n2\n2\n2\n"
     done = subprocess.run(command, input=answers, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     project = tmp_path / "deep-finch"
@@ -62,5 +62,6 @@ def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Pa
     assert (project / "Dockerfile").exists()
     assert (project / ".pre-commit-config.yaml").exists()
     assert (project / ".vscode" / "settings.json").exists()
+    assert (project / "notebooks" / "finished_run.ipynb").exists()
     assert "uv pip install" in (project / "Makefile").read_text()
     assert "What is the project called?" in done.stdout
