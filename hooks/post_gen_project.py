@@ -13,8 +13,6 @@ import sys
 ANSWERS = json.loads({{ cookiecutter | tojson | tojson }})
 PACKAGE = ANSWERS["package_name"]
 STARTER = os.path.join("_starters", ANSWERS["starter"])
-# Folders that hold what one answer adds, with the layout of the root that they are laid over.
-OPTIONS = [os.path.join("_options", question, ANSWERS[question]) for question in ("license", "logger", "ci", "container", "git_hooks", "editor", "notebook")]
 # What cookiecutter has rendered: an answer that looks like a tag stays as it is there.
 RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproject.toml"], ["constraints.txt"], ["configs", "train.yaml"])]
 # The one kind of tag in files that are copied, written so that it is none here.
@@ -41,17 +39,21 @@ def files_of(folder: str) -> list[str]:
     return [os.path.join(parent, name) for parent, name in found if not (parent == folder and name.startswith("_"))]
 
 
-def lay(source: str, target: str) -> None:
-    """Move a file to its place, with the answers in its path and in its text."""
-    target = filled(target)
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    with open(source, encoding="utf-8", newline="") as file:
-        text = file.read()
-    if filled(text) != text:
-        with open(source, "w", encoding="utf-8", newline="") as file:
-            file.write(filled(text))
-    if source != target:
+def lay(overlay: str) -> None:
+    """Move the files of a folder, which has the layout of the root, to their places there."""
+    for source in files_of(overlay):
+        target = filled(os.path.relpath(source, overlay))
+        os.makedirs(os.path.dirname(target) or os.curdir, exist_ok=True)
         os.replace(source, target)
+
+
+def fill(path: str) -> None:
+    """Put the answers into a file; once, for one of them may look like a tag."""
+    with open(path, encoding="utf-8", newline="") as file:
+        text = file.read()
+    if TAG.search(text):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(filled(text))
 
 
 def remove(folder: str) -> None:
@@ -69,14 +71,14 @@ def main() -> None:
     if PACKAGE in {name.lower().replace("-", "_") for name in needed}:
         sys.exit(f"Kindling: package_name {PACKAGE!r} would hide a package of that name: add a word, '{PACKAGE}_project' say.")
     shared = [os.path.join("_shared", name) for name in part("_uses.txt").split()]
-    for overlay in [*shared, STARTER, *OPTIONS]:
-        for path in files_of(overlay):
-            lay(path, os.path.relpath(path, overlay))
+    options = [os.path.join("_options", question, ANSWERS[question]) for question in os.listdir("_options")]
+    for overlay in [*shared, STARTER, *options]:
+        lay(overlay)
     for folder in ("_starters", "_shared", "_options"):
         remove(folder)
     for path in files_of(os.curdir):
         if path not in RENDERED:
-            lay(path, path)
+            fill(path)
     print(f"\n{ANSWERS['project_slug']} is ready. Next, best within a virtual environment:\n")
     print(f"    cd {shlex.quote(os.getcwd())}")
     print(f"    {ANSWERS['__install']}")

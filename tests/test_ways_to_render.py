@@ -1,6 +1,8 @@
 """Every way that the README gives to render, through the real command line."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,6 @@ def test_next_steps_are_three_lines_to_paste(tmp_path: Path, user_config: Path) 
 
 
 def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Path) -> None:
-    import subprocess
-    import sys
-
     command = [sys.executable, "-m", "cookiecutter", "--config-file", str(user_config), "-o", str(tmp_path), str(ROOT)]
     answers = "Deep Finch\n\n\n\n\n\n2\n2\n1\n2\n3\n2\n2\n2\n2\n"
     done = subprocess.run(command, input=answers, capture_output=True, text=True, cwd=tmp_path)
@@ -65,3 +64,14 @@ def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Pa
     assert (project / "notebooks" / "finished_run.ipynb").exists()
     assert "uv pip install" in (project / "Makefile").read_text()
     assert "What is the project called?" in done.stdout
+
+
+def test_an_answer_that_looks_like_a_tag_is_text_where_it_is_typed(tmp_path: Path, user_config: Path) -> None:
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", str(user_config), "-o", str(tmp_path), str(ROOT)]
+    author = "{{ cookiecutter.license }}"
+    done = subprocess.run(
+        command, input=f"\n\n\n\n{author}\n" + "\n" * 20, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert author in (tmp_path / "my-project" / "LICENSE").read_text()
+    assert author in (tmp_path / "my-project" / "pyproject.toml").read_text()
