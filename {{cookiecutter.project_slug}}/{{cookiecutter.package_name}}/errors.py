@@ -15,8 +15,8 @@ from typing import Any
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
-# Modules whose pip package has another name.
 INSTALL = "{{ cookiecutter.__pip }} install -c constraints.txt"
+# Modules whose pip package has another name.
 PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 

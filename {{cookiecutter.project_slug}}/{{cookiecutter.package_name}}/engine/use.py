@@ -89,7 +89,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     """The run that `cfg.run` names, with a Trainer of one device, which writes into `work_folder` within the run.
 
-    Raises RefusedError as load.choose_run does.
+    Raises RefusedError as choose_run does.
     """
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)

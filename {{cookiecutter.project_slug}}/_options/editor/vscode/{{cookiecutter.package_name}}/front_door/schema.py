@@ -4,33 +4,20 @@ python -m {{ cookiecutter.package_name }}.front_door.schema     writes .vscode/s
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from .sources import Definition, locate, signature
+from .check import all_nodes
+from .sources import Definition, locate, read_config, signature
 from .values import STRICT, Switches
 
 Schema = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 INTERPOLATION: Schema = {"type": "string", "pattern": r"^(\$\{|\?\?\?$)"}  # ${monitor}, or ??? for what has to be given
 OBJECT: Schema = {"$ref": "#/$defs/object"}
-
-
-def targets(value: Any) -> Iterator[str]:
-    """Each `_target_` in a config."""
-    if isinstance(value, dict):
-        if isinstance(value.get("_target_"), str):
-            yield value["_target_"]
-        for part in value.values():
-            yield from targets(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from targets(part)
 
 
 def of_type(type_: Any) -> Schema:
@@ -58,11 +45,8 @@ def arguments(target: str) -> Schema:
 
 def schemas(root: Path) -> dict[str, Schema]:
     """The schema of each kind of file, by its name."""
-    files = {
-        path.relative_to(root / "configs"): yaml.safe_load(path.read_text("utf-8"))
-        for path in root.glob("configs/**/*.yaml")
-    }
-    known = sorted({target for content in files.values() for target in targets(content)})
+    files = {path.relative_to(root / "configs"): read_config(path) for path in root.glob("configs/**/*.yaml")}
+    known = sorted({node["_target_"] for content in files.values() for _, node in all_nodes("", content)})
     cases = [
         {"if": {"properties": {"_target_": {"const": each}}, "required": ["_target_"]}, "then": arguments(each)}
         for each in known
