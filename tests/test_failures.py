@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, cookiecutter_command, run
+from rendered.disk import small_disk_at
 
 
 def render(out: Path, user_config: Path) -> subprocess.CompletedProcess[str]:
@@ -17,15 +18,8 @@ def render(out: Path, user_config: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """An empty folder on a disk of 700 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("a small disk can be mounted by root alone, on Linux")
-    try:
+    with small_disk_at(tmp_path / "disk", "700k") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_full_disk_is_said_before_anything_is_written(small_disk: Path, user_config: Path) -> None:

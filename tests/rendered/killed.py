@@ -18,7 +18,6 @@ from starter import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
-NO_LOGGER = ("~logger",) if (ROOT / "configs" / "logger").is_dir() else ()
 # Each process is forked from one that has imported what takes long.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_selection", "matplotlib.figure"])
@@ -27,7 +26,7 @@ PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_sele
 # A few steps with each phase in them, and a save before each step.
 QUICK = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
-    "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]", *NO_LOGGER,
+    "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]",
     *SMALL,
 )  # fmt: skip
 STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"

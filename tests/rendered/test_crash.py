@@ -5,12 +5,12 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from disk import small_disk_at
 from killed import QUICK, STEP, At, go_on, train, waiting
 
 from my_project.run_folder.checkpoints import damage
@@ -97,15 +97,8 @@ def test_a_flipped_bit_is_seen_or_changes_nothing(checkpoints: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of 6 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("a small disk can be mounted by root alone, on Linux")
-    try:
+    with small_disk_at(tmp_path / "disk", "6m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 SLOW = At(STEP, 4, "wait")

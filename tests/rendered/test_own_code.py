@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import NO_LOGGER, ROOT, Command, target
+from conftest import ROOT, Command, target
 
 MODEL_MODULE, MODEL = target("model")
 DATA_MODULE, DATA = target("datamodule")
@@ -24,7 +24,7 @@ def test_an_error_in_own_code_names_file_line_and_traceback(
 
     monkeypatch.setattr(base.TensorBatches, "__getitem__", broken)
     name = f"broken_{workers}"
-    quick = ("trainer=debug", "trainer.enable_progress_bar=false", *NO_LOGGER, f"datamodule.num_workers={workers}")
+    quick = ("trainer=debug", "trainer.enable_progress_bar=false", f"datamodule.num_workers={workers}")
     status, output = command("train.py", f"name={name}", *quick)
     assert status == 1
     said = output.strip().splitlines()[-3:]
@@ -127,7 +127,7 @@ def test_an_own_module_that_does_not_import_is_named(source: str, status: int, s
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
     (copy / "my_project" / "callbacks" / "own.py").write_text(source + "\n", encoding="utf-8")
     own = "++callbacks.own={_target_:my_project.callbacks.own.Own}"
-    ended, output = Command(tmp_path, root=copy).process("train.py", *NO_LOGGER, own)
+    ended, output = Command(tmp_path, root=copy).process("train.py", own)
     assert (ended, said in output) == (status, True), output
     assert len(output.strip().splitlines()) == (1 if status == 2 else 3)
     assert (tmp_path / "runs").exists() == (status == 1)

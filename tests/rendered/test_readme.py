@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NO_LOGGER, ROOT
+from conftest import ROOT
 from starter import OWN_NAME, SMALL, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     # Several processes that train together are started from one of their own, beside the others and their logger.
     together = [words for words in lines if "trainer=ddp" in words]
     alone = [words for words in lines if words not in together]
-    beside = [subprocess.Popen([sys.executable, *words, *NO_LOGGER], cwd=folder) for words in together]
+    beside = [subprocess.Popen([sys.executable, *words], cwd=folder) for words in together]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER], input=json.dumps(alone), cwd=folder, capture_output=True, text=True
     )
