@@ -34,7 +34,6 @@ def test_the_site_builds_without_a_broken_link_and_tells_every_answer(tmp_path: 
         tool("mkdocs"),
         "build",
         "--strict",
-        "--quiet",
         "--site-dir",
         tmp_path / "site",
         cwd=ROOT,
