@@ -103,7 +103,7 @@ def broken_files(draw: Callable[..., Any], files: dict[str, str]) -> tuple[str, 
     lines = files[name].splitlines()
     for _ in range(draw(st.integers(1, 2))):
         at = draw(st.integers(0, len(lines) - 1))
-        indent, key, value = re.fullmatch(r"(\s*-?\s*)([^:]*)(.*)", lines[at]).groups()
+        indent, key, value = re.fullmatch(r"(\s*-?\s*)([^:]*)(.*)", lines[at], re.DOTALL).groups()
         choices = [
             [], [lines[at]] * 2, [f"  {lines[at]}"], [lines[at].strip()], [f"{indent}{mutated(draw, key)}{value}"],
             [f"{indent}{key}: {draw(st.sampled_from(VALUES))}"], [draw(JUNK)],
