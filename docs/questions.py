@@ -1,16 +1,25 @@
-"""A hook of mkdocs: puts tables of the questions of cookiecutter.json in place of `<!-- questions -->`."""
+"""The questions of cookiecutter.json as tables: a hook of mkdocs for `<!-- questions -->`, and the one of README.md.
+
+python docs/questions.py      writes that of README.md anew
+"""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "<!-- questions -->"
+IN_README = re.compile(r"(?<=## The questions\n\n)(\|.*\n)+")
+
+
+def read() -> dict[str, Any]:
+    return json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 
 
 def tables() -> str:
     """One table of the questions that take any text, and one of those that offer choices."""
-    questions = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    questions = read()
     asked = questions["__prompts__"]
     texts = ["| question | name |", "|---|---|"]
     choices = ["| question | name | answer | means |", "|---|---|---|---|"]
@@ -24,5 +33,19 @@ def tables() -> str:
     return "\n".join([*texts, "", *choices])
 
 
+def overview() -> str:
+    """A row for each question that offers choices."""
+    questions = read()
+    asked = {name: words["__prompt__"] for name, words in questions["__prompts__"].items() if isinstance(words, dict)}
+    rows = [f"| {question} | `{name}` | {', '.join(questions[name])} |" for name, question in asked.items()]
+    return "\n".join(["| question | name | choices |", "|---|---|---|", *rows, ""])
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown.replace(MARK, tables())
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(IN_README.sub(lambda _: overview(), text), encoding="utf-8")

@@ -72,6 +72,7 @@ def main() -> None:
         sys.exit(f"Kindling: package_name {PACKAGE!r} would hide a package of that name: add a word, '{PACKAGE}_project' say.")
     shared = [os.path.join("_shared", name) for name in part("_uses.txt").split()]
     options = [os.path.join("_options", question, ANSWERS[question]) for question in os.listdir("_options")]
+    options += [f"{option}+{ANSWERS['environment']}" for option in options]  # what another environment needs in its place
     for overlay in [*shared, STARTER, *options]:
         lay(overlay)
     for folder in ("_starters", "_shared", "_options"):
@@ -79,7 +80,8 @@ def main() -> None:
     for path in files_of(os.curdir):
         if path not in RENDERED:
             fill(path)
-    print(f"\n{ANSWERS['project_slug']} is ready. Next, best within a virtual environment:\n")
+    place = "" if ANSWERS["environment"] == "conda" else ", best within a virtual environment"
+    print(f"\n{ANSWERS['project_slug']} is ready. Next{place}:\n")
     print(f"    cd {shlex.quote(os.getcwd())}")
     print(f"    {ANSWERS['__install']}")
     print("    python train.py\n")

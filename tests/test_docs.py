@@ -1,6 +1,7 @@
 """The pages of docs/: they build without a broken link, and every command in them is one that a test runs."""
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def test_the_site_builds_without_a_broken_link_and_tells_every_answer(tmp_path: 
     for question, answers in CHOICES.items():
         for word in (question, *answers):
             assert f"<code>{word}</code>" in start, word
+
+
+def test_readme_tells_every_choice() -> None:
+    table = runpy.run_path(str(ROOT / "docs" / "questions.py"))["overview"]()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"## The questions\n\n{table}\n" in readme, "python docs/questions.py writes the table"
 
 
 @pytest.mark.long

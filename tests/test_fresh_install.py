@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import TEMPLATE, Bake, run, tool
 
 
@@ -61,3 +62,15 @@ def test_readme_installs_and_trains_with_uv(bake: Bake) -> None:
         UV_FIND_LINKS=os.environ["PIP_FIND_LINKS"],
         VIRTUAL_ENV="",
     )
+
+
+@pytest.mark.long
+def test_readme_installs_and_trains_with_what_conda_hands_to_pip(bake: Bake) -> None:
+    """It runs pip beside environment.yml on a file with the lines under `pip:`. Its Python is that of a venv here."""
+    project = bake(environment="conda")
+    asked = yaml.safe_load((project / "environment.yml").read_text())["dependencies"]
+    (lines,) = [each["pip"] for each in asked if isinstance(each, dict)]
+    (project / "condaenv.requirements.txt").write_text("\n".join(lines) + "\n")
+    create = f"{sys.executable} -m venv .venv; .venv/bin/pip install --quiet -U -r condaenv.requirements.txt"
+    commands = {"conda env create -f environment.yml": create, "conda activate my-project": ". .venv/bin/activate"}
+    install_and_train(project, commands)

@@ -35,7 +35,8 @@ def expected_files(answers: dict[str, str]) -> set[str]:
     starter = TEMPLATE / "_starters" / answers["starter"]
     uses = starter / "_uses.txt"
     overlays = [starter, *(TEMPLATE / "_shared" / name for name in (uses.read_text().split() if uses.exists() else ()))]
-    overlays += [TEMPLATE / "_options" / question / answer for question, answer in answers.items()]
+    for question, answer in answers.items():
+        overlays += [TEMPLATE / "_options" / question / name for name in (answer, f"{answer}+{answers['environment']}")]
     laid = (name for folder in overlays if folder.is_dir() for name in files(folder) if not PART.match(name))
     names = {name.replace("{{cookiecutter.package_name}}", "my_project") for name in root.union(laid)}
     return {name for name in names if "__pycache__" not in name}
@@ -62,8 +63,10 @@ def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) ->
     for words in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"]):
         done = run(sys.executable, "-m", *words, ".", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-    done = run(tool("pyrefly"), "check", "--python-interpreter-path", sys.executable, cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for version in ("3.10", "3.13"):  # the lowest and the highest that pyproject.toml allows
+        words = ("--python-version", version, "--python-interpreter-path", sys.executable)
+        done = run(tool("pyrefly"), "check", *words, cwd=project)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_they_have_nothing_to_say_of_the_tests_of_the_engine(bake: Bake) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run, with_engine_tests
+from conftest import CHOICES, DEFAULTS, Bake, commit, metadata_of, run, title, with_engine_tests
 
 DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
@@ -29,16 +29,21 @@ OWN_TESTS = {
         if logger != DEFAULTS["logger"]
     },
 }
-# Of the other starters, but for what concerns the engine alone.
+# Each choice of each question, spread over the starters: as many sets of answers as the longest list of choices has.
+EACH = [
+    {question: choices[number % len(choices)] for question, choices in CHOICES.items()}
+    for number in range(max(map(len, CHOICES.values())))
+]
+# But for what concerns the engine alone.
 ENGINE = [f"--ignore=tests/test_{name}.py" for name in ("crash", "exact", "finite_guard", "untrusted")]
 STARTER_PARTS = {
     "kills": ["tests/test_resume.py", "tests/test_killed.py", "tests/test_rerun.py", "tests/test_folds.py"],
     "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "killed", "rerun", "folds"))],
 }
 LONG_TESTS = {
-    f"{starter}: {part}": ({"starter": starter}, files)
-    for starter in CHOICES["starter"]
-    if starter != DEFAULTS["starter"]
+    f"{title(answers)}: {part}": (answers, files)
+    for answers in EACH
+    if answers != DEFAULTS
     for part, files in STARTER_PARTS.items()
 }
 
