@@ -1,9 +1,14 @@
 """How long the template takes to render, beside a template with a single file and others that are given by path.
 
+Beside it too: a template that holds nothing but the files of the default project and copies them as they are, with no
+hook and no other question. What it takes over a single file is the price of folders and files.
+
 python benchmarks/render.py [--repeats 15] [name=path/of/a/template ...]
 """
 
 import argparse
+import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +30,17 @@ def single_file(folder: Path) -> Path:
     return folder
 
 
+def same_files(folder: Path, config: Path) -> Path:
+    """Kindling's default project, as a template that only copies it."""
+    seconds(ROOT, folder / "rendered", config)
+    template = single_file(folder / "template")
+    shutil.rmtree(template / "{{cookiecutter.project_slug}}")
+    (folder / "rendered" / "my-project").rename(template / "{{cookiecutter.project_slug}}")
+    answers = {"project_name": "My Project", "project_slug": "my-project", "_copy_without_render": ["*"]}
+    (template / "cookiecutter.json").write_text(json.dumps(answers))
+    return template
+
+
 def seconds(template: Path, out: Path, config: Path) -> tuple[float, int]:
     """Of one process from its start to its end; and the number of files that it left in `out`."""
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", config, "-o", out, template]
@@ -33,13 +49,19 @@ def seconds(template: Path, out: Path, config: Path) -> tuple[float, int]:
     return time.perf_counter() - start, sum(path.is_file() for path in out.rglob("*"))
 
 
+def user_config(folder: str) -> Path:
+    """A configuration of cookiecutter that keeps its files in `folder`."""
+    config = Path(folder, "config.yaml")
+    config.write_text(f"replay_dir: {folder}/replay\ncookiecutters_dir: {folder}/templates\n")
+    return config
+
+
 def measured(templates: dict[str, Path], where: Path | None, repeats: int) -> dict[str, tuple[float, int]]:
     """The median time of each template, taken in turns, and its number of files."""
     times: dict[str, list[float]] = {name: [] for name in templates}
     files: dict[str, int] = {}
     with tempfile.TemporaryDirectory(dir=where) as folder:
-        config = Path(folder, "config.yaml")
-        config.write_text(f"replay_dir: {folder}/replay\ncookiecutters_dir: {folder}/templates\n")
+        config = user_config(folder)
         for number in range(repeats + 1):
             for name, template in templates.items():
                 took, files[name] = seconds(template, Path(folder, f"{name}_{number}".replace(" ", "_")), config)
@@ -57,7 +79,12 @@ def main() -> int:
         parser.error(f"no cookiecutter.json in {', '.join(missing)}: give name=path of a checkout")
     lines = ["| template | files | in memory | on disk |", "|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        templates = {"a single file": single_file(Path(folder, "single")), "Kindling": ROOT, **others}
+        templates = {
+            "a single file": single_file(Path(folder, "single")),
+            "the same files, copied": same_files(Path(folder, "same"), user_config(folder)),
+            "Kindling": ROOT,
+            **others,
+        }
         disk = measured(templates, None, given.repeats)
         memory = measured(templates, MEMORY, given.repeats) if MEMORY.is_dir() else disk
     for name in templates:
