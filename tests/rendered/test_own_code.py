@@ -1,10 +1,12 @@
 """The code that a user adds: its classes are configured like ours, and its mistakes are named."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 from conftest import ROOT, Command, target
 
@@ -33,6 +35,23 @@ def test_an_error_in_own_code_names_file_line_and_traceback(
     log = command.folder / "runs" / name / "train.log"
     assert str(log) in said[2]
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
+
+
+def test_what_pip_put_elsewhere_is_no_own_code(tmp_path: Path) -> None:
+    """A cluster often brings packages by PYTHONPATH: what they refuse is a refusal, not an error in the user's code."""
+    site = tmp_path / "modules"
+    shutil.copytree(Path(hydra.__file__).parent, site / "hydra")
+    (installed,) = Path(hydra.__file__).parents[1].glob("hydra_core-*.dist-info")
+    shutil.copytree(installed, site / installed.name)
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", "trainer=gppu"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "did you mean gpu" in done.stderr
 
 
 OWN = """

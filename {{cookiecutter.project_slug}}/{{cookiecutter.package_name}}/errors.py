@@ -62,9 +62,14 @@ def pip_command(error: ModuleNotFoundError) -> str:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a source file is of this project: neither of Python's library nor of an installed package."""
-    library = "site-packages" in path.parts or STANDARD_LIBRARY in path.parents
-    return PACKAGE_FOLDER in path.parents or (path.is_file() and not library)
+    """Whether a source file is of this project: neither of Python's library nor of an installed package.
+
+    What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or a folder of PYTHONPATH.
+    """
+    if PACKAGE_FOLDER in path.parents:
+        return True
+    library = STANDARD_LIBRARY in path.parents or any(any(parent.glob("*.dist-info")) for parent in path.parents)
+    return path.is_file() and not library
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -55,7 +55,9 @@ class Forecaster(LightningModule):
         calendar = 2 * HARMONICS * len(seasons)
         self.network = build(network, context=context, horizon=horizon, quantiles=len(quantiles), calendar=calendar)
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
         self.val_metrics = ForecastMetrics(quantiles)
         self.test_metrics = ForecastMetrics(quantiles)

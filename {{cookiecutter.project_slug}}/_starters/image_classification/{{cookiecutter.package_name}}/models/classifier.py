@@ -39,7 +39,9 @@ class Classifier(LightningModule):
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(num_classes)
         self.val_metrics = EpochMetrics(num_classes)
         self.test_metrics = EpochMetrics(num_classes)

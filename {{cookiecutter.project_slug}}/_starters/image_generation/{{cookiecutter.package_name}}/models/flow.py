@@ -50,7 +50,9 @@ class FlowMatching(ImageGenerator):
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         self.noise_shape = input_shape
         self.num_classes, self.drop_class = num_classes, drop_class
         self.sampling_steps, self.guidance = sampling_steps, guidance

@@ -47,14 +47,18 @@ class LanguageModel(LightningModule):
         self.vocabulary = Vocabulary(**statistics)
         self.network = build(network, vocab_size=len(self.vocabulary), context=context)
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         lengths = torch.tensor([len(piece) for piece in self.vocabulary.pieces])
         self.register_buffer("lengths", lengths, persistent=False)  # bytes of each token (V,)
         self.nats, self.tokens, self.bytes = SumMetric(), SumMetric(), SumMetric()  # of the split that is evaluated
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Logits (B, T, V) of the token behind each of `tokens` (B, T); with a cache they follow those before."""
-        return self.network(tokens, cache)
+        if cache is None:
+            return self.network(tokens)
+        return self.network.forward(tokens, cache)  # never compiled: each token would be of another shape
 
     # 2. Train loop
 

@@ -39,7 +39,9 @@ class SuperResolution(LightningModule):
         self.scale = scale
         self.network = build(network, scale=scale)
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         self.val_scores, self.test_scores, self.bicubic_scores = PictureScores(), PictureScores(), PictureScores()
 
     def forward(self, low: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ class TabularModel(LightningModule):
             num_outputs=self.target.num_outputs,
         )
         if compile:
-            self.network.compile()  # in place: a checkpoint's keys are the same
+            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
+            # another order, and has to get the same kernels.
+            self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(self.target)
         self.val_metrics = EpochMetrics(self.target)
         self.test_metrics = EpochMetrics(self.target)
