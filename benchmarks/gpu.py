@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
 
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("starters", nargs="*", default=[path.parent.name for path in STARTERS.glob("*/_baselines.py")])
     parser.add_argument("--epochs", type=int, default=0, help="0: those of the starter")
     parser.add_argument("--what", nargs="+", choices=["speed", "exact"], default=["speed", "exact"])
+    parser.add_argument("--only", default="", help="the variants whose names hold this")
     parser.add_argument("--at-once", type=int, default=1, help="runs for exactness that share the GPU")
     given = parser.parse_args()
     if not torch.cuda.is_available():
@@ -110,16 +111,21 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, Python {sys.version.split()[0]}\n", flush=True)
     if "exact" in given.what:
         print("| starter | | again | killed and continued |\n|---|---|---|---|", flush=True)
-        cases = [(starter, variant, given.epochs or 4) for starter in given.starters for variant in EXACT]
+        cases = [
+            (starter, variant, given.epochs or 4)
+            for starter in given.starters
+            for variant in EXACT
+            if given.only in variant
+        ]
         with ThreadPoolExecutor(given.at_once) as pool:
-            for done in [pool.submit(exact, *case) for case in cases]:
+            for done in as_completed([pool.submit(exact, *case) for case in cases]):
                 try:
                     print(done.result(), flush=True)
                 except RuntimeError as error:
                     print(error, flush=True)
     if "speed" in given.what:
         print("\n| starter | | steps/s | test | epochs | seconds |\n|---|---|---|---|---|---|", flush=True)
-        for variant in SPEED:
+        for variant in (each for each in SPEED if given.only in each):
             for starter in given.starters:
                 try:
                     print(speed(starter, variant, given.epochs), flush=True)
