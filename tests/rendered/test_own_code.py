@@ -46,7 +46,7 @@ def test_what_pip_put_elsewhere_is_no_own_code(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", "trainer=gppu"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
     )

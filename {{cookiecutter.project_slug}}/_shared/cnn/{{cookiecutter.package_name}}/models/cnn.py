@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
@@ -17,6 +18,18 @@ def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )
+
+
+class Quarters(nn.Module):
+    """The means of the four quarters of pictures: (B, C, H, W) to (B, C, 2, 2).
+
+    It is nn.AdaptiveAvgPool2d(2), whose gradient on a GPU has no deterministic kernel.
+    """
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        height, width = (max(size, 2) for size in pictures.shape[2:])
+        whole = pictures.expand(-1, -1, height, width)  # one pixel is each of its quarters
+        return F.avg_pool2d(whole, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
 class CNN(nn.Module):
@@ -43,7 +56,7 @@ class CNN(nn.Module):
             if stage < stages - 1:
                 layers.append(nn.MaxPool2d(2))
             channels = wider
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.features = nn.Sequential(*layers, Quarters(), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels * 4, num_classes))
         if channels_last:  # the layout of the weights in memory; their names and shapes stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -46,10 +45,10 @@ class PictureScores(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`psnr` in dB and `ssim`, () each."""
-        _, pictures = dim_zero_cat(self.pictures).unique(return_inverse=True)
+        _, pictures, regions = dim_zero_cat(self.pictures).unique(return_inverse=True, return_counts=True)
 
         def of_pictures(values: Tensor) -> Tensor:
-            return torch.bincount(pictures, weights=values) / torch.bincount(pictures)
+            return values.new_zeros(len(regions)).index_add_(0, pictures, values) / regions
 
         errors = of_pictures(10 ** (-dim_zero_cat(self.psnr) / 10))  # the mean squared error is 10 ** (-PSNR / 10)
         return {"psnr": -10 * errors.log10().mean(), "ssim": of_pictures(dim_zero_cat(self.ssim)).mean()}

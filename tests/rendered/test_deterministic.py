@@ -1,0 +1,66 @@
+"""`trainer.deterministic=true` on a GPU: no step of a model calls what has no deterministic kernel there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command, options
+from killed import QUICK
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# What raises on CUDA, by the documentation of torch.use_deterministic_algorithms; `cumsum` and `bincount` stand below.
+NONE_THERE = {
+    *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward"),
+    *("avg_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
+    *("max_unpool2d", "max_unpool3d", "upsample_linear1d_backward", "upsample_bilinear2d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "_upsample_bilinear2d_aa_backward"),
+    *("_upsample_bicubic2d_aa_backward", "reflection_pad1d_backward", "reflection_pad2d_backward"),
+    *("reflection_pad3d_backward", "nll_loss2d_forward", "_ctc_loss_backward", "put", "put_", "histc"),
+    *("grid_sampler_2d_backward", "grid_sampler_3d_backward"),
+}
+
+
+class Called(TorchDispatchMode):
+    """Notes which of them are called, and how many functions in all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raising: set[str] = set()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        self.count += 1
+        weighted = name == "bincount" and (len(args) > 1 or (kwargs or {}).get("weights") is not None)
+        summed = name == "cumsum" and args[0].is_floating_point()
+        if name in NONE_THERE or weighted or summed:
+            self.raising.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """The Trainer switches it on for the whole process."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("model", options("model"))
+def test_training_and_test_have_a_deterministic_kernel_on_a_gpu(model: str, command: Command) -> None:
+    with Called() as called:
+        status, said = command("train.py", f"model={model}", f"name={model}", "trainer.deterministic=true", *QUICK)
+    assert status == 0, said
+    assert called.count > 1000
+    assert called.raising == set()
+
+
+def test_what_has_none_is_noted() -> None:
+    picture = torch.rand(1, 1, 4, 4, requires_grad=True)
+    with Called() as called:
+        torch.nn.functional.adaptive_avg_pool2d(picture, 2).sum().backward()
+        torch.bincount(torch.arange(3), weights=torch.rand(3))
+        torch.rand(3).cumsum(0)
+        torch.bincount(torch.arange(3))
+    assert called.raising == {"_adaptive_avg_pool2d_backward", "bincount", "cumsum"}
