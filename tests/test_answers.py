@@ -6,6 +6,7 @@ make fuzz CASES=3000 [SEED=7]
 import ast
 import contextlib
 import importlib
+import json
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, metadata_of
+from conftest import CHOICES, QUESTIONS, ROOT, metadata_of
 from cookiecutter.exceptions import CookiecutterException, FailedHookException
 from cookiecutter.main import cookiecutter
 from hypothesis import HealthCheck, example, given, seed, settings
@@ -48,6 +49,8 @@ TEXT = st.one_of(
 ASKED = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
 # One or two hostile answers of six: with more, nearly every case would be refused for its name.
 ANSWERS = st.dictionaries(st.sampled_from([*ASKED[:4] * 3, *ASKED]), TEXT, min_size=1, max_size=3)
+# The default choices, and of each question the last one.
+CHOSEN = ({}, {question: choices[-1] for question, choices in CHOICES.items()} | {"license": "MIT", "ci": "gitlab"})
 
 
 @contextlib.contextmanager
@@ -86,6 +89,8 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
             ast.parse(content)
         elif path.suffix in (".yaml", ".yml"):
             yaml.safe_load(content)
+        elif path.suffix in (".json", ".ipynb"):
+            json.loads(content)
     expected = {**QUESTIONS, **answers}
     metadata = metadata_of(project)
     assert metadata["name"] == project.name
@@ -128,7 +133,7 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     out, here = tmp_path / "out", tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    default = rendered({}, tmp_path / "default", user_config)[1]
+    defaults = [rendered(chosen, tmp_path / f"default_{n}", user_config)[1] for n, chosen in enumerate(CHOSEN)]
     helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
     monkeypatch.syspath_prepend(str(helper))
     help_text = importlib.import_module("reads_help.front_door.answers").help_text
@@ -136,19 +141,20 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
 
     @seed(SEED)
     @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @example({"description": 'Say "hi" \\ {0} 😀 \u202eשלום', "author_name": "Zoë # O'Neil"})
-    @example({"description": "{{ 7 * 7 }}"})
-    @example({"project_name": "E"})
-    @given(ANSWERS)
-    def rendered_or_refused(answers: dict[str, str]) -> None:
+    @example({"description": 'Say "hi" \\ {0} 😀 \u202eשלום', "author_name": "Zoë # O'Neil"}, 0)
+    @example({"description": 'Say "hi" \\ {0} 😀 \u202eשלום', "author_name": "Zoë # O'Neil", "project_name": "1e3"}, 1)
+    @example({"description": "{{ 7 * 7 }}"}, 0)
+    @example({"project_name": "E"}, 0)
+    @given(ANSWERS, st.sampled_from(range(len(CHOSEN))))
+    def rendered_or_refused(answers: dict[str, str], chosen: int) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        end, project, said = rendered(answers, out, user_config)
+        end, project, said = rendered({**CHOSEN[chosen], **answers}, out, user_config)
         ended[end] += 1
         assert list(here.iterdir()) == []
         if project:
             assert list(out.iterdir()) == [project]
-            check_rendered(project, default, answers, help_text)
+            check_rendered(project, defaults[chosen], answers, help_text)
         else:
             check_refused(end, said, out, answers)
 

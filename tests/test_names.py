@@ -1,11 +1,13 @@
 """Names: what is derived from the project's name, and what is refused in one line."""
 
 import re
+import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from conftest import CHOICES, QUESTIONS, ROOT, Bake, cookiecutter_command, metadata_of
+import yaml
+from conftest import CHOICES, QUESTIONS, ROOT, Bake, cookiecutter_command, metadata_of, run
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 
@@ -51,6 +53,14 @@ def test_slug_and_package_are_derived_from_the_name(name: str) -> None:
 
 def test_derived_names_render(bake: Bake) -> None:
     assert (bake(project_name="3D Déjà Vu") / "project_3d_deja_vu" / "engine").is_dir()
+
+
+@pytest.mark.parametrize(("logger", "key"), [("wandb", "project"), ("mlflow", "experiment_name")])
+def test_a_folder_that_yaml_takes_for_a_number_is_text(logger: str, key: str, bake: Bake) -> None:
+    project = bake(project_slug="2026", package_name="own", logger=logger)
+    done = run(sys.executable, "train.py", "--check", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((project / "configs" / "logger" / f"{logger}.yaml").read_text())[logger][key] == "2026"
 
 
 @pytest.mark.parametrize("answers", REFUSED, ids=lambda answers: ascii(next(iter(answers.values())))[:30])
