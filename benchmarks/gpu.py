@@ -1,6 +1,6 @@
 """The starters on a GPU: steps a second in float32, bfloat16 and compiled, and whether killed runs go on exactly.
 
-    python benchmarks/gpu.py [starter …] [--epochs 6] [--what speed exact]      prints the tables of benchmarks/gpu.md
+    python benchmarks/gpu.py [starter …] [--epochs 6] [--what speed exact]      prints what benchmarks/gpu.md is made of
 
 Each starter is trained by its own train.py with its default settings. Steps a second are those between the end of the
 first epoch and the end of the last, validation included. For exactness a run is killed by SIGKILL after its second
@@ -16,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from starters import STARTERS, baselines_of
@@ -98,6 +100,16 @@ def exact(starter: str, variant: str, epochs: int) -> str:
     return f"| {starter} | {variant} | {told[0]} | {told[1]} |"
 
 
+def tell(measure: Callable[..., str], *words: Any) -> bool:
+    """Print the row of a measurement, or why it failed, and whether it did."""
+    try:
+        print(measure(*words), flush=True)
+    except RuntimeError as error:
+        print(error, file=sys.stderr, flush=True)
+        return True
+    return False
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("starters", nargs="*", default=[path.parent.name for path in STARTERS.glob("*/_baselines.py")])
@@ -109,6 +121,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py needs a GPU that torch can use; torch.cuda.is_available() is False.")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, Python {sys.version.split()[0]}\n", flush=True)
+    failed = False
     if "exact" in given.what:
         print("| starter | | again | killed and continued |\n|---|---|---|---|", flush=True)
         cases = [
@@ -119,18 +132,13 @@ def main() -> None:
         ]
         with ThreadPoolExecutor(given.at_once) as pool:
             for done in as_completed([pool.submit(exact, *case) for case in cases]):
-                try:
-                    print(done.result(), flush=True)
-                except RuntimeError as error:
-                    print(error, flush=True)
+                failed |= tell(done.result)
     if "speed" in given.what:
         print("\n| starter | | steps/s | test | epochs | seconds |\n|---|---|---|---|---|---|", flush=True)
         for variant in (each for each in SPEED if given.only in each):
             for starter in given.starters:
-                try:
-                    print(speed(starter, variant, given.epochs), flush=True)
-                except RuntimeError as error:
-                    print(error, flush=True)
+                failed |= tell(speed, starter, variant, given.epochs)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproje
 TAG = re.compile(r"\{" r"\{ ?cookiecutter\.(\w+) ?\}" r"\}")
 
 
-def filled(text: str) -> str:
-    """`text` with an answer in place of each tag."""
-    return TAG.sub(lambda tag: ANSWERS[tag[1]], text)
+def filled(text: str, within_json: bool = False) -> str:
+    """`text` with an answer in place of each tag; within the strings of JSON, as JSON writes it."""
+    return TAG.sub(lambda tag: json.dumps(ANSWERS[tag[1]])[1:-1] if within_json else ANSWERS[tag[1]], text)
 
 
 def part(name: str) -> str:
@@ -53,7 +53,7 @@ def fill(path: str) -> None:
         text = file.read()
     if TAG.search(text):
         with open(path, "w", encoding="utf-8", newline="") as file:
-            file.write(filled(text))
+            file.write(filled(text, path.endswith((".json", ".ipynb"))))
 
 
 def remove(folder: str) -> None:

@@ -38,6 +38,8 @@ def problem(answers: dict[str, str]) -> str | None:
     for question in ("project_name", "author_name"):
         if not answers[question].strip():
             return f"{question} is empty: give a name, such as 'Deep Finch'"
+    if GIVEN["environment"] == "conda" and answers["project_slug"].lower() in ("base", "root"):
+        return f"project_slug {answers['project_slug']!r} is conda's own environment: add a word, such as '{answers['project_slug']}-project'"
     return slug_problem(answers["project_slug"]) or package_problem(answers["package_name"])
 
 

@@ -37,6 +37,7 @@ REFUSED = [
     {"description": "two\nlines"},
     {"author_email": "a\x07b"},
     {"package_name": "tokenizers", "starter": "language_modeling"},
+    {"project_slug": "base", "environment": "conda"},
 ]
 
 

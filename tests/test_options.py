@@ -53,10 +53,19 @@ def test_both_services_run_the_same_commands(environment: str, bake: Bake) -> No
         steps = [steps_of(service[job]) for service in (github, gitlab)]
         if environment == "conda":  # each has its own place for it
             made = [[step for step in each if "/env" in step] for each in steps]
-            assert all(len(each) == 2 and "conda env create --quiet -f environment.yml" in each[0] for each in made)
+            for created, on_path in made:
+                prefix = re.fullmatch(r"\S*conda env create --quiet -f environment.yml -p (.*)", created)
+                assert prefix
+                assert prefix[1].strip('"') + "/bin" in on_path
             steps = [[step for step in each if "/env" not in step] for each in steps]
         assert steps[0] == steps[1]
         assert steps[0][-1] == "pytest"
+        if environment == "conda" and job == "newest":
+            before = yaml.safe_load((project / "environment.yml").read_text())
+            assert run("bash", "-euc", steps[0][0], cwd=project).returncode == 0
+            after = yaml.safe_load((project / "environment.yml").read_text())
+            before["dependencies"][-1]["pip"].remove("-c constraints.txt")
+            assert after == before
     if environment != "conda":  # its environment.yml names one Python
         versions = gitlab["tests"]["parallel"]["matrix"][0]["PYTHON"]
         assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.10", "3.11", "3.12", "3.13"]
@@ -80,7 +89,7 @@ def test_conda_is_asked_for_what_it_can_read(bake: Bake) -> None:
 def test_dockerfile_passes_hadolint(environment: str, bake: Bake) -> None:
     project = bake(container="docker", environment=environment)
     check("hadolint", "Dockerfile", cwd=project)
-    assert re.search(r"^USER 100[01]$", (project / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.search(r"^USER 1000$", (project / "Dockerfile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("environment", ["pip", "conda"])
@@ -100,9 +109,12 @@ def test_the_first_layer_of_the_dockerfile_installs(environment: str, bake: Bake
     install = f"{sys.executable} -m pip install --quiet --no-deps --target site"
     words = script[1].replace("pip install", install)
     if environment == "conda":
-        words = words.replace(
-            "conda env create --quiet -f environment.yml && conda clean --all --yes", install + " -e ."
-        )
+        asked = yaml.safe_load((layer / "environment.yml").read_text())["dependencies"][-1]["pip"]
+        assert asked == ["-c constraints.txt", "-e .[dev]"]
+        assert (layer / "constraints.txt").is_file()
+        created = "conda env create --quiet -f environment.yml && conda clean --all --yes"
+        assert created in words
+        words = words.replace(created, f"{install} -e .")
     # The dependencies are here; what is new is that the project can be installed before its code is there.
     done = run("bash", "-euc", words, cwd=layer)
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ EACH = [
     {question: choices[number % len(choices)] for question, choices in CHOICES.items()}
     for number in range(max(map(len, CHOICES.values())))
 ]
-# But for what concerns the engine alone.
+# Tests of the engine alone are left to the default answers.
 ENGINE = [f"--ignore=tests/test_{name}.py" for name in ("crash", "exact", "finite_guard", "untrusted")]
 STARTER_PARTS = {
     "kills": ["tests/test_resume.py", "tests/test_killed.py", "tests/test_rerun.py", "tests/test_folds.py"],

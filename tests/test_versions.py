@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bake, metadata_of, run, with_engine_tests
+from conftest import CHOICES, ROOT, Bake, metadata_of, run, tool, with_engine_tests
 
 
 def lowest(project: Path) -> dict[str, str]:
@@ -20,6 +20,26 @@ VERSIONS = {
     "hydra 1.4": lambda project: {"hydra-core": "1.4.0rc3", "omegaconf": "2.4.1rc1"},
     "lowest": lowest,
 }
+
+
+def test_the_known_good_versions_are_there_for_each_python(bake: Bake, tmp_path: Path) -> None:
+    """Those of all that an answer can ask for, and of these tests; uv resolves for a Python that need not be here."""
+    needed = {*(ROOT / "tests" / "requirements.txt").read_text().splitlines()}
+    pins = {line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "-"}
+    for number, starter in enumerate(CHOICES["starter"]):
+        answers = {question: choices[-1] for question, choices in CHOICES.items()}
+        answers["logger"] = CHOICES["logger"][number % len(CHOICES["logger"])]
+        project = bake(**{**answers, "starter": starter, "project_slug": f"project-{number}"})
+        metadata = metadata_of(project)
+        needed.update(metadata["dependencies"], metadata["optional-dependencies"]["dev"])
+        pins.update((project / "constraints.txt").read_text().splitlines())
+    (tmp_path / "needed.txt").write_text("\n".join(sorted(needed)))
+    (tmp_path / "pins.txt").write_text("\n".join(sorted(pins)))
+    for version in ("3.10", "3.11", "3.12", "3.13"):
+        words = ("pip", "compile", "--quiet", "--python-version", version, "-c", "pins.txt", "needed.txt")
+        done = run(tool("uv"), *words, cwd=tmp_path)
+        assert done.returncode == 0, f"Python {version}: {done.stderr}"
+        assert "torch==2.13.0" in done.stdout
 
 
 @pytest.mark.long

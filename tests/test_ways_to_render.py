@@ -43,7 +43,7 @@ def test_next_steps_are_three_lines_to_paste(tmp_path: Path, user_config: Path) 
     lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
     assert lines == [
         f"cd {tmp_path / 'my-project'}",
-        "pip install -c constraints.txt -e '.[dev]'",
+        'pip install -c constraints.txt -e ".[dev]"',
         "python train.py",
     ]
     assert not (tmp_path / "my-project" / ".git").exists()

@@ -10,6 +10,8 @@ import hydra
 import pytest
 from conftest import ROOT, Command, target
 
+from my_project.errors import INSTALL
+
 MODEL_MODULE, MODEL = target("model")
 DATA_MODULE, DATA = target("datamodule")
 
@@ -138,7 +140,7 @@ runs.check_training(command._composed(Path({str(copy)!r}) / "configs", "train", 
     ("source", "status", "said"),
     [
         ("def broken(:", 2, "own.py:1: invalid syntax"),
-        ("import not_there\n\n\nclass Own: ...", 2, "own.py:1 needs a package that is not installed: pip install"),
+        ("import not_there\n\n\nclass Own: ...", 2, f"own.py:1 needs a package that is not installed: {INSTALL} "),
         ("from . import not_there\n\n\nclass Own: ...", 1, "cannot import name 'not_there'"),
     ],
 )

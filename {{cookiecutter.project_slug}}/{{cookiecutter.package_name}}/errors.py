@@ -64,11 +64,12 @@ def pip_command(error: ModuleNotFoundError) -> str:
 def is_own(path: Path) -> bool:
     """Whether a source file is of this project: neither of Python's library nor of an installed package.
 
-    What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or a folder of PYTHONPATH.
+    What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or another folder of sys.path.
     """
     if PACKAGE_FOLDER in path.parents:
         return True
-    library = STANDARD_LIBRARY in path.parents or any(any(parent.glob("*.dist-info")) for parent in path.parents)
+    folders = {Path(entry).resolve() for entry in sys.path}.intersection(path.parents)
+    library = STANDARD_LIBRARY in path.parents or any(any(folder.glob("*.dist-info")) for folder in folders)
     return path.is_file() and not library
 
 

@@ -55,8 +55,8 @@ class Forecaster(LightningModule):
         calendar = 2 * HARMONICS * len(seasons)
         self.network = build(network, context=context, horizon=horizon, quantiles=len(quantiles), calendar=calendar)
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
         self.val_metrics = ForecastMetrics(quantiles)
@@ -73,7 +73,8 @@ class Forecaster(LightningModule):
         deviation = history.std(1, keepdim=True, correction=0)
         deviation = deviation.clamp_min(1e-6) + 1e-6 * mean.abs()  # a constant history
         normalized = (history - mean) / deviation
-        above = self.network(normalized, waves(phases))
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        above = network(normalized, waves(phases))
         quantiles = self.seasonal_naive(normalized)[..., None] + above
         quantiles = quantiles.sort(-1).values  # they can't cross (Chernozhukov et al., 2010)
         quantiles = quantiles * deviation[..., None] + mean[..., None]

@@ -39,8 +39,8 @@ class Classifier(LightningModule):
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(num_classes)
         self.val_metrics = EpochMetrics(num_classes)
@@ -48,7 +48,8 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of pictures (B, C, H, W) with values in [0, 1]."""
-        return self.network(images)
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        return network(images)
 
     # 2. Train loop
 

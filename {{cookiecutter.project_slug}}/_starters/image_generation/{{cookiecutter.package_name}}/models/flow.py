@@ -50,8 +50,8 @@ class FlowMatching(ImageGenerator):
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         self.noise_shape = input_shape
         self.num_classes, self.drop_class = num_classes, drop_class
@@ -62,7 +62,8 @@ class FlowMatching(ImageGenerator):
 
         `classes` (B,) are whole numbers; `num_classes` stands for none in particular.
         """
-        return self.network(x_t, t, classes)
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        return network(x_t, t, classes)
 
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
         x, step = noise, 1 / self.sampling_steps

@@ -47,8 +47,8 @@ class LanguageModel(LightningModule):
         self.vocabulary = Vocabulary(**statistics)
         self.network = build(network, vocab_size=len(self.vocabulary), context=context)
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         lengths = torch.tensor([len(piece) for piece in self.vocabulary.pieces])
         self.register_buffer("lengths", lengths, persistent=False)  # bytes of each token (V,)
@@ -56,9 +56,8 @@ class LanguageModel(LightningModule):
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Logits (B, T, V) of the token behind each of `tokens` (B, T); with a cache they follow those before."""
-        if cache is None:
-            return self.network(tokens)
-        return self.network.forward(tokens, cache)  # never compiled: each token would be of another shape
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        return network(tokens, cache)
 
     # 2. Train loop
 

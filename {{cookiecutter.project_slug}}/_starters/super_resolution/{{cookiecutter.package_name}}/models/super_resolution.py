@@ -39,14 +39,15 @@ class SuperResolution(LightningModule):
         self.scale = scale
         self.network = build(network, scale=scale)
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         self.val_scores, self.test_scores, self.bicubic_scores = PictureScores(), PictureScores(), PictureScores()
 
     def forward(self, low: Tensor) -> Tensor:
         """Pictures (B, 3, h, w) in [0, 1] to pictures (B, 3, h * scale, w * scale), not quite within [0, 1]."""
-        return bicubic(low, self.scale) + self.network(low - 0.5)
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        return bicubic(low, self.scale) + network(low - 0.5)
 
     # 2. Train loop
 

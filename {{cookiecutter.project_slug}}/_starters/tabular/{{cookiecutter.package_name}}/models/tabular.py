@@ -54,8 +54,8 @@ class TabularModel(LightningModule):
             num_outputs=self.target.num_outputs,
         )
         if compile:
-            # In place: a checkpoint's keys are the same. For each shape by itself: a run that goes on meets them in
-            # another order, and has to get the same kernels.
+            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
+            # gets the same kernels.
             self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(self.target)
         self.val_metrics = EpochMetrics(self.target)
@@ -63,7 +63,8 @@ class TabularModel(LightningModule):
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """The target (B,) in its unit, or logits (B, K), of numbers (B, F), NaN where missing, and codes (B, C)."""
-        return self.target.read(self.network(*self.features(numbers, categories)))
+        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        return self.target.read(network(*self.features(numbers, categories)))
 
     # 2. Train loop
 
