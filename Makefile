@@ -47,7 +47,7 @@ test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores
 
 test-all: test ## Run the tests, then those that take longer
 	@seed=$$((RANDOM + 1)); echo "== The long tests, SEED=$$seed"; \
-	  OMP_NUM_THREADS=1 CHAOS_SEED=$$seed FUZZ_SEED=$$seed .venv/bin/python -m pytest -n 2 -m long
+	  OMP_NUM_THREADS=1 CHAOS_SEED=$$seed FUZZ_SEED=$$seed .venv/bin/python -m pytest -n 2 -m long --durations=8
 
 SEED ?= 0
 KILLS ?= 200

@@ -52,6 +52,11 @@ def title(answers: dict[str, str]) -> str:
     return "-".join(answer for name, answer in answers.items() if answer != DEFAULTS[name]) or "defaults"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no core waits for it at the end."""
+    items.sort(key=lambda item: "other_versions" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def user_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration of cookiecutter that keeps its files out of the home folder."""

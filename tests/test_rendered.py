@@ -3,7 +3,9 @@
 import json
 import shutil
 import struct
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,24 @@ def trained(bake: Bake, logger: str, *words: str) -> tuple[Path, dict[str, float
     assert done.returncode == 0, done.stdout + done.stderr
     folder = project / "runs" / "logged"
     return folder, json.loads((folder / "metrics.json").read_text())["test"]
+
+
+@pytest.mark.parametrize("logger", CHOICES["logger"][1:])
+def test_what_a_logger_leaves_in_a_run_folder_is_in_the_way_of_nothing(logger: str, bake: Bake) -> None:
+    """Killed, the run goes on; finished, it is measured again. W&B leaves links to logs elsewhere."""
+    project = bake(logger=logger)
+    words = [*DEBUG[:2], "name=killed", "trainer.max_epochs=8", "save_minutes=0", "callbacks=[default]"]
+    command = [sys.executable, "train.py", *words, *(["logger.wandb.offline=true"] if logger == "wandb" else [])]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (project / "runs" / "killed" / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -9
+    for line in (command, [sys.executable, "evaluate.py", "run=runs/killed"]):
+        done = run(*line, cwd=project)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "Going on from" in (project / "runs" / "killed" / "train.log").read_text()
 
 
 def test_versions_with_known_holes_are_not_allowed(bake: Bake) -> None:
@@ -158,3 +178,16 @@ def test_mlflow_reads_what_was_logged(bake: Bake) -> None:
     assert {file.path for file in client.list_artifacts(logged.info.run_id, "pictures")} >= {
         "pictures/confusion_matrix.png"
     }
+
+
+def test_two_runs_that_begin_at_once_make_one_database(bake: Bake) -> None:
+    project = bake(logger="mlflow")
+    command = [sys.executable, "train.py", *DEBUG[:2], "callbacks=[default]"]
+    begun = [
+        subprocess.Popen(
+            [*command, f"name=run_{number}"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for number in range(3)
+    ]
+    said = [process.communicate()[0].decode() for process in begun]
+    assert [process.returncode for process in begun] == [0, 0, 0], said

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from conftest import NO_LOGGER
 from starter import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +28,7 @@ PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_sele
 QUICK = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]",
-    *SMALL,
+    *SMALL, *NO_LOGGER,
 )  # fmt: skip
 STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"
 

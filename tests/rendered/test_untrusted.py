@@ -145,7 +145,7 @@ def test_yaml_that_makes_objects_is_refused(theirs: Path, folder: Path, command:
     assert_refused(*command("evaluate.py", "run=runs/theirs"), "can't be read", folder)
 
 
-@pytest.mark.parametrize("name", ["evaluation_best", "evaluation_best.json.tmp", "predictions"])
+@pytest.mark.parametrize("name", ["evaluation_best", "evaluation_best.json.tmp", "predictions", "wandb"])
 def test_a_link_that_leads_out_of_the_run_folder_is_refused(
     name: str, theirs: Path, folder: Path, command: Command
 ) -> None:

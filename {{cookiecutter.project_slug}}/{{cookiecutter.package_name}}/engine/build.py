@@ -21,7 +21,7 @@ from ..errors import RefusedError, own_frames, pip_command
 from ..front_door.check import all_nodes, allowed
 from ..front_door.sources import PACKAGE
 from ..run_folder.checkpoints import AtomicCheckpointIO
-from ..run_folder.folder import RunFolder, log
+from ..run_folder.folder import RUNS, RunFolder, alone, log
 from ..run_folder.metrics import MetricsLog
 from .exact import ExactResume
 
@@ -77,7 +77,8 @@ def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedErr
 def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
     """The Trainer with the callbacks and loggers of the config; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
-    loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
+    with alone(RUNS):  # MLflow makes the tables of a new database without a lock
+        loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     callbacks = [exact, *build_callbacks(cfg)]
     trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))

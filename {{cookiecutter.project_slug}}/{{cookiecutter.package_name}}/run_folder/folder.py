@@ -127,10 +127,13 @@ def folds_of(run: RunFolder) -> list[RunFolder]:
 
 
 def check_links(run: RunFolder) -> None:
-    """Raises RefusedError where a link in the folder, which may be a stranger's, leads out of it: writing would too."""
+    """Raises RefusedError where a link in the folder, which may be a stranger's, leads out of it: writing would too.
+
+    W&B keeps links to logs of its own in wandb/, where nothing else is written, and that in a new folder each time.
+    """
     root = run.path.resolve()
     for path in run.path.rglob("*") if run.path.is_dir() else ():
-        if path.is_symlink() and root not in path.resolve().parents:
+        if path.is_symlink() and root not in path.resolve().parents and run.path / "wandb" not in path.parents:
             raise RefusedError(f"{path.as_posix()} is a link that leads out of the run folder")
 
 
@@ -188,14 +191,22 @@ def check_unlocked(run: RunFolder) -> None:
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process of this host after the other, with regard to what lies at `path`."""
+    from filelock import FileLock
+
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"run-{digest}.lock", mode=0o666):
+        yield
+
+
+@contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
     """Hold the folder. A lock that a dead process of this host has left is taken over. Raises RefusedError."""
     import psutil
-    from filelock import FileLock
 
     # Two processes of this host look at the lock one after the other; those of other hosts only make a new one.
-    digest = hashlib.sha256(str(run.lock.resolve()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"run-{digest}.lock", mode=0o666):
+    with alone(run.lock):
         check_unlocked(run)
         run.lock.unlink(missing_ok=True)
         beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
