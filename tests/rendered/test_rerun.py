@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Command
+from conftest import NO_LOGGER, Command
 from killed import QUICK, STEP, At, differences, final_state, train
 from omegaconf import OmegaConf
 
@@ -23,7 +23,7 @@ def folder(command: Command) -> Path:
 
 
 def test_it_gives_the_same_bits_and_says_so(folder: Path) -> None:
-    status, said = train(folder, "rerun=runs/ours", "name=again")
+    status, said = train(folder, "rerun=runs/ours", "name=again", *NO_LOGGER)
     assert status == 0, said
     assert "Training runs/ours again; since then nothing changed" in said
     assert "The same bits as runs/ours" in said
