@@ -70,6 +70,7 @@ def trained(bake: Bake, logger: str, *words: str) -> tuple[Path, dict[str, float
     return folder, json.loads((folder / "metrics.json").read_text())["test"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("logger", CHOICES["logger"][1:])
 def test_what_a_logger_leaves_in_a_run_folder_is_in_the_way_of_nothing(logger: str, bake: Bake) -> None:
     """Killed, the run goes on; finished, it is measured again. W&B leaves links to logs elsewhere."""
@@ -180,6 +181,7 @@ def test_mlflow_reads_what_was_logged(bake: Bake) -> None:
     }
 
 
+@pytest.mark.long
 def test_two_runs_that_begin_at_once_make_one_database(bake: Bake) -> None:
     project = bake(logger="mlflow")
     command = [sys.executable, "train.py", *DEBUG[:2], "callbacks=[default]"]
