@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from conftest import NO_LOGGER
-from starter import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
@@ -23,13 +21,6 @@ PACKAGE = "my_project"
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_selection", "matplotlib.figure"])
 
-
-# A few steps with each phase in them, and a save before each step.
-QUICK = (
-    "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
-    "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]",
-    *SMALL, *NO_LOGGER,
-)  # fmt: skip
 STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from disk import small_disk_at
-from killed import QUICK, STEP, At, go_on, train, waiting
+from killed import STEP, At, go_on, train, waiting
+from test_resume import QUICK
 
 from my_project.run_folder.checkpoints import damage
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command, options
-from killed import QUICK
+from test_resume import QUICK
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # What raises on CUDA, by the documentation of torch.use_deterministic_algorithms; `cumsum` and `bincount` stand below.

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import options
-from killed import PACKAGE, QUICK, STEP, At, differences, final_state, go_on, train, waiting
+from killed import PACKAGE, STEP, At, differences, final_state, go_on, train, waiting
+from test_resume import QUICK
 
 LOOPS = "pytorch_lightning.loops"
 # In the order in which one run meets them: each is killed there, and continued until the next.

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import NO_LOGGER, Command
-from killed import QUICK, STEP, At, differences, final_state, train
+from killed import STEP, At, differences, final_state, train
 from omegaconf import OmegaConf
+from test_resume import QUICK
 
 from my_project.run_folder.provenance import origin
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command
-from killed import PACKAGE, QUICK, STEP, At, train
+from killed import PACKAGE, STEP, At, train
 from omegaconf import OmegaConf
+from test_resume import QUICK
 
 from my_project import load_run
 from my_project.errors import RefusedError

@@ -8,6 +8,7 @@ import torch
 from conftest import NO_LOGGER, Command, options
 from starter import SMALL
 
+# A few steps with each phase in them, and a save before each step.
 QUICK = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]", *NO_LOGGER,
