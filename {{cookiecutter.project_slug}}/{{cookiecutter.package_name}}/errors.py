@@ -66,6 +66,7 @@ def is_own(path: Path) -> bool:
 
     What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or another folder of sys.path.
     """
+    path = path.resolve()  # an environment may be reached by a link
     if PACKAGE_FOLDER in path.parents:
         return True
     folders = {Path(entry).resolve() for entry in sys.path}.intersection(path.parents)
@@ -75,7 +76,7 @@ def is_own(path: Path) -> bool:
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The calls in this project's code that led to `error`."""
-    return [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(Path(frame.filename).resolve())]
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(Path(frame.filename))]
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
