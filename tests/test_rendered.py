@@ -17,7 +17,7 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
 KILLS = [
-    f"tests/test_{name}.py" for name in ("resume", "killed", "crash", "rerun", "untrusted")
+    f"tests/test_{name}.py" for name in ("resume", "killed", "going_on", "crash", "rerun", "untrusted")
 ]  # they take half of the time
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
 OWN_TESTS = {
@@ -37,7 +37,10 @@ EACH = [
     for number in range(max(map(len, CHOICES.values())))
 ]
 # Tests of the engine alone are left to the default answers.
-ENGINE = [f"--ignore=tests/test_{name}.py" for name in ("crash", "exact", "finite_guard", "untrusted")]
+ENGINE = [
+    f"--ignore=tests/test_{name}.py"
+    for name in ("crash", "exact", "finite_guard", "going_on", "own_mistakes", "untrusted")
+]
 STARTER_PARTS = {
     "kills": ["tests/test_resume.py", "tests/test_killed.py", "tests/test_rerun.py", "tests/test_folds.py"],
     "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "killed", "rerun", "folds"))],

@@ -57,7 +57,7 @@ def test_rendered_tests_pass_on_other_versions(versions: str, bake: Bake, tmp_pa
     python = tmp_path / "venv" / "bin" / "python"
     for words in (
         [sys.executable, "-m", "venv", tmp_path / "venv"],
-        [python, "-m", "pip", "install", "--quiet", "--pre", "-c", constraints, f"{project}[dev]"],
+        [python, "-m", "pip", "install", "--quiet", "--no-compile", "--pre", "-c", constraints, f"{project}[dev]"],
         [python, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'pytest'}"],
     ):
         done = run(*words, cwd=project, PYTHONPATH="")
