@@ -31,16 +31,19 @@ BASELINES = {
 }
 
 
-def train(project: Path, model: str, seed: int) -> tuple[float, float, float]:
-    """Validation accuracy, test accuracy and seconds of one run."""
-    name = f"{model}_{seed}"
-    command = [sys.executable, "train.py", f"model={model}", f"seed={seed}", f"name={name}"]
-    subprocess.run([*command, f"datamodule.split_seed={seed}"], cwd=project, check=True, stdout=subprocess.DEVNULL)
-    run = project / "runs" / name
-    metrics = json.loads((run / "metrics.json").read_text())
-    times = json.loads((run / "provenance.json").read_text())
-    seconds = datetime.fromisoformat(times["end"]) - datetime.fromisoformat(times["start"])
-    return metrics["val"]["accuracy"], metrics["test"]["accuracy"], seconds.total_seconds()
+def train(project: Path, model: str) -> list[tuple[float, float, float]]:
+    """Validation accuracy, test accuracy and seconds of a run with each seed, one after the other in one process."""
+    seeds = ",".join(map(str, SEEDS))
+    command = [sys.executable, "train.py", "--multirun", f"model={model}", f"seed={seeds}"]
+    subprocess.run([*command, "datamodule.split_seed=${seed}"], cwd=project, check=True, stdout=subprocess.DEVNULL)
+    results = []
+    for run in (project / "runs").glob(f"*_{model}"):
+        metrics = json.loads((run / "metrics.json").read_text())
+        times = json.loads((run / "provenance.json").read_text())
+        seconds = datetime.fromisoformat(times["end"]) - datetime.fromisoformat(times["start"])
+        results.append((metrics["val"]["accuracy"], metrics["test"]["accuracy"], seconds.total_seconds()))
+    assert len(results) == len(SEEDS)
+    return results
 
 
 def baseline(project: Path, make: object, seed: int) -> tuple[float, float]:
@@ -79,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
         for model in arguments.model:
-            lines.append(row(f"`model={model}`", [train(project, model, seed) for seed in SEEDS]))
+            lines.append(row(f"`model={model}`", train(project, model)))
             print(lines[-1], flush=True)
         for name, make in BASELINES.items():
             lines.append(row(name, [baseline(project, make, seed) for seed in SEEDS]))
