@@ -37,11 +37,15 @@ def test_an_error_in_own_code_names_file_line_and_traceback(
 
 
 def test_what_pip_put_elsewhere_is_no_own_code(tmp_path: Path) -> None:
-    """A cluster often brings packages by PYTHONPATH: what they refuse is a refusal, not an error in the user's code."""
+    """A cluster often brings packages by PYTHONPATH: what they refuse is a refusal, not an error in the user's code.
+
+    Here through a link to the folder, whose files are links into a cache, as uv can lay them.
+    """
     (tmp_path / "store").mkdir()
     site = tmp_path / "modules"
     site.symlink_to(tmp_path / "store")
-    shutil.copytree(Path(hydra.__file__).parent, site / "hydra")
+    cache = shutil.copytree(Path(hydra.__file__).parent, tmp_path / "cache" / "hydra")
+    shutil.copytree(cache, site / "hydra", copy_function=os.symlink)
     (installed,) = Path(hydra.__file__).parents[1].glob("hydra_core-*.dist-info")
     shutil.copytree(installed, site / installed.name)
     done = subprocess.run(

@@ -66,11 +66,11 @@ def is_own(path: Path) -> bool:
 
     What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or another folder of sys.path.
     """
-    path = path.resolve()  # an environment may be reached by a link
-    if PACKAGE_FOLDER in path.parents:
+    parents = {parent.resolve() for parent in path.absolute().parents}  # a link may lead to the environment, or from it
+    if PACKAGE_FOLDER in parents:
         return True
-    folders = {Path(entry).resolve() for entry in sys.path}.intersection(path.parents)
-    library = STANDARD_LIBRARY in path.parents or any(any(folder.glob("*.dist-info")) for folder in folders)
+    folders = parents.intersection(Path(entry).resolve() for entry in sys.path)
+    library = STANDARD_LIBRARY in parents or any(any(folder.glob("*.dist-info")) for folder in folders)
     return path.is_file() and not library
 
 
