@@ -10,7 +10,6 @@ import unicodedata
 QUESTIONS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
 # Through JSON twice: what is beyond the basic plane arrives as pairs of surrogates, which json.loads joins.
 GIVEN = json.loads({{ cookiecutter | tojson | tojson }})
-ANSWERS = {question: GIVEN[question] for question in QUESTIONS}
 # The same before cookiecutter took what was given on the command line for a template.
 RAW = json.loads({{ (_cookiecutter if _cookiecutter is defined else {}) | tojson | tojson }})
 # What the rendered repository imports, or has in its root: a package of that name would hide it.
@@ -23,13 +22,18 @@ TAKEN = {
     *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
 TAGS = ("{" + "{", "{" + "%", "{" + "#")  # written so that they are none here
+# What the build of the project takes for an address: dot-atoms of RFC 5322 around one @; a domain may have letters of any script.
+EMAIL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+")
 ROOM = 3_000_000  # bytes that all starters and options take until one is laid
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
-def problem(answers: dict[str, str]) -> str | None:
-    """What is wrong with the answers, in one line, or None."""
+def problem(given: dict[str, str]) -> str | None:
+    """Why the answers can't become a project, in one line, or None."""
+    answers = {question: given[question] for question in QUESTIONS}
     for question, answer in answers.items():
+        if not isinstance(answer, str):  # a replay file is JSON
+            return f"{question} is {json.dumps(answer)}: expected text"
         if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in answer):
             return f"{question} {ascii(answer)} holds a line break or a control character: write it in one line"
     for question in ("project_name", "description", "author_name", "author_email"):
@@ -38,9 +42,36 @@ def problem(answers: dict[str, str]) -> str | None:
     for question in ("project_name", "author_name"):
         if not answers[question].strip():
             return f"{question} is empty: give a name, such as 'Deep Finch'"
-    if GIVEN["environment"] == "conda" and answers["project_slug"].lower() in ("base", "root"):
+    email = answers["author_email"]
+    if email and not (EMAIL.fullmatch(email) and email.partition("@")[0].isascii()):
+        return f"author_email {email!r} is no address, so pip could not install the project: leave it empty, or give one such as ada@example.org"
+    if given["environment"] == "conda" and answers["project_slug"].lower() in ("base", "root"):
         return f"project_slug {answers['project_slug']!r} is conda's own environment: add a word, such as '{answers['project_slug']}-project'"
     return slug_problem(answers["project_slug"]) or package_problem(answers["package_name"])
+
+
+def choice_problem(given: dict[str, str]) -> str | None:
+    """Why an answer is none of the choices: cookiecutter takes what a replay file holds as it is."""
+    template = given.get("_repo_dir", "")
+    paths = [os.path.join(folder, template, "cookiecutter.json") for folder in ("", os.environ.get("PWD", ""))]
+    path = next((path for path in paths if template and os.path.isfile(path)), None)
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        questions = json.load(file)
+    for question, choices in questions.items():
+        if isinstance(choices, list) and question[0] != "_" and given.get(question) not in choices:
+            return f"{question} {given.get(question)!r} is no choice: expected one of {', '.join(choices)}"
+    return None
+
+
+def folder_problem() -> str | None:
+    """Why nothing may be rendered here: with -f cookiecutter removes and overwrites what a folder holds; git's own folder stays."""
+    there = sorted(name for name in os.listdir(os.curdir) if name != ".git")
+    if not there:
+        return None
+    held = f"{', '.join(there[:3])}{' …' if len(there) > 3 else ''}"
+    return f"{os.getcwd()} holds files that would be lost ({held}): bring a project up to date by `cruft update`, or render into another folder"
 
 
 def room_problem() -> str | None:
@@ -83,6 +114,6 @@ def package_problem(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    refusal = problem(ANSWERS) or room_problem()
+    refusal = choice_problem(GIVEN) or problem(GIVEN) or folder_problem() or room_problem()
     if refusal:
         sys.exit(f"Kindling: {refusal}.")

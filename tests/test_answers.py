@@ -12,6 +12,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from email.headerregistry import Address
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -39,7 +40,7 @@ PARTS = [
     "%s", "{0}", "#", ": ", "- ", "[x]", "](y)", "<b>", "&amp;", "***", "```", "---", "!!python/name:os.system",
     "*a", "&a", "@", "=", "[project]", "..", "../", "/", "/etc/evil", "C:\\evil", "-", "--help", ".", "~", " ",
     "", "é", "ß", "北京", "😀", "👩‍🔬", "שלום", "مرحبا", "\u202e", "\u200b", "\ufeff", "\ud800", "a" * 300, "Deep",
-    "Finch", "ada@example.org", "0", "class", "con",
+    "Finch", "ada@example.org", "@", "none", "0", "class", "con",
 ]  # fmt: skip
 TEXT = st.one_of(
     st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join),
@@ -96,7 +97,9 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
     assert metadata["name"] == project.name
     assert metadata["description"] == expected["description"]
     assert metadata["authors"][0]["name"] == expected["author_name"]
-    assert metadata["authors"][0].get("email", "") == expected["author_email"]
+    email = metadata["authors"][0].get("email", "")
+    assert email == expected["author_email"]
+    assert not email or Address(addr_spec=email)  # as hatchling reads it: pip can install the project
     readme = (project / "README.md").read_bytes().decode("utf-8").split("\n")
     assert readme[0] == f"# {expected['project_name']}"
     assert readme[2] == expected["description"]

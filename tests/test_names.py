@@ -36,6 +36,10 @@ REFUSED = [
     {"author_name": ""},
     {"description": "two\nlines"},
     {"author_email": "a\x07b"},
+    *[
+        {"author_email": email}
+        for email in ("none", "me at uni.edu", "a@b", "a@@b.org", "a@b.org>", ".a@b.org", "é@b.org")
+    ],
     {"package_name": "tokenizers", "starter": "language_modeling"},
     {"project_slug": "base", "environment": "conda"},
 ]
@@ -109,12 +113,33 @@ def test_a_slug_that_is_no_folder_is_refused_by_cookiecutter(answer: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_kept(bake: Bake, user_config: Path) -> None:
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_existing_project_is_kept_with_every_switch_of_cookiecutter(bake: Bake, user_config: Path) -> None:
+    """With -f it removes and copies again whole folders, with -s too: models, tests and configs of the user's own."""
     project = bake()
     (project / "train.py").write_text("mine\n")
-    words = ("--no-input", "-o", project.parent, ROOT)
-    assert cookiecutter_command(*words, cwd=project, user_config=user_config).returncode != 0
-    assert (project / "train.py").read_text() == "mine\n"
+    (project / "my_project" / "models" / "mine.py").write_text("mine\n")
+    (project / "tests" / "test_mine.py").write_text("mine\n")
+    before = contents(project)
+    for switches in ((), ("-f",), ("-f", "-s"), ("-f", "--keep-project-on-failure")):
+        words = ("--no-input", *switches, "-o", project.parent, ROOT)
+        done = cookiecutter_command(*words, cwd=project, user_config=user_config)
+        assert done.returncode != 0
+        assert "cruft update" in done.stderr or not switches
+        assert contents(project) == before
+
+
+def test_a_new_repository_can_be_rendered_into(tmp_path: Path, user_config: Path) -> None:
+    """A clone of an empty repository, or a folder after `git init`: it holds nothing that could be lost."""
+    (tmp_path / "my-project").mkdir()
+    run("git", "init", "--quiet", cwd=tmp_path / "my-project")
+    words = ("--no-input", "-f", "-o", tmp_path, ROOT)
+    assert cookiecutter_command(*words, cwd=tmp_path, user_config=user_config).returncode == 0
+    assert (tmp_path / "my-project" / "train.py").is_file()
+    assert (tmp_path / "my-project" / ".git" / "HEAD").is_file()
 
 
 @pytest.mark.parametrize("name", ['Zoë "Ace" O\'Neil', "back\\slash", "a: b # c", "$(touch evil) `x`"])

@@ -1,12 +1,14 @@
 """Every way that the README gives to render, through the real command line."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT, as_repository, cookiecutter_command
+from conftest import ROOT, as_repository, cookiecutter_command, run
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,33 @@ def test_replay_renders_the_same_answers_again(tmp_path: Path, user_config: Path
     done = cookiecutter_command(*again, cwd=tmp_path, user_config=user_config)
     assert done.returncode == 0, done.stderr
     assert rendered(tmp_path / "first" / "deep-finch") == rendered(tmp_path / "again" / "deep-finch")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected", "template"),
+    [
+        ("starter", "../evil", "expected one of image_classification, ", str(ROOT)),
+        ("license", "GPL", "expected one of MIT, ", "."),
+        ("logger", None, "expected one of csv, ", str(ROOT)),
+        ("description", 7, "expected text", str(ROOT)),
+    ],
+)
+def test_a_replay_file_holds_choices_alone(
+    question: str, answer: Any, expected: str, template: str, tmp_path: Path, user_config: Path
+) -> None:
+    first = ("--no-input", "-o", tmp_path / "first", ROOT)
+    assert cookiecutter_command(*first, cwd=tmp_path, user_config=user_config).returncode == 0
+    replay = json.loads((user_config.parent / "replay" / f"{ROOT.name}.json").read_text())
+    replay["cookiecutter"][question] = answer
+    (tmp_path / "replay.json").write_text(json.dumps(replay))
+    words = ("--replay-file", tmp_path / "replay.json", "-o", tmp_path / "again", template)
+    done = run(*(sys.executable, "-m", "cookiecutter", "--config-file", user_config, *words), cwd=ROOT, PWD=str(ROOT))
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("Kindling: ")]
+    assert len(said) == 1, done.stdout + done.stderr
+    assert said[0].startswith(f"Kindling: {question} ")
+    assert expected in said[0]
+    assert list((tmp_path / "again").iterdir()) == []
 
 
 def test_next_steps_are_three_lines_to_paste(tmp_path: Path, user_config: Path) -> None:
