@@ -4,6 +4,7 @@ import compileall
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,55 @@ def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) ->
 
 def test_they_have_nothing_to_say_of_the_tests_of_the_engine(bake: Bake) -> None:
     test_linter_formatter_and_type_checker_have_nothing_to_say(with_engine_tests(bake()))
+
+
+# What somebody writes who follows "Add data" of the README, with a data set that ships with scikit-learn.
+OWN_DATA = {
+    "image_classification": """
+        import torch
+        from sklearn.datasets import load_digits
+
+        from .images import ImageDataModule, Pictures
+
+
+        class OwnDataModule(ImageDataModule):
+            def load_pictures(self) -> Pictures:
+                digits = load_digits(n_class=3)
+                images = torch.from_numpy(digits.images).float()[:, None] / 16
+                return Pictures(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
+        """,
+    "super_resolution": """
+        import torch
+        from sklearn.datasets import load_sample_image
+
+        from .regions import RegionDataModule
+
+
+        class OwnDataModule(RegionDataModule):
+            def load_pictures(self):
+                yield "china.jpg", torch.tensor(load_sample_image("china.jpg")).permute(2, 0, 1)
+        """,
+    "tabular": """
+        from pathlib import Path
+
+        from sklearn.datasets import load_wine
+
+        from .tabular import Table, TabularDataModule
+
+
+        class OwnDataModule(TabularDataModule):
+            def load_table(self) -> Table:
+                return Table(load_wine(as_frame=True).frame, Path("wine"))
+        """,
+}
+
+
+@pytest.mark.parametrize("starter", OWN_DATA)
+def test_the_type_checker_accepts_a_first_datamodule_of_ones_own(starter: str, bake: Bake) -> None:
+    project = bake(starter=starter)
+    (project / "my_project" / "datamodules" / "own.py").write_text(textwrap.dedent(OWN_DATA[starter]).lstrip())
+    done = run(tool("pyrefly"), "check", "--python-interpreter-path", sys.executable, cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_depends_on_the_chosen_logger_alone(project: Path, answers: dict[str, str]) -> None:

@@ -3,8 +3,6 @@
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998 (CC BY 4.0).
 """
 
-from typing import Any
-
 import torch
 
 from .images import ImageDataModule, Pictures
@@ -16,7 +14,7 @@ class DigitsDataModule(ImageDataModule):
     def load_pictures(self) -> Pictures:
         from sklearn.datasets import load_digits
 
-        digits: Any = load_digits()
+        digits = load_digits()
         images = torch.from_numpy(digits.images).float()[:, None] / 16  # a scan holds 0–16
         names = [str(name) for name in digits.target_names]
         return Pictures(images, torch.from_numpy(digits.target).long(), names, ids=range(len(images)))

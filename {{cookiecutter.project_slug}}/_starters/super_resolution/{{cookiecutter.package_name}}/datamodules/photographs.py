@@ -4,7 +4,6 @@ Source: china.jpg by danielbuechele and flower.jpg by vultilion, both from Flick
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,6 @@ class PhotographsDataModule(RegionDataModule):
     def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
         from sklearn.datasets import load_sample_images
 
-        photographs: Any = load_sample_images()
+        photographs = load_sample_images()
         for name, pixels in zip(photographs.filenames, photographs.images, strict=True):
             yield name.replace("\\", "/").rpartition("/")[2], torch.tensor(pixels).permute(2, 0, 1)
