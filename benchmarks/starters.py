@@ -1,8 +1,9 @@
-"""Each starter with its default settings over seeds 0–2, beside simple baselines on the same split.
+"""Each starter with its default settings over seeds 0–4, beside simple baselines on the same split.
 
-    python benchmarks/starters.py [starter …] [--seeds 0 1 2] [--pictures docs/starters]
+    python benchmarks/starters.py [starter …] [--seeds 0 1 2 3 4] [--pictures docs/starters]
 
-writes benchmarks/starters.md.
+writes benchmarks/starters.json, and from it benchmarks/starters.md and the figures of the table in README.md. What was
+measured of other starters and of other seeds stays.
 
 Each is rendered as a user gets it and trained through its own train.py. Metric, baselines and how much must be between
 them are in the `_baselines.py` of the starter; the exit status is 1 where the mean over the seeds does not beat one by
@@ -29,13 +30,15 @@ from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTERS = ROOT / "{{cookiecutter.project_slug}}" / "_starters"
-HEAD = """# Starters
+OUTPUT = ROOT / "benchmarks" / "starters.md"
+HEAD = f"""# Starters
 
-Default settings, mean over {seeds} (worst – best), {threads} CPU threads, no GPU; by `python benchmarks/starters.py`.
-Memory is the peak of the whole process, of which Python with torch and Lightning is about 0.5 GB.
+Default settings, mean over the seeds (worst – best), {torch.get_num_threads()} CPU threads, no GPU;
+by `python benchmarks/starters.py`. Memory is the peak of the whole process, of which Python with torch and Lightning
+is about 0.5 GB.
 
-| starter | metric of the test | starter | baselines | seconds | parameters | peak memory |
-|---|---|---|---|---|---|---|
+| starter | metric of the test | starter | seeds | baselines | seconds | parameters | peak memory |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -86,57 +89,94 @@ def baselines_of(starter: str) -> Any:
     return module
 
 
-def measured(starter: str, seeds: list[int], pictures: Path | None) -> tuple[str, bool]:
-    """The row of a starter, and whether it beats what it has to beat."""
+def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str, Any]:
+    """What the trainings of a starter and its baselines gave and took."""
     module = baselines_of(starter)
     with tempfile.TemporaryDirectory() as folder:
         answers = {"starter": starter, "project_slug": starter, "package_name": f"own_{starter}"}
         project = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=folder))
-        runs = [train(project, seed) for seed in seeds]
+        runs = {str(seed): train(project, seed) for seed in seeds}
         if pictures is not None:
             pictures.mkdir(parents=True, exist_ok=True)
-            shutil.copy(runs[0].folder / "pictures" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
+            shutil.copy(runs[str(seeds[0])].folder / "pictures" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
         others = module.baselines(datamodule_of(project, answers["package_name"]))
-    values = [run.metrics[module.METRIC] for run in runs]
+    return {
+        "values": {seed: run.metrics[module.METRIC] for seed, run in runs.items()},
+        "baselines": others,
+        "seconds": round(statistics.median(run.seconds for run in runs.values())),
+        "parameters": runs[str(seeds[0])].parameters,
+        "memory": max(run.memory for run in runs.values()),
+    }
+
+
+def wins(starter: str, entry: dict[str, Any]) -> bool:
+    """Whether the mean over the seeds beats what it has to beat, by the margin."""
+    module, mean = baselines_of(starter), statistics.mean(entry["values"].values())
     sign = 1 if module.HIGHER_IS_BETTER else -1
-    ordered = sorted(values, reverse=sign < 0)  # the worst first
-    beside = getattr(module, "BESIDE", ())
-    wins = all(
-        sign * (statistics.mean(values) - value) >= module.MARGIN
-        for name, value in others.items()
-        if name not in beside
-    )
-    compared = ", ".join(f"{name} {value:.4g}" for name, value in others.items())
+    others = {name: value for name, value in entry["baselines"].items() if name not in getattr(module, "BESIDE", ())}
+    return all(sign * (mean - value) >= module.MARGIN for value in others.values())
+
+
+def row(starter: str, entry: dict[str, Any]) -> str:
+    """The line of a starter in the table."""
+    module, values = baselines_of(starter), entry["values"].values()
+    worst, best = (min(values), max(values)) if module.HIGHER_IS_BETTER else (max(values), min(values))
     cells = [
         starter,
-        f"{module.METRIC} ({'higher' if sign > 0 else 'lower'} is better)",
-        f"**{statistics.mean(values):.4g}** ({ordered[0]:.4g} – {ordered[-1]:.4g})",
-        compared,
-        f"{statistics.median(run.seconds for run in runs):.0f}",
-        f"{runs[0].parameters:,}",
-        f"{max(run.memory for run in runs) / 2**30:.1f} GB",
+        f"{module.METRIC} ({'higher' if module.HIGHER_IS_BETTER else 'lower'} is better)",
+        f"**{statistics.mean(values):.4g}** ({worst:.4g} – {best:.4g})",
+        str(len(values)),
+        ", ".join(f"{name} {value:.4g}" for name, value in entry["baselines"].items()),
+        str(entry["seconds"]),
+        f"{entry['parameters']:,}",
+        f"{entry['memory'] / 2**30:.1f} GB",
     ]
-    return f"| {' | '.join(cells)} |", wins
+    return f"| {' | '.join(cells)} |"
+
+
+def in_readme(starter: str, entry: dict[str, Any]) -> str:
+    """What README.md says of a starter's figures: `README` of its `_baselines.py`, filled."""
+    values = entry["values"].values()
+    figures = {"mean": statistics.mean(values), "least": min(values), "most": max(values), **entry["baselines"]}
+    return baselines_of(starter).README.format_map(figures)
+
+
+def readme(text: str, entries: dict[str, Any]) -> str:
+    """The text of README.md with the figures of `entries` in the third column of its table of starters."""
+    row = re.compile(r"^(\| \*\*(\w+)\*\* \|[^|]*\| )([^|]*)(?= \|)", re.MULTILINE)
+    figures = {starter: in_readme(starter, entry) for starter, entry in entries.items()}
+    return row.sub(lambda found: found[1] + figures.get(found[2], found[3]), text)
+
+
+def write(entries: dict[str, Any], output: Path) -> None:
+    """Keep what was measured, and write what is made of it."""
+    output.with_suffix(".json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    output.write_text(HEAD + "".join(f"{row(*item)}\n" for item in entries.items()), encoding="utf-8")
+    if output == OUTPUT:
+        page = ROOT / "README.md"
+        page.write_text(readme(page.read_text(encoding="utf-8"), entries), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["starter"]
     parser.add_argument("starter", nargs="*", default=known, metavar="starter")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--pictures", type=Path, help="a folder for a picture of each")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "starters.md")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if unknown := {*arguments.starter} - {*known}:
         parser.error(f"no starter {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    seeds = f"seed{'s' if len(arguments.seeds) > 1 else ''} {', '.join(map(str, arguments.seeds))}"
-    text, losers = HEAD.format(seeds=seeds, threads=torch.get_num_threads()), []
+    kept = arguments.output.with_suffix(".json")
+    entries = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    losers = []
     for starter in arguments.starter:
-        line, wins = measured(starter, arguments.seeds, arguments.pictures)
-        print(line, flush=True)
-        text += f"{line}\n"
-        losers += [] if wins else [starter]
-        arguments.output.write_text(text, encoding="utf-8")
+        entry = measured(starter, arguments.seeds, arguments.pictures)
+        entry["values"] = {**entries.get(starter, {}).get("values", {}), **entry["values"]}
+        entries = {name: {**entries, starter: entry}[name] for name in known if name in {*entries, starter}}
+        write(entries, arguments.output)
+        print(row(starter, entry), flush=True)
+        losers += [] if wins(starter, entry) else [starter]
     if losers:
         sys.exit(f"Not better than each baseline by the margin of its _baselines.py: {', '.join(losers)}")
 

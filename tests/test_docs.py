@@ -1,5 +1,6 @@
 """The pages of docs/: they build without a broken link, and every command in them is one that a test runs."""
 
+import json
 import re
 import runpy
 import sys
@@ -51,6 +52,25 @@ def test_readme_tells_every_choice() -> None:
     table = runpy.run_path(str(ROOT / "docs" / "questions.py"))["overview"]()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"## The questions\n\n{table}\n" in readme, "python docs/questions.py writes the table"
+
+
+def test_figures_of_the_starters_are_those_that_were_measured() -> None:
+    """README.md and the table are made of one file: python benchmarks/starters.py writes all three."""
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "starters.py"))
+    entries = json.loads((ROOT / "benchmarks" / "starters.json").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert list(entries) == CHOICES["starter"]
+    assert benchmark["readme"](text, entries) == text
+    assert benchmark["readme"](text.replace("| accuracy 0.", "| accuracy 1."), entries) == text
+    rows = [benchmark["row"](*item) for item in entries.items()]
+    assert (ROOT / "benchmarks" / "starters.md").read_text(encoding="utf-8").splitlines()[-len(rows) :] == rows
+
+
+def test_every_table_of_a_benchmark_names_the_command_that_makes_it() -> None:
+    for table in (ROOT / "benchmarks").glob("*.md"):
+        named = re.search(r"`(?:python (benchmarks/\w+\.py)|make (\w+))", table.read_text(encoding="utf-8"))
+        assert named is not None, table
+        assert (ROOT / named[1]).is_file() if named[1] else f"\n{named[2]}:" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ METRIC = "accuracy"
 HIGHER_IS_BETTER = True
 MARGIN = 0.0
 PICTURE = "confusion_matrix"  # of the run, for the README
+README = "accuracy {mean:.3f} (logistic regression {logistic regression:.3f})"
 
 
 def baselines(datamodule: Any) -> dict[str, float]:

@@ -11,6 +11,7 @@ METRIC = "frechet"
 HIGHER_IS_BETTER = False
 MARGIN = 0.5  # two thirds of what two sets of real pictures of these sizes are apart
 PICTURE = "samples"  # of the run, for the README
+README = "Fréchet distance {mean:.2f} (a Gaussian for each class {class-conditional Gaussian:.2f})"
 BESIDE = ("as many real pictures",)  # of the training data: the floor, which need not be beaten
 DRAWS = 5
 

@@ -11,6 +11,7 @@ METRIC = "psnr"  # dB, RGB, without a border of `scale` pixels; the mean over pi
 HIGHER_IS_BETTER = True
 MARGIN = 0.8
 PICTURE = "enlarged"  # of the run, for the README
+README = "PSNR {mean:.1f} dB (bicubic {bicubic:.1f})"
 BASELINES = ("bicubic", "bicubic (Pillow)")
 
 
