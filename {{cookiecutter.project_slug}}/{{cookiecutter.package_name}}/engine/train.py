@@ -214,7 +214,9 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     runs = []
     for number in range(1, cfg.folds + 1):
         fold = config_of_fold(cfg, number)
-        log.info(f"{'' if number == 1 else chr(10)}Fold {number} of {cfg.folds}")
+        if number > 1:
+            log.info("")
+        log.info(f"Fold {number} of {cfg.folds}")
         run = RunFolder(folder.path / f"fold_{number}")
         if run.metrics.is_file():
             log.info(f"{run.path.as_posix()} has finished")

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import RefusedError
 from ..front_door.runs import choose_run, finished_runs
-from ..run_folder.checkpoints import load_checkpoint
+from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
 from .build import build, build_callbacks, imported
@@ -50,10 +50,11 @@ def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
     """The model of the config with the weights of the checkpoint. Raises RefusedError as `load_checkpoint` does."""
     model_class = imported(cfg.model._target_)
-    load_checkpoint(checkpoint)
+    state = load_checkpoint(checkpoint)["state_dict"]
     try:
-        return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        with room_for(state, checkpoint):
+            return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
 

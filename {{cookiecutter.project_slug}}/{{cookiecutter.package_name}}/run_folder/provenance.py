@@ -22,6 +22,7 @@ from ..errors import PACKAGE_FOLDER, RefusedError
 from .checkpoints import load_checkpoint
 from .folder import RunFolder, log, now, write_json, write_text
 from .metrics import read_metrics
+from .plain import read_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
@@ -66,8 +67,9 @@ def begin(run: RunFolder, known: dict[str, Any]) -> None:
     """
     if run.continued:
         began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
+        resumed = began["resumed"] if isinstance(began.get("resumed"), list) else []
         again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
-        write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
+        write_json(run.provenance, {**began, "resumed": [*resumed, again]})
         return
     if patch := _git("diff", "HEAD"):
         write_text(run.path / "changes.patch", patch + "\n")
@@ -81,10 +83,7 @@ def end(run: RunFolder) -> None:
 
 def read_provenance(run: RunFolder) -> dict[str, Any]:
     """What provenance.json holds. Raises RefusedError where it can't be read."""
-    try:
-        content = json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RefusedError(f"{run.provenance.as_posix()} can't be read: {error}") from error
+    content = read_json(run.provenance)
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
     return content
