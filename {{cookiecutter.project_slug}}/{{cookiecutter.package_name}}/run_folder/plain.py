@@ -128,7 +128,7 @@ def check_plain(value: Any, key: str, limit: int = MAX_NODES) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path, flush: bool = True) -> Iterator[IO[str]]:
-    """A text file that is written beside `path`, and takes its place once it is whole; where that fails nothing is left.
+    """A text file that is written beside `path`, and takes its place once it is whole; else nothing is left.
 
     A leftover of a killed process is removed. The file is made anew: what is written never goes through a link or a
     FIFO that lies in its place.
