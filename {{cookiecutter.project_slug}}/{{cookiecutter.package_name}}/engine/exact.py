@@ -118,7 +118,8 @@ class ExactResume(Callback):
                 results[key].reset()
                 results[key].has_reset = False
             meta = results[key].meta
-            for name, value in saved["state"].items():
+            for name in results[key]._defaults:
+                value = saved["state"][name]
                 extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
                 join = meta.reduce_fx if extreme else torch.add
                 setattr(results[key], name, join(value, getattr(results[key], name)))
@@ -191,8 +192,8 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
     for name, state in _moved(states, device).items():
         module: Any = model.get_submodule(name)
         if isinstance(module, Metric):
-            for key, value in state.items():
-                setattr(module, key, value)
+            for key in (*module._defaults, "_update_count"):  # and no other attribute that a checkpoint may name
+                setattr(module, key, state[key])
         else:
             module.load_epoch_state(state)
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import zipfile
+from collections import Counter, OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,8 +12,14 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from ..errors import RefusedError
-from .folder import RunFolder, log
+from ..errors import RefusedError, refusal
+from ..front_door.gate import check_targets
+from .folder import PLAIN, RunFolder, log, plain_values
+
+DATA = (*PLAIN, bytes, bytearray, complex, torch.device, torch.dtype, torch.layout)
+CONTAINERS = (dict, OrderedDict, Counter, list, tuple, torch.Size, set, frozenset)
+# Where Lightning keeps arguments: of the model, of older models, of a datamodule.
+HYPER_PARAMETERS = ("hyper_parameters", "hparams", "module_arguments", "datamodule_hyper_parameters")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -20,14 +27,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     What was last.ckpt is kept as previous.ckpt. Lightning's own way goes through the temporary folder, and is a plain
     copy over the old file where that lies on another disk.
+
+    What it loads is looked through by `load_checkpoint`. It removes nothing but checkpoints in the run folder and in
+    folders that it has written to: which one is no longer needed Lightning may have from a stranger's checkpoint. With
+    `within` it writes into the run folder alone.
     """
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
+    def __init__(self, run: RunFolder, within: bool = False) -> None:
+        self.run, self.within = run, within
+        self.folders: set[Path] = set()  # of checkpoints
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Raises RefusedError as the function of that name."""
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint that is one of the run's; leave any other file, with a warning."""
+        real = Path(path).resolve()
+        if real.suffix != ".ckpt" or not (self._is_within(real) or real.parent in self.folders):
+            log.warning(f"{path} is not removed: it is no checkpoint of {self.run.path.as_posix()}")
+        elif real.is_file():
+            real.unlink()
+
+    def _is_within(self, real: Path) -> bool:
+        return self.run.path.resolve() in real.parents
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises OSError, with the path, where the file can't be written."""
+        """Raises OSError, with the path, where the file can't be written; RefusedError where it may not."""
         path = Path(path)
+        if self.within and not self._is_within(path.resolve()):
+            raise RefusedError(f"{path.as_posix()}: leads out of the run folder {self.run.path.as_posix()}")
         if not self.run.path.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the run folder is gone", str(self.run.path))
         beside = path.with_name(f"{path.name}.tmp")
@@ -38,6 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.replace(path, self.run.previous)
             os.replace(beside, path)
             _flush_folder(path.parent)
+            self.folders.add(path.resolve().parent)
         except BaseException as error:
             beside.unlink(missing_ok=True)
             if isinstance(error, OSError):
@@ -114,7 +144,8 @@ def _open(path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU; no code of it runs.
 
-    Raises RefusedError where it is damaged, holds more than tensors and plain values, or is none of Lightning's.
+    Raises RefusedError where it is damaged, holds more than tensors and plain values, is none of Lightning's, or has
+    hyper-parameters that a config may not have.
     """
     if reason := damage(path):
         raise RefusedError(f"{path.as_posix()} is no whole checkpoint: {reason}")
@@ -126,7 +157,53 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RefusedError(f"{path.as_posix()} can't be loaded: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: it has no state_dict")
+    if other := _more_than_data(content):
+        raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values ({other})")
+    if not isinstance(content["state_dict"], dict):
+        raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: its state_dict is none")
+    try:
+        for key in HYPER_PARAMETERS:
+            check_hyper_parameters(key, content.get(key, {}))
+    except RefusedError as error:
+        raise RefusedError(f"{path.as_posix()}: {error}") from error
     return content
+
+
+def _more_than_data(content: Any) -> str | None:
+    """The first part of a loaded checkpoint that is no data: a function or a class, say, which `weights_only` admits.
+
+    Also a tensor or a dict with attributes of its own: they could stand in place of a method.
+    """
+    waiting, seen = [("", content)], set()
+    while waiting:
+        name, part = waiting.pop()
+        kind = type(part)
+        if kind in DATA:
+            continue
+        tensor = kind in (torch.Tensor, torch.nn.Parameter)
+        attributes = dict(getattr(part, "__dict__", {}))
+        metadata = attributes.pop("_metadata", {}) if kind is OrderedDict else {}  # of a Module's state_dict
+        if attributes or not (tensor or kind in CONTAINERS) or (tensor and part._backward_hooks):
+            return f"{kind.__name__} at {name}"
+        if tensor or id(part) in seen:
+            continue
+        seen.add(id(part))
+        pairs = part.items() if isinstance(part, dict) else enumerate(part)
+        waiting.extend((f"{name}.{key}".lstrip("."), each) for key, each in pairs)
+        waiting.extend((f"{name}.{key}".lstrip("."), key) for key in part if isinstance(part, dict))
+        waiting.append((f"{name}._metadata", metadata))
+    return None
+
+
+def check_hyper_parameters(key: str, values: Any) -> None:
+    """Raises RefusedError unless they are plain values and tensors, and name no `_target_` that a config may not."""
+    if not isinstance(values, dict):
+        raise refusal(key, "", f"is a {type(values).__name__}; expected a dict")
+    for name in ("_instantiator", "_class_path"):
+        if name in values:
+            raise refusal(f"{key}.{name}", values[name], "not allowed: it says what is called to build the model")
+    plain_values(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
+    check_targets(key, dict(values))
 
 
 def resume_point(run: RunFolder) -> Path | None:
