@@ -25,13 +25,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import RefusedError, printable
+from ..errors import RefusedError, printable, refusal
 from .plain import check_folder, new_file, read_json, yaml_text
 
 RUNS = Path("runs")
 FOLD = re.compile(r"fold_([1-9]\d*)")
-# An interpolation that is more than the name of a key.
-RESOLVER = re.compile(r"\$\{(?![\w.\[\]]+\})[^}']{0,40}")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
 
@@ -138,14 +136,65 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
         raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")
     check_folder(folder.path)
     try:
-        cfg = OmegaConf.create(yaml_text(folder.config))
-    except (ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        content = yaml.safe_load(yaml_text(folder.config))
+    except (ValueError, yaml.YAMLError) as error:
         raise RefusedError(f"{key}={run}: {folder.config} can't be read: {' '.join(str(error).split())}") from error
-    if not isinstance(cfg, DictConfig):
+    if not isinstance(content, dict):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
-    if called := RESOLVER.search(repr(OmegaConf.to_container(cfg))):
-        raise RefusedError(f"{key}={run}: {folder.config} calls a resolver ({called[0]}…); it may hold values alone")
-    return folder, cfg
+    try:
+        plain_values(content := replaced(content, "${name}", str(content.get("name"))))
+        return folder, OmegaConf.create(content)  # of which nothing is left to resolve
+    except (RefusedError, RecursionError, OmegaConfBaseException) as error:
+        raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error
+
+
+PLAIN = (type(None), bool, int, float, str)
+
+
+def plain_values(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None:
+    """Raises RefusedError, with the key, unless `value` holds plain values and lists, tuples and dicts of them alone.
+
+    Of no subclass, with texts and numbers as the keys of a dict, and without text that OmegaConf would interpolate
+    (`${…}`), in keys or in values: that could call a resolver. `also` are further types of values.
+    """
+    waiting, seen = [(key, value)], set()
+    while waiting:
+        name, part = waiting.pop()
+        kind = type(part)
+        if kind is str and "${" in part:
+            raise refusal(name, part, f"calls a resolver ({part[part.index('${') :][:40]}…); expected values alone")
+        if kind in (*PLAIN, *also):
+            continue
+        if kind not in (dict, list, tuple):
+            raise refusal(name, "", f"is a {kind.__name__}; expected plain values: text, numbers, lists, dicts")
+        if id(part) in seen:  # behind an alias, or within itself
+            continue
+        seen.add(id(part))
+        for inner in part if kind is dict else ():
+            if type(inner) not in (str, int) or "${" in str(inner):
+                raise refusal(name, "", f"has the key {inner!r}; expected text without ${{…}}, or a number")
+        pairs = part.items() if kind is dict else enumerate(part)
+        waiting.extend((f"{name}.{inner}".lstrip("."), each) for inner, each in pairs)
+
+
+def replaced(value: Any, old: str, new: str) -> Any:
+    """Plain values with `new` in place of the text `old`."""
+    if isinstance(value, dict):
+        return {key: replaced(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [replaced(part, old, new) for part in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def moved(value: Any, old: Path, new: Path) -> Any:
+    """Plain values with the folder `new` in each path that leads into the folder `old`."""
+    if isinstance(value, dict):
+        return {key: moved(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [moved(part, old, new) for part in value]
+    if isinstance(value, str) and f"{value}/".startswith(f"{old.as_posix()}/"):
+        return new.as_posix() + value.removeprefix(old.as_posix())
+    return value
 
 
 def now() -> str:
