@@ -1,27 +1,74 @@
 """Models, datamodules and callbacks; the engine that runs them; and finished runs, opened by `load_run`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from .engine.use import LoadedRun
 
-# What a config may name as a `_target_`, beside the classes and functions of this package: the classes of these. Add a
-# package that your configs need, as narrow as you can: a config that came from elsewhere can build any class in it.
-# torch.utils.data is none of them: among its datapipes are some that unpickle what they find.
+# Classes that a config may name as a `_target_`, beside this package's own: these, and those that are defined in these
+# packages. In any config, also that of a run that came from elsewhere: they compute, and none of them writes a file,
+# starts a program, downloads or unpickles. Add what your models need, as narrow as you can.
+# torch.utils.data is not among them (some of its datapipes unpickle what they find), nor are torchmetrics' image, text,
+# audio and multimodal (some download weights).
 ALLOWED_TARGETS = (
+    "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.clustering",
+    "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression", "torchmetrics.retrieval",
+    "torchmetrics.segmentation",
+)  # fmt: skip
+
+_CALLBACKS = (
+    "BackboneFinetuning", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging",
+    "GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary",
+    "StochasticWeightAveraging", "Timer", "TQDMProgressBar", "WeightAveraging",
+)  # fmt: skip
+# In `trainer` and `callbacks` as well, also of a finished run that is trained again (rerun=…): what they write lies in
+# the run folder.
+TRAINING_TARGETS = (
     "datetime.timedelta",
-    "lightning_fabric.plugins",
-    "torch.nn",
-    "torch.optim",
-    "torchmetrics",
     "pytorch_lightning.Trainer",
-    "pytorch_lightning.callbacks",
-    "pytorch_lightning.loggers",
-    "pytorch_lightning.plugins",
-    "pytorch_lightning.profilers",
-    "pytorch_lightning.strategies",
+    *(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS),
 )
+
+# In `trainer`, `callbacks` and `logger` of your own configs alone: they write, start or call what their arguments say.
+OWN_TARGETS = tuple(
+    f"{package}.{name}"
+    for package, names in {
+        "pytorch_lightning.callbacks": (
+            "LambdaCallback", "ModelPruning", "OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar",
+            "SpikeDetection", "ThroughputMonitor",
+        ),
+        "pytorch_lightning.loggers": (
+            "CometLogger", "CSVLogger", "LitLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger",
+        ),
+        "pytorch_lightning.plugins": (
+            "AsyncCheckpointIO", "BitsandbytesPrecision", "DeepSpeedPrecision", "DoublePrecision", "FSDPPrecision",
+            "HalfPrecision", "MixedPrecision", "TorchSyncBatchNorm", "TransformerEnginePrecision", "XLAPrecision",
+        ),
+        "pytorch_lightning.profilers": (
+            "AdvancedProfiler", "PassThroughProfiler", "PyTorchProfiler", "SimpleProfiler", "XLAProfiler",
+        ),
+        "pytorch_lightning.strategies": (
+            "DDPStrategy", "DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy", "SingleDeviceStrategy",
+            "SingleDeviceXLAStrategy", "XLAStrategy",
+        ),
+        "lightning_fabric.plugins": (
+            "KubeflowEnvironment", "LightningEnvironment", "LSFEnvironment", "MPIEnvironment", "SLURMEnvironment",
+            "TorchCheckpointIO", "TorchElasticEnvironment", "XLACheckpointIO", "XLAEnvironment",
+        ),
+    }.items()
+    for name in names
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+def target(definition: T) -> T:
+    """Mark a function, or a class without a base of torch or Lightning, that configs may name as a `_target_`.
+
+    Others are refused: what is a target can be called by any config, with any arguments, also by a stranger's.
+    """
+    return definition
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> "LoadedRun":

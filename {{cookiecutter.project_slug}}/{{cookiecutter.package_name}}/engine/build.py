@@ -1,14 +1,13 @@
 """The objects that a config names, and the Trainer of a run. Every `_target_` of the project passes through here."""
 
+import copy
+import functools
 import re
 import sys
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
@@ -16,42 +15,54 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
 
-from .. import ALLOWED_TARGETS
 from ..errors import RefusedError, own_frames, pip_command
-from ..front_door.check import all_nodes, allowed
-from ..front_door.sources import PACKAGE
+from ..front_door.gate import Place, all_nodes, check_targets
 from ..run_folder.checkpoints import AtomicCheckpointIO
-from ..run_folder.folder import RUNS, RunFolder, alone, log
+from ..run_folder.folder import RUNS, RunFolder, alone, log, plain_values
 from ..run_folder.metrics import MetricsLog
 from .exact import ExactResume
 
-# Hydra 1.4 keeps to a whitelist of its own; 1.3 has none.
-WHITELIST = [f"{name}.*" for name in (PACKAGE, *ALLOWED_TARGETS)] + list(ALLOWED_TARGETS)
-HYDRA_1_4 = {} if version("hydra-core").startswith("1.3.") else {"_execution_whitelist_": WHITELIST}
 
-
-def build(node: Any, *args: Any, recursive: bool = True, **kwargs: Any) -> Any:
+def build(node: Any, *args: Any, recursive: bool = True, place: Place = Place.ANY, **kwargs: Any) -> Any:
     """Build `node`, a mapping with a `_target_`; its other keys, `args` and `kwargs` are the arguments.
 
     Arguments arrive as plain dicts and lists, so that they can be saved in a checkpoint. With `recursive=False` a
-    nested `_target_` stays a dict, for the object itself to build.
+    nested `_target_` stays a dict, for the object itself to build. `args` and `kwargs` are handed on as they are.
 
-    Raises RefusedError where a target may not be named by a config, where a package is not installed, or where the
-    library that the target comes from refuses an argument. An error in this project's own code is raised as it is.
+    It is not Hydra's `instantiate`, which would interpolate the texts of the node and of `kwargs` once more: a text of
+    a stranger's table or checkpoint could then call a resolver.
+
+    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place`,
+    where a package is not installed, or where the library that the target comes from refuses an argument. An error in
+    this project's own code is raised as it is.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    key = str(node._get_full_key(None)) if node is not plain else ""
+    plain_values(plain, key)
+    check_targets(key, plain, place)
     for _, each in all_nodes("", plain):
-        allowed(each["_target_"])
-        imported(each["_target_"])  # an error in its module is then raised as it is, not as Hydra tells it
+        imported(each["_target_"])  # an error in its module is then raised as it is
     try:
-        return instantiate(plain, *args, _convert_="all", _recursive_=recursive, **kwargs, **HYDRA_1_4)
-    except Exception as error:  # Hydra 1.3 raises InstantiationException, 1.4 what the target raised
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, RefusedError) or any(frame.filename != __file__ for frame in own_frames(cause)):
-            raise cause from error
-        raise _refused(plain, node._get_full_key(None) if node is not plain else "", cause) from error
+        return _made(plain, args, kwargs, recursive)
+    except Exception as error:
+        if isinstance(error, RefusedError) or any(frame.filename != __file__ for frame in own_frames(error)):
+            raise
+        raise _refused(plain, key, error) from error
+
+
+def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, recursive: bool = True) -> Any:
+    """The object that a checked node describes; of other plain values a copy, with an object for each node in them."""
+    if isinstance(value, list | tuple):
+        return [_made(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    parts = {name: _made(part) if recursive else copy.deepcopy(part) for name, part in value.items()}
+    if "_target_" not in parts:
+        return parts
+    target = imported(parts.pop("_target_"))
+    partial = parts.pop("_partial_", False)
+    arguments = {**parts, **(kwargs or {})}
+    return functools.partial(target, *args, **arguments) if partial else target(*args, **arguments)
 
 
 def imported(target: str) -> Any:
@@ -78,22 +89,28 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     """The Trainer with the callbacks and loggers of the config; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
     with alone(RUNS):  # MLflow makes the tables of a new database without a lock
-        loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"))]
+        loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
-    callbacks = [exact, *build_callbacks(cfg)]
-    trainer = build(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
+    place = place_of(cfg)
+    callbacks = [exact, *build_callbacks(cfg, place)]
+    trainer = build(cfg.trainer, place=place, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):
         trainer.profiler = NoProfiler()
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder)
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder, within=place is Place.RERUN)
     else:
         log.warning("trainer.plugins has a CheckpointIO: whether a checkpoint is written whole is left to that")
     return trainer, metrics_log
 
 
-def build_callbacks(cfg: DictConfig) -> list[Callback]:
+def place_of(cfg: DictConfig) -> Place:
+    """Whose the Trainer and the callbacks of a training are: of a run that is trained again, or the user's own."""
+    return Place.RERUN if cfg.rerun else Place.OWN
+
+
+def build_callbacks(cfg: DictConfig, place: Place = Place.OWN) -> list[Callback]:
     """Those of the config, and one that shows progress where it has none."""
-    callbacks: list[Callback] = build_all(cfg.get("callbacks"))
+    callbacks: list[Callback] = build_all(cfg.get("callbacks"), place)
     if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
         callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
     return callbacks
@@ -120,6 +137,6 @@ class NoProfiler(PassThroughProfiler):
         return self.nothing
 
 
-def build_all(group: DictConfig | None) -> list[Any]:
+def build_all(group: DictConfig | None, place: Place = Place.OWN) -> list[Any]:
     """Each node of a group of options, in the order of the config."""
-    return [build(node) for node in (group or {}).values()]
+    return [build(node, place=place) for node in (group or {}).values()]

@@ -11,27 +11,39 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..errors import FailedError, RefusedError, StoppedError
-from ..front_door.check import all_nodes
+from ..errors import FailedError, RefusedError, StoppedError, own_frames
+from ..front_door.gate import Place, all_nodes
 from ..front_door.runs import config_of_fold
-from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
+from ..run_folder.checkpoints import check_hyper_parameters, damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.folder import (
+    RUNS,
     RunFolder,
     claim_run_folder,
     end_log_file,
     leave_nothing,
     locked,
     log,
+    moved,
     open_run,
     overrides,
+    plain_values,
     rank,
     start_log,
     write_json,
 )
 from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
-from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
-from .build import build, build_all, build_trainer, imported
-from .exact import rows_before, steps_before
+from ..run_folder.provenance import (
+    begin,
+    check_comparable,
+    check_same_order,
+    compare,
+    end,
+    origin,
+    say_what_differs,
+    write_config,
+)
+from .build import build, build_all, build_trainer, imported, place_of
+from .exact import ExactResume, rows_before, steps_before
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -45,6 +57,8 @@ def train(cfg: DictConfig) -> RunFolder:
     """
     before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
     folder = claim_run_folder(cfg.name, f"rerun_of_{before.path.name}" if before else kind_of(cfg))
+    if before:
+        _lead_into(cfg, folder, before)
     cfg.name = folder.name
     try:
         with locked(folder) if rank() == 0 else nullcontext():
@@ -65,6 +79,14 @@ def train(cfg: DictConfig) -> RunFolder:
     return folder
 
 
+def _lead_into(cfg: DictConfig, folder: RunFolder, before: RunFolder) -> None:
+    """Have the paths of a config that led into the folder of the run `before` lead into that of this one."""
+    old = RUNS / str(open_run(str(before.path))[1].name)
+    for group in ("trainer", "callbacks"):
+        plain = OmegaConf.to_container(cfg[group], resolve=True) if cfg.get(group) else None
+        OmegaConf.update(cfg, group, moved(plain, old, folder.path), merge=False)
+
+
 def kind_of(cfg: DictConfig) -> str:
     """What a run is called after, beside the time, where it is given no name: the option of its model."""
     return HydraConfig.get().runtime.choices["model"]
@@ -73,6 +95,8 @@ def kind_of(cfg: DictConfig) -> str:
 def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None:
     start_log(folder.log if rank() == 0 else None)
     seed_everything(cfg.seed, verbose=False)
+    if before:
+        check_comparable(before)
     check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
@@ -111,7 +135,8 @@ def check_built(cfg: DictConfig) -> None:
 
     Raises RefusedError where a part of the config can't be built.
     """
-    build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=False)
+    place = place_of(cfg)
+    build(cfg.trainer, place=place, callbacks=build_all(cfg.get("callbacks"), place), logger=False)
     build(cfg.datamodule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
@@ -128,8 +153,13 @@ def build_datamodule(cfg: DictConfig) -> Any:
 
 
 def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
-    """The model, told what the data says of itself; with the weights of the run `init_from` where one is given."""
+    """The model, told what the data says of itself; with the weights of the run `init_from` where one is given.
+
+    Raises RefusedError where a checkpoint could not be loaded again: its hyper-parameters are plain values alone.
+    """
+    plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
     model = build(cfg.model, recursive=False, **datamodule.facts)
+    check_hyper_parameters("model.hparams", dict(model.hparams))
     if cfg.init_from:
         source, _ = open_run(cfg.init_from)
         _start_from(model, source.checkpoint("best"))
@@ -138,8 +168,9 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
 def _start_from(model: LightningModule, checkpoint: Path) -> None:
     """Copy the weights that fit; say which did not. The optimizer starts anew."""
-    weights = load_checkpoint(checkpoint)["state_dict"]
-    own = model.state_dict()
+    saved = load_checkpoint(checkpoint)["state_dict"]
+    weights = {name: value for name, value in saved.items() if isinstance(value, torch.Tensor)}
+    own = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise RefusedError(f"init_from: no tensor of {checkpoint} fits this model; choose the same model=")
@@ -158,11 +189,26 @@ def fit_and_test(
         logger.log_hyperparams(dict(model.hparams))
     try:
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    except RuntimeError as error:
-        if resume is None or "Error(s) in loading state_dict" not in str(error):
+        _test(trainer, model, datamodule, folder)
+    except Exception as error:
+        if resume is None or not _is_of_the_checkpoint(error, trainer):
             raise
-        whose = f"name={folder.name}: the model is not the one that the run began with"
-        raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
+        if "Error(s) in loading state_dict" in str(error):
+            whose = f"name={folder.name}: the model is not the one that the run began with"
+            raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise RefusedError(f"name={folder.name}: {resume.as_posix()} holds no state to go on from: {reason}") from error
+
+
+def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:
+    """Whether an error comes of what a run was resumed from: before it took a step, and outside of research code."""
+    stepped = any(each.begun > 1 for each in trainer.callbacks if isinstance(each, ExactResume))
+    rooms = {Path(frame.filename).parent.name for frame in own_frames(error)}
+    known = isinstance(error, RefusedError | FailedError | OSError | ModuleNotFoundError)
+    return not known and not stepped and not rooms & {"models", "datamodules", "callbacks"}
+
+
+def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder) -> None:
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
@@ -206,7 +252,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     Raises what `train` raises.
     """
     start_log()
-    if build(cfg.trainer, logger=False).world_size > 1:
+    if build(cfg.trainer, place=Place.OWN, logger=False).world_size > 1:
         one = f"name={cfg.name or '<set>'}/fold_1 datamodule.folds={cfg.folds} datamodule.fold=1"
         raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
     folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
@@ -214,7 +260,9 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     runs = []
     for number in range(1, cfg.folds + 1):
         fold = config_of_fold(cfg, number)
-        log.info(f"{'' if number == 1 else chr(10)}Fold {number} of {cfg.folds}")
+        if number > 1:
+            log.info("")
+        log.info(f"Fold {number} of {cfg.folds}")
         run = RunFolder(folder.path / f"fold_{number}")
         if run.metrics.is_file():
             log.info(f"{run.path.as_posix()} has finished")

@@ -1,5 +1,6 @@
 """Finished runs at work: opened in a notebook, measured on data, and asked to predict a user's own files."""
 
+import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +9,12 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from ..errors import RefusedError
+from ..errors import RefusedError, refusal
+from ..front_door.check import check_node
+from ..front_door.gate import Place
 from ..front_door.runs import choose_run, finished_runs
-from ..run_folder.checkpoints import load_checkpoint
+from ..front_door.values import check_value
+from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
 from .build import build, build_callbacks, imported
@@ -48,14 +52,48 @@ def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
-    """The model of the config with the weights of the checkpoint. Raises RefusedError as `load_checkpoint` does."""
+    """The model of the config with the weights of the checkpoint. Raises RefusedError as `load_checkpoint` does.
+
+    Lightning's `load_from_checkpoint` would read the file a second time, and call what it finds as `hparams_type`.
+    """
     model_class = imported(cfg.model._target_)
-    load_checkpoint(checkpoint)
+    if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
+        raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
+    content = load_checkpoint(checkpoint)
+    arguments = _arguments(model_class, content)
+    _check_ranges(cfg.model._target_, arguments, checkpoint)
     try:
-        return model_class.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        with room_for(content["state_dict"], checkpoint):
+            model = model_class(**arguments)
+            model.configure_model()
+        model.on_load_checkpoint(content)
+        model.load_state_dict(content["state_dict"], strict=model.strict_loading)
+    except RefusedError:
+        raise
+    except Exception as error:  # there is no end to what a model can make of another's numbers
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
+    return model.eval()
+
+
+def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
+    """Raises RefusedError where a hyper-parameter is not of the type that the model takes, or out of its range."""
+    try:
+        for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
+            check_value(key, value, parameter.type(), reads_data=False)
+    except RefusedError as error:
+        raise RefusedError(f"{checkpoint.as_posix()}: {error}") from error
+
+
+def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters of a checkpoint that the model takes: as names, or all in the argument that they came in."""
+    saved = {str(name): value for name, value in content.get("hyper_parameters", {}).items()}
+    parameters = inspect.signature(model_class).parameters.values()
+    names = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    if (whole := content.get("hparams_name")) in names:
+        return {whole: saved}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return {name: value for name, value in saved.items() if takes_any or name in names}
 
 
 class FinishedRun(NamedTuple):
@@ -99,6 +137,7 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
     trainer = build(
         saved.trainer,
+        place=Place.OWN,
         logger=False,
         callbacks=callbacks,
         enable_checkpointing=False,

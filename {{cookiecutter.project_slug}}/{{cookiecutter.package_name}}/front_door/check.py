@@ -20,9 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import ALLOWED_TARGETS
 from ..errors import INSTALL, RefusedError, refusal
-from ..run_folder.folder import FOLD, RUNS, RunFolder
+from ..run_folder.folder import FOLD, RUNS, RunFolder, plain_values
+from .gate import Place, allowed, nodes
 from .sources import (
     PACKAGE,
     Definition,
@@ -40,6 +40,7 @@ from .sources import (
 )
 
 LOGGERS = ("mlflow", "tensorboard", "wandb")
+OF_BUILD = ("place", "recursive")  # arguments of `build` that it does not hand to the target
 
 
 class Given(NamedTuple):
@@ -71,6 +72,7 @@ def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
     Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
     """
     plain = resolved(cfg)
+    plain_values(plain)  # as it has to be where it is read again from config.yaml
     arguments = list(_check_targets(plain))
     _check_loggers(plain)
     _check_monitor(plain)
@@ -90,13 +92,13 @@ def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
         hand = given.get(group, Given())
         if group == "model":
             hand = None if facts is None else Given(0, hand.names | facts)
-        yield from check_node(group, plain.get(group), hand)
+        yield from check_node(group, plain.get(group), hand, Place.OWN if group == "trainer" else Place.ANY)
     for group in ("callbacks", "logger"):
         options = plain.get(group) or {}
         if not isinstance(options, dict):
             raise refusal(group, options, f"expected files of configs/{group}/")
         for name, node in options.items():
-            yield from check_node(f"{group}.{name}", node, Given())
+            yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def check_node(key: str, node: Any, given: Given | None) -> Iterator[Argument]:
+def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
     """A part of the config with a `_target_`: that it may be built, takes each argument, and lacks none.
 
     Yields the arguments, for their values to be checked. `given` is None where it is not known what the code hands to
@@ -136,7 +138,7 @@ def check_node(key: str, node: Any, given: Given | None) -> Iterator[Argument]:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         group = key.split(".")[0]
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
-    found = allowed(node["_target_"], f"{key}._target_")
+    found = allowed(node["_target_"], f"{key}._target_", place)
     takes = signature(found)
     inner_given = {name: hand for each in [*lineage(found)][::-1] for name, hand in given_by(each.module.name).items()}
     for name, value in node.items():
@@ -157,7 +159,7 @@ def check_node(key: str, node: Any, given: Given | None) -> Iterator[Argument]:
             raise refusal(inner, value, "names no _target_")
         for part_key, part in nodes(inner, value):
             unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
-            yield from check_node(part_key, part, inner_given.get(name, unknown))
+            yield from check_node(part_key, part, inner_given.get(name, unknown), place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
 
@@ -180,61 +182,6 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
             raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
 
 
-def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The outermost nodes of a value: itself, or those in a list or dict of them."""
-    if isinstance(value, dict) and "_target_" in value:
-        yield key, value
-    elif isinstance(value, dict | list):
-        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from nodes(f"{key}.{name}", part)
-
-
-def allowed(target: str, key: str = "_target_") -> Definition:
-    """What a `_target_` names. Raises RefusedError where it is not there, or may not be named by a config.
-
-    A config may name classes of ALLOWED_TARGETS, and classes and functions of this package outside engine/,
-    front_door/ and run_folder/. Of other packages only classes: among functions are some that run what they are given
-    (torch.load).
-    """
-    listed = any(f"{target}.".startswith(f"{name}.") for name in ALLOWED_TARGETS)
-    may = f"a config may name {PACKAGE}, {', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
-    if not listed and not target.startswith(f"{PACKAGE}."):
-        raise refusal(key, target, f"not allowed; {may}")
-    found = locate(target)
-    if isinstance(found, str):
-        raise refusal(key, target, found, _neighbours(target), target)
-    root, _, inner = f"{found.module.name}.".partition(".")
-    own = root == PACKAGE
-    closed = own and inner.startswith(("engine.", "front_door.", "run_folder."))
-    known = target in ALLOWED_TARGETS or root in {name.partition(".")[0] for name in ALLOWED_TARGETS}
-    if closed or not (own or (listed and known)):
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
-    if isinstance(found.node, ast.ClassDef) or (own and isinstance(found.node, ast.FunctionDef)):
-        return found
-    raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
-
-
-def _neighbours(target: str) -> list[str]:
-    """Targets that differ from this one in the last name, or in the last but one."""
-    home, _, _ = target.rpartition(".")
-    module = read_module(home)
-    if module is not None:
-        return [f"{home}.{name}" for name in module.names]
-    parent = home.rpartition(".")[0]
-    package = read_module(parent)
-    if package is None:
-        return []
-    return [f"{parent}.{file.stem}{target[len(home) :]}" for file in package.path.parent.iterdir()]
-
-
-def all_nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The nodes within a value at any depth."""
-    for outer, node in nodes(key, value):
-        yield outer, node
-        for name, part in node.items():
-            yield from all_nodes(f"{outer}.{name}", part)
-
-
 @cache
 def given_by(module_name: str) -> dict[str, Given]:
     """What the code of a module hands to each node that it builds, read from its calls of `build(<node>, …)`."""
@@ -243,7 +190,7 @@ def given_by(module_name: str) -> dict[str, Given]:
     for call in ast.walk(module.tree) if module else ():
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "build" and call.args:
             name = re.findall(r"\w+", ast.unparse(call.args[0]))[-1]
-            names = frozenset(word.arg for word in call.keywords if word.arg and word.arg != "recursive")
+            names = frozenset(word.arg for word in call.keywords if word.arg and word.arg not in OF_BUILD)
             calls[name] = Given(len(call.args) - 1, names)
     return calls
 
@@ -267,7 +214,7 @@ def facts_of(node: Any) -> frozenset[str] | None:
 def _check_loggers(plain: dict[str, Any]) -> None:
     """That the package of a logger is installed; Lightning's modules are named for the packages that they need."""
     for name, node in (plain.get("logger") or {}).items():
-        package = _last(allowed(node["_target_"]).module.name)
+        package = _last(allowed(node["_target_"], place=Place.OWN).module.name)
         if package in LOGGERS and importlib.util.find_spec(package) is None:
             raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")
 

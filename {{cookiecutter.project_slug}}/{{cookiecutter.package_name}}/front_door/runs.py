@@ -7,16 +7,16 @@ unfinished one to go on with, or a finished one to train again.
 import ast
 import copy
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, check_links, check_unlocked, folds_of, open_run, overrides, rank
+from ..run_folder.folder import RUNS, RunFolder, check_unlocked, folds_of, open_run, overrides, rank
+from ..run_folder.plain import check_folder
 from .check import (
-    allowed,
     check_config,
     check_keys,
     check_name,
@@ -26,12 +26,18 @@ from .check import (
     leaves,
     resolved,
 )
+from .gate import Place, allowed, check_targets
 from .sources import PACKAGE, line_of, lineage, member, signature
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
+# Of the Trainer of a finished run what decides its numbers and its speed; the rest belongs to its training.
+EVALUATION = (
+    "accelerator", "benchmark", "detect_anomaly", "deterministic", "enable_progress_bar", "inference_mode",
+    "limit_predict_batches", "limit_test_batches", "precision", "use_distributed_sampler",
+)  # fmt: skip
 # Arguments that say where something is written.
-FOLDER = re.compile(r"(dir|path|root|folder)$")
+WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
@@ -62,10 +68,8 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
-    saved.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
-    saved = _changed(saved, cfg, changes)
+    saved = _changed(for_evaluation(saved, cfg), cfg, changes)
     check_config(saved, reads_data="input" not in options)
-    _check_paths(saved)
     if "input" in options and not (_exists(str(options["input"])) or _says(saved, "input_is_text")):
         raise refusal("input", options["input"], "no such file or folder")
     if options.get("output") is not None:
@@ -77,12 +81,28 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     return ChosenRun(folder, saved, [run.checkpoint(str(options["checkpoint"])) for run, _ in runs], changes)
 
 
+def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
+    """The config of a finished run for evaluation and prediction: its model and its datamodule, and a Trainer for them.
+
+    A run folder may be a stranger's: its callbacks, loggers, profiler and plugins are not built. What draws plots are
+    this project's callbacks as the `composed` config, the user's own, has them.
+    """
+    values = {key: saved.trainer[key] for key in EVALUATION if key in saved.trainer}
+    plain = {key: value for key, value in values.items() if not OmegaConf.is_config(value)}
+    callbacks = resolved(composed.callbacks) if composed.get("callbacks") else {}
+    own = {key: node for key, node in callbacks.items() if str(node.get("_target_")).startswith(f"{PACKAGE}.")}
+    with open_dict(saved):
+        saved.trainer = {"_target_": "pytorch_lightning.Trainer", **plain, "devices": 1}
+        saved.callbacks, saved.logger = own, None
+    return saved
+
+
 def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
     """The run with its config, or those of a set of folds. Raises RefusedError where it can't be run as it is."""
     folds = folds_of(folder)
     if folds and not folder.folds.is_file():
         raise refusal("run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… goes on")
-    check_links(folder)
+    check_folder(folder.path)
     opened = [open_run(str(run.path)) for run in folds or [folder]]
     for run, saved in opened:
         check_saved(saved, run)
@@ -105,11 +125,18 @@ def _says(saved: DictConfig, name: str) -> bool:
     return said is not None and isinstance(said.node, ast.Constant) and said.node.value is True
 
 
-def check_saved(saved: DictConfig, folder: RunFolder) -> None:
-    """Raises RefusedError, with file and line, where the config of a run folder, maybe a stranger's, can't be run."""
+def check_saved(saved: DictConfig, folder: RunFolder, place: Place = Place.OWN) -> None:
+    """Raises RefusedError, with file and line, where the config of a run folder, maybe a stranger's, can't be run.
+
+    At the `place` of a rerun its Trainer and callbacks are built, so they have to be of those that a stranger may name.
+    """
     try:
         check_config(saved, reads_data=False)
         _check_paths(saved)
+        for group in ("trainer", "callbacks"):
+            check_targets(group, resolved(saved).get(group), place)
+        if place is Place.RERUN and saved.trainer.get("model_registry") is not None:
+            raise refusal("trainer.model_registry", saved.trainer.model_registry, "a rerun uploads nothing")
     except RefusedError as error:
         line = line_of(error.key, folder.config) if error.key else None
         raise RefusedError(f"{error} ({folder.config.as_posix()}{f':{line}' if line else ''})") from error
@@ -125,10 +152,11 @@ def _check_paths(saved: DictConfig) -> None:
     for key, value in leaves(plain):
         if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.")):
             continue
-        path = Path(value)
+        path, windows = Path(value), PureWindowsPath(value)
         within = good_name(name) and RUNS / name in (path, *path.parents)
-        folder = FOLDER.search(key.rpartition(".")[2]) and not within
-        if folder or path.is_absolute() or ".." in path.parts or value.startswith(("~", "\\")):
+        folder = WRITTEN.search(key.rpartition(".")[2]) and not within
+        elsewhere = path.is_absolute() or windows.anchor or "://" in value or value.startswith("~")
+        if folder or elsewhere or ".." in (*path.parts, *windows.parts):
             raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")
 
 
@@ -233,8 +261,8 @@ def _steps_by_itself(target: str) -> bool:
 
 def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     """That no other process trains in the folder, and that a run goes on as it began."""
+    check_folder(run.path)
     check_unlocked(run)
-    check_links(run)
     if not run.config.is_file() and any(run.best.parent.glob("*.ckpt")):
         raise refusal("name", cfg.name, f"{run.path.as_posix()} has checkpoints but no config.yaml; choose another")
     if cfg.resume != "exact" or not run.config.is_file():
@@ -256,7 +284,7 @@ def _take_over(cfg: DictConfig, rerun: str) -> None:
     run, saved = open_run(rerun, key="rerun")
     if not run.metrics.is_file():
         raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")
-    check_saved(saved, run)
+    check_saved(saved, run, Place.RERUN)
     with open_dict(cfg):
         for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:
             del cfg[key]

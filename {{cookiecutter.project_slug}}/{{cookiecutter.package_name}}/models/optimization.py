@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from .. import target
 from ..front_door.values import Fraction, Share
 
 
@@ -22,6 +23,7 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
     return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
 
 
+@target
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
     """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
 
@@ -38,6 +40,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, f
     return LambdaLR(optimizer, factor)
 
 
+@target
 def plateau(
     optimizer: Optimizer, total_steps: int, factor: Fraction = 0.1, patience: NonNegativeInt = 5
 ) -> ReduceLROnPlateau:

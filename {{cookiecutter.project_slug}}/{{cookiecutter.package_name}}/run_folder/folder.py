@@ -25,12 +25,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import RefusedError
+from ..errors import RefusedError, printable, refusal
+from .plain import check_folder, new_file, read_json, yaml_text
 
 RUNS = Path("runs")
 FOLD = re.compile(r"fold_([1-9]\d*)")
-# An interpolation that is more than the name of a key.
-RESOLVER = re.compile(r"\$\{(?![\w.\[\]]+\})[^}']{0,40}")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
 
@@ -126,17 +125,6 @@ def folds_of(run: RunFolder) -> list[RunFolder]:
     return [RunFolder(path) for _, path in sorted((int(match[1]), path) for match, path in found.items() if match)]
 
 
-def check_links(run: RunFolder) -> None:
-    """Raises RefusedError where a link in the folder, which may be a stranger's, leads out of it: writing would too.
-
-    W&B keeps links to logs of its own in wandb/, where nothing else is written, and that in a new folder each time.
-    """
-    root = run.path.resolve()
-    for path in run.path.rglob("*") if run.path.is_dir() else ():
-        if path.is_symlink() and root not in path.resolve().parents and run.path / "wandb" not in path.parents:
-            raise RefusedError(f"{path.as_posix()} is a link that leads out of the run folder")
-
-
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
@@ -146,16 +134,67 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
         known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"
         raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")
-    check_links(folder)
+    check_folder(folder.path)
     try:
-        cfg = OmegaConf.load(folder.config)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        content = yaml.safe_load(yaml_text(folder.config))
+    except (ValueError, yaml.YAMLError) as error:
         raise RefusedError(f"{key}={run}: {folder.config} can't be read: {' '.join(str(error).split())}") from error
-    if not isinstance(cfg, DictConfig):
+    if not isinstance(content, dict):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
-    if called := RESOLVER.search(repr(OmegaConf.to_container(cfg))):
-        raise RefusedError(f"{key}={run}: {folder.config} calls a resolver ({called[0]}…); it may hold values alone")
-    return folder, cfg
+    try:
+        plain_values(content := replaced(content, "${name}", str(content.get("name"))))
+        return folder, OmegaConf.create(content)  # of which nothing is left to resolve
+    except (RefusedError, RecursionError, OmegaConfBaseException) as error:
+        raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error
+
+
+PLAIN = (type(None), bool, int, float, str)
+
+
+def plain_values(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None:
+    """Raises RefusedError, with the key, unless `value` holds plain values and lists, tuples and dicts of them alone.
+
+    Of no subclass, with texts and numbers as the keys of a dict, and without text that OmegaConf would interpolate
+    (`${…}`), in keys or in values: that could call a resolver. `also` are further types of values.
+    """
+    waiting, seen = [(key, value)], set()
+    while waiting:
+        name, part = waiting.pop()
+        kind = type(part)
+        if kind is str and "${" in part:
+            raise refusal(name, part, f"calls a resolver ({part[part.index('${') :][:40]}…); expected values alone")
+        if kind in (*PLAIN, *also):
+            continue
+        if kind not in (dict, list, tuple):
+            raise refusal(name, "", f"is a {kind.__name__}; expected plain values: text, numbers, lists, dicts")
+        if id(part) in seen:  # behind an alias, or within itself
+            continue
+        seen.add(id(part))
+        for inner in part if kind is dict else ():
+            if type(inner) not in (str, int) or "${" in str(inner):
+                raise refusal(name, "", f"has the key {inner!r}; expected text without ${{…}}, or a number")
+        pairs = part.items() if kind is dict else enumerate(part)
+        waiting.extend((f"{name}.{inner}".lstrip("."), each) for inner, each in pairs)
+
+
+def replaced(value: Any, old: str, new: str) -> Any:
+    """Plain values with `new` in place of the text `old`."""
+    if isinstance(value, dict):
+        return {key: replaced(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [replaced(part, old, new) for part in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def moved(value: Any, old: Path, new: Path) -> Any:
+    """Plain values with the folder `new` in each path that leads into the folder `old`."""
+    if isinstance(value, dict):
+        return {key: moved(part, old, new) for key, part in value.items()}
+    if isinstance(value, list):
+        return [moved(part, old, new) for part in value]
+    if isinstance(value, str) and f"{value}/".startswith(f"{old.as_posix()}/"):
+        return new.as_posix() + value.removeprefix(old.as_posix())
+    return value
 
 
 def now() -> str:
@@ -170,12 +209,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write whole or not at all."""
-    beside = path.with_name(f"{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
+    with new_file(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def overrides() -> list[str]:
@@ -211,8 +246,10 @@ def locked(run: RunFolder) -> Iterator[None]:
         run.lock.unlink(missing_ok=True)
         beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
         own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _born(psutil.Process())}
-        beside.write_text(json.dumps(own), encoding="utf-8")
+        beside.unlink(missing_ok=True)
         try:
+            with beside.open("x", encoding="utf-8") as file:
+                json.dump(own, file)
             os.link(beside, run.lock)  # with its content at once, and only where there is none
         except FileExistsError:
             raise _refusal(run, _read(run.lock)) from None
@@ -238,7 +275,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     try:
         process = psutil.Process(holder["pid"])
         alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):  # no such process, or no number of one
+    except (psutil.Error, ValueError, OverflowError):  # no such process, or no number of one
         alive = False
     return holder if alive else None
 
@@ -253,9 +290,10 @@ def _born(process: Any) -> float:
 def _read(path: Path) -> dict[str, Any]:
     """What the lock says; the process may have been killed while it wrote it, which leaves this host's dead one."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"], "born": holder["born"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = read_json(path)
+        texts = {key: str(holder[key])[:100] for key in ("host", "since")}
+        return {"pid": int(holder["pid"]), "born": float(holder["born"]), **texts}
+    except (RefusedError, ValueError, OverflowError, KeyError, TypeError):
         return {"pid": -1, "host": platform.node(), "since": "", "born": 0}
 
 
@@ -282,6 +320,20 @@ QUIET = (
 )
 
 
+class OneLine(logging.Formatter):
+    """A record is one line, whatever the names in it hold; see `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record).rstrip("\n"))
+
+
+def one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """In place of Python's own two lines, of which the second repeats the source."""
+    return printable(f"{filename}:{lineno}: {category.__name__}: {' '.join(str(message).split())}") + "\n"
+
+
 def start_log(path: Path | None = None) -> None:
     """Show the log on the console, and keep it in `path` as well where one is given."""
     for text in QUIET:
@@ -294,9 +346,11 @@ def start_log(path: Path | None = None) -> None:
     log.propagate = False
     end_log_file()
     log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.handlers[0].setFormatter(OneLine())
+    warnings.formatwarning = one_line_warning
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        file.setFormatter(OneLine("%(asctime)s %(message)s"))
         log.addHandler(file)
         warned.addHandler(file)
         warned.propagate = False

@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import PACKAGE_FOLDER, RefusedError
 from .checkpoints import load_checkpoint
-from .folder import RunFolder, log, now, write_json, write_text
+from .folder import RUNS, RunFolder, log, moved, now, replaced, write_json, write_text
 from .metrics import read_metrics
+from .plain import read_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
@@ -40,7 +41,7 @@ SETTING = {
 def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: int) -> dict[str, Any]:
     """What a run depends on: command, config, code, data, versions, machine."""
     words = [_private(word) for word in overrides]
-    trained = {key: value for key, value in _opened(cfg).items() if key not in NAMING}
+    trained = {key: value for key, value in _nameless(cfg).items() if key not in NAMING}
     commit, patch = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     return {
         "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
@@ -66,8 +67,9 @@ def begin(run: RunFolder, known: dict[str, Any]) -> None:
     """
     if run.continued:
         began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
+        resumed = began["resumed"] if isinstance(began.get("resumed"), list) else []
         again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
-        write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
+        write_json(run.provenance, {**began, "resumed": [*resumed, again]})
         return
     if patch := _git("diff", "HEAD"):
         write_text(run.path / "changes.patch", patch + "\n")
@@ -81,10 +83,7 @@ def end(run: RunFolder) -> None:
 
 def read_provenance(run: RunFolder) -> dict[str, Any]:
     """What provenance.json holds. Raises RefusedError where it can't be read."""
-    try:
-        content = json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RefusedError(f"{run.provenance.as_posix()} can't be read: {error}") from error
+    content = read_json(run.provenance)
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
     return content
@@ -117,23 +116,15 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any
 
 
 def write_config(cfg: DictConfig, run: RunFolder) -> None:
-    """Write the config with everything resolved but `${name}`, so that a rerun has a folder of its own."""
-    write_text(run.config, OmegaConf.to_yaml(OmegaConf.create({**_opened(cfg), "name": cfg.name})))
+    """Write the config with everything resolved: what is read from a run folder is never interpolated."""
+    write_text(run.config, OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))))
 
 
-def _opened(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values, with `${name}` where that stood."""
+def _nameless(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, with `${name}` where the name of the run stood."""
     mark = "\0name\0"
     plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": mark}), resolve=True)
-    return _replaced(plain, mark, "${name}")
-
-
-def _replaced(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _replaced(part, old, new) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_replaced(part, old, new) for part in value]
-    return value.replace(old, new) if isinstance(value, str) else value
+    return moved(replaced(plain, mark, "${name}"), RUNS / str(cfg.name), RUNS / "${name}")  # moved: of a rerun
 
 
 def _private(word: str) -> str:
@@ -169,6 +160,13 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def check_comparable(before: RunFolder) -> None:
+    """Raises RefusedError where what a rerun is compared with at its end can't be read."""
+    read_provenance(before)
+    read_metrics(before.path / "metrics.csv")
+    load_checkpoint(before.last)
+
+
 def say_what_differs(before: RunFolder, known: dict[str, Any]) -> None:
     """Log what is not as it was when `before` was trained: code, data, versions, machine."""
     differing = changes(read_provenance(before), known)
@@ -179,7 +177,8 @@ def say_what_differs(before: RunFolder, known: dict[str, Any]) -> None:
 
 def compare(run: RunFolder, before: RunFolder) -> None:
     """Log whether both ended in the same bits, or by how much not; write it to rerun.json."""
-    weights, earlier = (load_checkpoint(each.last)["state_dict"] for each in (run, before))
+    states = (load_checkpoint(each.last)["state_dict"] for each in (run, before))
+    weights, earlier = ({name: part for name, part in each.items() if torch.is_tensor(part)} for each in states)
     gaps = {
         name: (weights[name].double() - value.double()).abs().max().item() if value.numel() else 0.0
         for name, value in earlier.items()
@@ -189,7 +188,7 @@ def compare(run: RunFolder, before: RunFolder) -> None:
     rows, rows_before = (read_metrics(each.path / "metrics.csv") for each in (run, before))
     same = same_weights and len(gaps) == len(earlier) and rows == rows_before
     widest = max(gaps, key=lambda name: gaps[name], default="")
-    metrics = {key: [value, rows[-1].get(key)] for key, value in rows_before[-1].items() if "/" in key}
+    metrics = {key: [value, rows[-1].get(key)] for row in rows_before[-1:] for key, value in row.items() if "/" in key}
     content = {
         "of": before.path.as_posix(),
         "changed": changes(read_provenance(before), read_provenance(run)),

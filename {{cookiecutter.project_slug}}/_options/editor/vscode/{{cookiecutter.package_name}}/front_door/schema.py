@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from .check import all_nodes
+from .gate import all_nodes
 from .sources import Definition, locate, read_config, signature
 from .values import STRICT, Switches
 

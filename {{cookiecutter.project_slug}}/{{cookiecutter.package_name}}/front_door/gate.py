@@ -1,0 +1,155 @@
+"""Which `_target_` a config may name, told from sources alone: nothing is imported.
+
+Three kinds of places: what any config may build (its model and datamodule, and the hyper-parameters of a checkpoint),
+what a finished run that is trained again may, and what one's own config may.
+"""
+
+import ast
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+from .. import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS
+from ..errors import refusal
+from .sources import PACKAGE, Definition, Module, locate, lookup, read_module
+
+CLOSED = ("engine", "front_door", "run_folder")  # rooms of this package: no target is in them
+
+
+class Place(IntEnum):
+    """Where a `_target_` stands. Each place takes what those before it take."""
+
+    ANY = 0
+    RERUN = 1
+    OWN = 2
+
+
+LISTED = {Place.ANY: ALLOWED_TARGETS, Place.RERUN: TRAINING_TARGETS, Place.OWN: OWN_TARGETS}
+# Of this package's classes: those with one of these bases.
+BASES = {
+    Place.ANY: (
+        *ALLOWED_TARGETS, "torch", "torchmetrics", "pytorch_lightning.LightningDataModule",
+        "pytorch_lightning.LightningModule",
+    ),
+    Place.RERUN: ("pytorch_lightning.Callback", "pytorch_lightning.callbacks"),
+    Place.OWN: ("lightning_fabric", "pytorch_lightning"),
+}  # fmt: skip
+ROOTS = {PACKAGE, *(name.partition(".")[0] for names in LISTED.values() for name in names)}
+
+
+def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Definition:
+    """What a `_target_` names. Raises RefusedError where it is not there, or may not be named at this place.
+
+    Of other packages only classes of the lists in __init__.py: among functions are some that run what they are given
+    (torch.load). Of this package, outside the rooms CLOSED, classes that have a base of torch or Lightning, and what is
+    marked with @target.
+    """
+    if not isinstance(target, str):
+        raise refusal(key, target, "expected the dotted name of a class")
+    known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
+    may = f"a config may name {PACKAGE}, {known}"
+    parts = target.split(".")
+    if parts[0] not in ROOTS or not all(part.isidentifier() for part in parts):
+        raise refusal(key, target, f"not allowed; {may}")
+    found = locate(target)
+    if isinstance(found, str):
+        raise refusal(key, target, found, _neighbours(target), target)
+    own = found.module.name.partition(".")[0] == PACKAGE
+    kinds = ast.ClassDef | ast.FunctionDef if own else ast.ClassDef
+    if (own and found.module.name.split(".")[1:2] in [[room] for room in CLOSED]) or found.module.name == PACKAGE:
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
+    if not isinstance(found.node, kinds):
+        raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
+    needed = _place_of_own(found) if own else _place_in(LISTED, f"{found.module.name}.{found.node.name}")
+    if needed is None and own:
+        why = "not allowed: a function, or a class without a base of torch or Lightning, has to be marked"
+        raise refusal(key, target, f"{why}; put @target (from {PACKAGE} import target) above it")
+    if needed is None:
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
+    if needed > place:
+        where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
+        raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
+    return found
+
+
+def _place_in(names: dict[Place, tuple[str, ...]], target: str) -> Place | None:
+    """The first place whose names have this class: by itself, wherever it is in that package, or by its package."""
+    home, _, name = target.rpartition(".")
+    for place, entries in names.items():
+        for entry in entries:
+            package, _, last = entry.rpartition(".")
+            if f"{target}.".startswith(f"{entry}.") or (last == name and f"{home}.".startswith(f"{package}.")):
+                return place
+    return None
+
+
+def _place_of_own(found: Definition) -> Place | None:
+    """Where a function or a class of this package may be named; None where it is no target."""
+    if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
+        return Place.ANY
+    places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
+    return max(places, default=None)  # what is a Module and a Callback is a Callback
+
+
+def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
+    for decorator in node.decorator_list:
+        meant = lookup(module, decorator.id) if isinstance(decorator, ast.Name) else None
+        if meant and meant.module.name == PACKAGE and getattr(meant.node, "name", "") == "target":
+            return True
+    return False
+
+
+def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
+    """The classes of other packages that a class inherits from, at any depth: `nn.Module` is `torch.nn.Module`."""
+    for base in found.node.bases if isinstance(found.node, ast.ClassDef) and depth < 20 else ():
+        name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+        first, _, rest = name.partition(".")
+        known = found.module.names.get(first)
+        if isinstance(known, ast.alias):
+            source = known.name.replace(":", ".") if known.asname or ":" in known.name else first
+            name = f"{source}.{rest}".rstrip(".")
+        inner = Definition(found.module, known) if isinstance(known, ast.ClassDef) else ""
+        inner = locate(name) if name.startswith(f"{PACKAGE}.") else inner
+        if isinstance(inner, Definition):
+            yield from _bases(inner, depth + 1)
+        else:
+            yield name
+
+
+def _neighbours(target: str) -> list[str]:
+    """Targets that differ from this one in the last name, or in the last but one."""
+    home, _, _ = target.rpartition(".")
+    module = read_module(home)
+    if module is not None:
+        return [f"{home}.{name}" for name in module.names]
+    parent = home.rpartition(".")[0]
+    package = read_module(parent)
+    if package is None:
+        return []
+    return [f"{parent}.{file.stem}{target[len(home) :]}" for file in package.path.parent.iterdir()]
+
+
+def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The outermost nodes of plain values: the value itself, or those in a list or dict of them."""
+    if isinstance(value, dict) and "_target_" in value:
+        yield key, value
+    elif isinstance(value, dict | list | tuple):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from nodes(f"{key}.{name}", part)
+
+
+def all_nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The nodes within plain values at any depth."""
+    for outer, node in nodes(key, value):
+        yield outer, node
+        for name, part in node.items():
+            yield from all_nodes(f"{outer}.{name}", part)
+
+
+def check_targets(key: str, value: Any, place: Place = Place.ANY) -> None:
+    """Raises RefusedError where a node within plain values, at any depth, names what it may not at this place."""
+    for inner, node in all_nodes(key, value):
+        allowed(node["_target_"], f"{inner}._target_".lstrip("."), place)
+        for name in node:
+            if not isinstance(name, str) or (name.startswith("_") and name not in ("_target_", "_partial_")):
+                raise refusal(f"{inner}.{name}".lstrip("."), node[name], "expected _target_ or an argument")
