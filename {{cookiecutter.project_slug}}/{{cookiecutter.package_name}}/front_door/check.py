@@ -10,6 +10,7 @@ import glob
 import importlib.util
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -362,14 +363,21 @@ def check_name(name: Any) -> None:
     path = RUNS / (name or "")
     if name and (RunFolder(path).metrics.exists() or RunFolder(path).folds.exists()):
         raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
-    check_writable("name", path)
+    try:
+        check_writable("name", path)
+    except RefusedError as error:
+        raise error if name else RefusedError(f"runs/: {str(error).partition(': ')[2]}") from error
 
 
 def check_writable(key: str, path: Path) -> None:
     """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
     try:
-        there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+        parents = [path.absolute(), *path.absolute().parents]
+        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also one to nowhere
     except OSError as error:  # a name that is too long
         raise refusal(key, path, str(error.strerror)) from error
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise refusal(key, path, f"{there} is no folder that can be written to")
+    try:  # root may write anywhere by its rights, and still not in /proc or on a disk that is read-only
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        reason = f" ({error.strerror})" if there.is_dir() else ""
+        raise refusal(key, path, f"{there} is no folder that can be written to{reason}") from error

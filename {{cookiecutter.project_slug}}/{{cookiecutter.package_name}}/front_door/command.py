@@ -106,6 +106,10 @@ def _flags(configs: Path) -> argparse.Namespace:
 
 def _check_command(flags: argparse.Namespace, configs: Path, script: str) -> None:
     """Check what the command would run, each run of a sweep too; what it only shows is checked for its keys alone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise RefusedError("the folder in which this command was started is gone: cd to one that is there") from error
     rest = [*sys.argv[1:]]
     for word in flags.overrides:
         rest.remove(word)
@@ -154,8 +158,8 @@ def _no_file_of_a_sweep() -> Iterator[None]:
     try:
         yield
     finally:
-        if not there:
-            path.unlink(missing_ok=True)
+        if not there and path.exists():
+            path.unlink()
 
 
 def _open_streams() -> None:
