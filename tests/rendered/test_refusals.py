@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, options, target
+from conftest import NO_LOGGER, ROOT, Command, options, target
+
+from my_project.errors import RefusedError
+from my_project.front_door.kinds import check_late
 
 REFUSED = {
     # command line: what the line has to say
@@ -52,7 +57,7 @@ REFUSED = {
     "train.py +trainer.logger=true": "trainer.logger=true: is given by the code",
     "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
     "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
-    "train.py model.lr=0.1": "takes no lr; did you mean optimizer.lr?",
+    "train.py model.lr=0.1": "takes no lr; did you mean model.optimizer.lr?",
     "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
     "train.py +trainer._convert_=none": "expected _target_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
@@ -80,6 +85,66 @@ REFUSED = {
     "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
     "train.py init_from=${trainer}": "}: expected a string",
     "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
+    # a key of the field's, or one that stands elsewhere
+    "train.py epochs=5": "epochs=5: no such key; did you mean trainer.max_epochs?",
+    "train.py optimizer.lr=0.1": "optimizer.lr=0.1: no such key; did you mean model.optimizer.lr?",
+    "train.py optimizer.learning_rate=0.1": "did you mean model.optimizer.lr?",
+    "train.py optimizer._target_=torch.optim.SGD": "did you mean model.optimizer._target_?",
+    "train.py learning_rate=0.1": "did you mean model.optimizer.lr?",
+    "train.py batch_size=8": "did you mean datamodule.batch_size?",
+    "train.py gpus=2": "did you mean trainer.devices?",
+    "train.py max_epoch=2": "did you mean trainer.max_epochs?",
+    "train.py accumulate_grad_batches=2": "did you mean trainer.accumulate_grad_batches?",
+    "train.py dataset=digits": "did you mean datamodule?",
+    "train.py trainer.batch_size=8": "Trainer takes no batch_size; did you mean datamodule.batch_size?",
+    "train.py trainer.epochs=8": "did you mean max_epochs?",
+    "train.py ema.decay=0.9": "it is an option of a group: callbacks=[default,ema]",
+    "train.py debug=true": "it is an option of a group: trainer=debug",
+    "train.py num_classes=3": "num_classes=3: is given by the data, not by the config",
+    "train.py --epochs 5": "--epochs: no such option; a key is given without dashes: trainer.max_epochs=5",
+    "train.py --lr=0.1": "--lr=0.1: no such option; a key is given without dashes: model.optimizer.lr=0.1",
+    "train.py --batch-size 4": "a key is given without dashes: datamodule.batch_size=4",
+    "train.py --seed 4": "a key is given without dashes: seed=4",
+    "train.py --exp x": "unrecognized arguments: --exp",
+    "train.py --experimental-rerun x": "rerun=runs/<name> trains a finished run again",
+    # what is only shown
+    "train.py --cfg job nope=1": "nope=1: no such key",
+    "train.py nope=1 --cfg job --resolve": "nope=1: no such key",
+    "train.py --cfg all trainer.nope=1": "Trainer takes no nope",
+    "train.py --info all nope=1": "nope=1: no such key",
+    "train.py --cfg job --package trainr": "--package=trainr: no such part of the config; did you mean trainer",
+    "evaluate.py --cfg job nope=1": "nope=1: no such key",
+    # sweeps: each run is checked before the first begins
+    "train.py -m seed=0,1 nope=1": "nope=1: no such key",
+    "train.py trainer=debug --multirun seed=0,1 trainer.max_epochs=2,0": "trainer.max_epochs=0: nothing would be",
+    "train.py -m seed=0,x": "seed=x: expected an integer",
+    "train.py -m trainer=default,gppu": "trainer=gppu: expected ddp",
+    "train.py -m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: chooses by what a run returns",
+    "train.py -m hydra/launcher=joblib seed=0,1": "is not installed: ",
+    "train.py -m hydra/launcher=nope seed=0,1": "hydra/launcher=nope: expected basic",
+    # which metric is the best, and which way
+    "train.py monitor=val/loss mode=max": "mode=max: val/loss is better the lower it is; leave mode out",
+    "train.py monitor=val/": "monitor=val/: ",
+    "train.py monitor=val/*": "monitor=val/*: names no single metric",
+    "train.py monitor=null": "monitor=null: expected a string",
+    "train.py callbacks.checkpoint.mode=max": "callbacks.checkpoint.mode=max: val/loss is better the lower it is",
+    "train.py callbacks.checkpoint.monitor=train/loss": "best.ckpt is the best ",
+    "train.py callbacks.checkpoint.monitor=null": "best.ckpt is the best ",
+    "train.py callbacks.checkpoint.save_on_train_epoch_end=false monitor=train/loss": "not known yet at a",
+    "train.py trainer.limit_val_batches=0": "nothing is validated, so that there is no val/",
+    "train.py trainer.max_epochs=2 trainer.check_val_every_n_epoch=3": "of 2 epochs none is validated",
+    # a class that is not of its group's kind, or is not whole
+    "train.py callbacks.own={_target_:torch.nn.Identity}": "_target_=torch.nn.Identity: expected a Callback",
+    "train.py callbacks.own={_target_:datetime.timedelta,minutes:5}": "expected a Callback",
+    "train.py logger={own:{_target_:torch.nn.Identity}}": "logger.own._target_=torch.nn.Identity: expected a Logger",
+    "train.py model._target_=torch.nn.Linear": "model._target_=torch.nn.Linear: expected a LightningModule",
+    "train.py datamodule._target_=torch.nn.Identity": "expected a LightningDataModule",
+    "train.py trainer._target_=torch.nn.Identity": "expected a Trainer",
+    "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to be written by a class",
+    "train.py model.optimizer._partial_=true": "model.optimizer._partial_=true: expected _target_ or an argument",
+    "train.py callbacks.own={_target_:pytorch_lightning.callbacks.EMAWeightAveraging,nope:1}": "callbacks.own.nope=1: ",
+    "train.py ~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end",
+    "train.py trainer.max_epochs=null": "trainer.max_epochs=null: a run has to end",
 }
 
 
@@ -90,6 +155,67 @@ def test_refused_in_one_line_that_names_key_value_and_remedy(line: str, tmp_path
     assert REFUSED[line] in output
     assert len(output.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("logger", "argument", "said"),
+    [
+        ("TensorBoardLogger", "max_queue", ""),
+        ("TensorBoardLogger", "max_queu", "did you mean max_queue?"),
+        ("WandbLogger", "tags", ""),
+        ("WandbLogger", "tag", "did you mean tags?"),
+    ],
+)
+def test_what_a_logger_passes_on_late_is_checked_now(logger: str, argument: str, said: str) -> None:
+    pytest.importorskip({"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}[logger])
+    node = {"_target_": f"pytorch_lightning.loggers.{logger}", "save_dir": "x", argument: [1]}
+    with nullcontext() if not said else pytest.raises(RefusedError, match=re.escape(said)):
+        check_late("logger.own", node)
+
+
+def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
+    """Flags may stand between overrides; Hydra's multirun.yaml is not kept."""
+    quick = ("callbacks=[default]", "trainer.limit_train_batches=1", "trainer.limit_test_batches=1")
+    words = ("trainer=debug", "--multirun", "seed=0,1", *quick, "trainer.enable_progress_bar=false")
+    status, output = Command(tmp_path)("train.py", *words)
+    assert status == 0, output
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert len([*tmp_path.glob("runs/*/metrics.json")]) == 2
+
+
+@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)])
+def test_closed_streams_are_as_good_as_none(closed: tuple[int, ...], tmp_path: Path) -> None:
+    """As `>&-` in a shell: nothing is printed, least of all into a file of the run."""
+    close = " ".join(f"{number}{'<' if number == 0 else '>'}&-" for number in closed)
+    for words, status in (("--help", 0), ("--cfg job", 0), ("nope=1", 2)):
+        done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words} {close}"], cwd=tmp_path)
+        assert done.returncode == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_trained_with_all_streams_closed(tmp_path: Path) -> None:
+    words = f"name=quiet trainer=debug callbacks=[default] trainer.limit_train_batches=1 {' '.join(NO_LOGGER)}"
+    done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words} <&- >&- 2>&-"], cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Results" in (tmp_path / "runs" / "quiet" / "train.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", ["", "name=x", "--multirun seed=0,1"])
+def test_a_folder_that_can_t_be_written_is_named(words: str, tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")  # which root can't write to either
+    status, output = Command(tmp_path)("train.py", *words.split())
+    assert (status, len(output.strip().splitlines())) == (2, 1), output
+    assert "runs" in output
+    assert "is no folder that can be written to" in output
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && {sys.executable} {ROOT / 'train.py'}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "is gone" in done.stderr
 
 
 def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:
@@ -117,8 +243,8 @@ def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(tmp_path: Pat
             "Trainer takes no log_every; did you mean log_every_n",
         ),
         ("callbacks/default.yaml", "filename: best", "filename: 7", "(configs/callbacks/default.yaml:6)"),
-        ("train.yaml", "mode: min", "mode: least", "(configs/train.yaml:"),
-        ("train.yaml", "mode: min", "mode: [min", "train.yaml"),
+        ("train.yaml", "mode: null", "mode: least", "(configs/train.yaml:"),
+        ("train.yaml", "mode: null", "mode: [min", "train.yaml"),
         ("train.yaml", "defaults:", "efaults:", "choose a file of configs/"),
     ],
 )

@@ -39,12 +39,15 @@ def target(group: str) -> tuple[str, str]:
 @pytest.fixture
 def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
     """Composes train.yaml with overrides. A datamodule that reads the user's files gets those of the starter."""
+    from {{ cookiecutter.package_name }}.front_door.monitor import settle_mode
+
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
 
         def configured(*overrides: str) -> DictConfig:
             cfg = compose("train", overrides=["name=test", *overrides])
             if "root" in cfg.datamodule.keys():  # noqa: SIM118 (`in` is False for a value left open, ???)
                 cfg.datamodule.root = str(own_data)
+            settle_mode(cfg)
             return cfg
 
         yield configured

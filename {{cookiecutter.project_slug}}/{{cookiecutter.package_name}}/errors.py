@@ -55,15 +55,48 @@ def printable(text: object, keep: str = "") -> str:
     return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
+# Words of the field, and the names that they have here.
+SYNONYMS = {
+    "max_epochs": "epoch epochs n_epochs num_epochs max_epoch",
+    "max_steps": "steps n_steps num_steps max_iter iterations",
+    "lr": "learning_rate base_lr",
+    "batch_size": "bs batch batchsize train_batch_size",
+    "weight_decay": "wd l2",
+    "devices": "gpu gpus n_gpus num_gpus device",
+    "accelerator": "cuda",
+    "num_workers": "workers n_workers",
+    "root": "path data_dir data_path data_root dataset_path",
+    "datamodule": "data dataset",
+    "model": "net network arch architecture backbone",
+    "gradient_clip_val": "clip grad_clip gradient_clip clip_grad_norm max_grad_norm",
+    "accumulate_grad_batches": "grad_accum accumulate gradient_accumulation_steps",
+    "precision": "amp fp16 bf16 mixed_precision",
+    "seed": "random_seed random_state manual_seed",
+    "name": "run_name exp_name experiment_name",
+    "init_from": "ckpt ckpt_path pretrained weights finetune",
+    "folds": "kfold k_folds n_folds n_splits",
+    "monitor": "metric",
+}
+SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.split()}
+
+
+def is_meant(wanted: str, name: str) -> bool:
+    """Whether the key `name` ends in what is `wanted`, such as `model.optimizer.lr` for `lr` or `learning_rate`."""
+    first, dot, last = wanted.rpartition(".")
+    return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{SYNONYM.get(last, ' ')}")
+
+
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
     """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key).
 
-    Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it.
+    Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it, or ends so.
     """
     text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
     text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # of a path, the file name is what counts
     wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
-    near = [name for name in known if name.endswith(f".{wanted}")][:2] or difflib.get_close_matches(wanted, known, 2)
+    near = [name for name in known if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, known, 2)
+    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = near or [ends[end] for end in difflib.get_close_matches(wanted, ends, 2, cutoff=0.8)]
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     given = f"{key}={text}" if text else key
     return RefusedError(" ".join(f"{given}: {why}{meant}".split()), key=key)

@@ -1,19 +1,22 @@
 """Train: from a config to a finished run folder; and k-fold cross-validation, a set of such runs."""
 
 import errno
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
 from ..errors import FailedError, RefusedError, StoppedError, own_frames
-from ..front_door.gate import Place, all_nodes
+from ..front_door.check import given_by
+from ..front_door.gate import Place, all_nodes, allowed
+from ..front_door.monitor import check_monitors, check_plateau, logged_by, monitors
 from ..front_door.runs import config_of_fold
+from ..front_door.sources import lineage
 from ..run_folder.checkpoints import check_hyper_parameters, damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.folder import (
     RUNS,
@@ -42,7 +45,7 @@ from ..run_folder.provenance import (
     say_what_differs,
     write_config,
 )
-from .build import build, build_all, build_trainer, imported, place_of
+from .build import build, build_trainer, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -97,9 +100,11 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     seed_everything(cfg.seed, verbose=False)
     if before:
         check_comparable(before)
-    check_built(cfg)
+    callbacks = check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
+    if "logged" in vars(model):  # what it logs of this data
+        check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
     if rank() == 0:
@@ -130,18 +135,39 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         finish(folder, metrics_log, cfg.monitor, before)
 
 
-def check_built(cfg: DictConfig) -> None:
-    """Build what needs no data and leaves no trace, and let go of it: each optimizer for one number, say.
+def check_built(cfg: DictConfig) -> dict[str, Callback]:
+    """Build what needs no data and leaves no trace: each optimizer for one number, say. Returns callbacks by their key.
 
     Raises RefusedError where a part of the config can't be built.
     """
     place = place_of(cfg)
-    build(cfg.trainer, place=place, callbacks=build_all(cfg.get("callbacks"), place), logger=False)
+    options = cfg.get("callbacks") or {}
+    callbacks = {f"callbacks.{name}": build(node, place=place) for name, node in options.items()}
+    build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False)
     build(cfg.datamodule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))])
+    if logged := logged_by(cfg.model._target_):
+        check_monitors(monitors(cfg, callbacks), logged, cfg.model._target_)
+    _check_schedule(cfg)
+    return callbacks
+
+
+def _check_schedule(cfg: DictConfig) -> None:
+    """Raises RefusedError where a ReduceLROnPlateau, built here for one number, looks the wrong way."""
+    node, target = cfg.model.get("scheduler"), cfg.model._target_
+    given = [given_by(each.module.name).get("scheduler") for each in lineage(allowed(target))]
+    names = next((each.names for each in given if each), frozenset())
+    if node is None or not names <= {"total_steps"}:
+        return
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, steps = None, dict[str, Any](dict.fromkeys(names, 100))
+    with suppress(Exception):  # one for several groups of parameters, say: the model will tell
+        scheduler = build(node, optimizer, **steps)
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        check_plateau("model.scheduler", scheduler.mode, target)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -240,7 +266,8 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
         compare(folder, before)
     write_json(folder.metrics, results)
     kind = "Best" if folder.best.is_file() else "Last"
-    log.info(f"{kind} {monitor} {at_best.get(monitor, float('nan')):.4f}; {headline(results['test'], 'test')}")
+    reached = f"{kind} {monitor} {at_best[monitor]:.4f}; " if monitor in at_best else ""  # nothing was validated
+    log.info(f"{reached}{headline(results['test'], 'test')}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input=<your files>")
     log.info(f"         python evaluate.py run={run}")

@@ -1,6 +1,7 @@
 """What a command says where it does not work: its help, and refusals in words."""
 
 import ast
+import difflib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from ..errors import RefusedError, is_own, refusal
+from ..errors import INSTALL, RefusedError, is_meant, is_own, refusal
 from ..run_folder.folder import overrides
 from .runs import CHANGEABLE
 from .sources import configs_folder, defaults_of, line_of, read_config
@@ -29,6 +30,8 @@ FLAGS = {
 }
 # As the template writes them: no escapes but \" and \\, so that what is between the marks is JSON too.
 IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
+LAUNCHERS = ("joblib", "submitit", "ray", "rq")
+SWEEPS = "chooses by what a run returns, and a run returns nothing; give each value: --multirun seed=0,1,2"
 IN_PYTHON = re.compile(r'^    "(\w+)": "?(.*?)"?,  # (.*)$', re.MULTILINE)
 
 
@@ -102,7 +105,12 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
         return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
         group, option = missing.groups()
+        if group == "hydra/sweeper":
+            return RefusedError(f"hydra/sweeper={option}: {SWEEPS}")
+        if group == "hydra/launcher" and (package := option.partition("_")[0]) in LAUNCHERS:
+            return RefusedError(f"{group}={option}: is not installed: {INSTALL} hydra-{package}-launcher")
         there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        there = there or ["basic"] * (group == "hydra/launcher")
         return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
@@ -110,6 +118,18 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
     culprit = f"{culprits[0]}: " if culprits and culprits[0] not in text else ""
     text = re.sub(r"\s*(See https\S+|To append to your config) .*", "", text)
     return RefusedError(" ".join(f"{culprit}{text} {error.__cause__ or ''}".split()))
+
+
+def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedError:
+    """Refuses what argparse does not take: an option such as `--epochs 5` is answered with the key that it means."""
+    flag = re.search(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(=\S*)?", message)
+    name = flag[1].replace("-", "_") if flag else ""
+    near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
+    if not flag or not near:
+        return RefusedError(f"{message}; --help lists what there is")
+    typed = next(word for word in words if word.lstrip("-").startswith(flag[1]))
+    value = flag[2] or next((f"={word}" for word in words[words.index(typed) + 1 :][:1] if word[0] != "-"), "=…")
+    return RefusedError(f"{typed}: no such option; a key is given without dashes: {near[0]}{value}")
 
 
 def _composes(configs: Path, word: str) -> bool:

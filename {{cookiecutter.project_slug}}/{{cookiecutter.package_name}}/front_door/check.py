@@ -6,11 +6,13 @@ them before any data is read.
 """
 
 import ast
-import fnmatch
+import glob
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +22,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import INSTALL, RefusedError, refusal
-from ..run_folder.folder import FOLD, RUNS, RunFolder, plain_values
-from .gate import Place, allowed, nodes
+from ..errors import INSTALL, RefusedError, is_meant, refusal
+from ..run_folder.folder import FOLD, RUNS, RunFolder, overrides, plain_values
+from .gate import Place, all_nodes, allowed, nodes
 from .sources import (
     PACKAGE,
     Definition,
@@ -39,6 +41,8 @@ from .sources import (
     signature,
 )
 
+GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
+GIVEN = ("trainer.callbacks", "trainer.logger", "trainer.default_root_dir")  # by the engine
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 OF_BUILD = ("place", "recursive")  # arguments of `build` that it does not hand to the target
 
@@ -60,10 +64,38 @@ def known_keys() -> list[str]:
 
 def check_keys(cfg: DictConfig, known: list[str]) -> None:
     """Raises RefusedError for a key of the top level that is not known."""
-    for key in map(str, cfg):
-        if key not in known:
-            inner = [name for name, _ in leaves(OmegaConf.to_container(cfg)) if name != key]
-            raise refusal(key, cfg._get_node(key), "no such key", [*known, *inner])
+    for key in [key for key in map(str, cfg) if key not in known]:
+        plain: Any = OmegaConf.to_container(cfg)
+        full, value = next(leaves(plain.pop(key), key))
+        if key in (facts_of(plain.get("datamodule")) or ()):
+            raise refusal(full, value, "is given by the data, not by the config")
+        if options := sorted(configs_folder().glob(f"*/{glob.escape(key)}.yaml")):
+            option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
+            why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
+            raise refusal(full, value, why)
+        raise refusal(full, value, "no such key", [*known, *all_keys(plain)])
+
+
+def all_keys(cfg: Any) -> list[str]:
+    """Every key that can be set: those of the config, and the optional arguments of what it builds."""
+    plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
+    keys = [key for key, _ in leaves(plain)]
+    for group in (group for group in GROUPS if group in plain):
+        for key, node in all_nodes(group, plain[group]):
+            found = locate(str(node["_target_"]))
+            takes = signature(found) if isinstance(found, Definition) else None
+            names = takes.parameters.items() if takes else ()
+            keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
+    return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in GIVEN]
+
+
+def check_shown(cfg: DictConfig) -> None:
+    """Raises RefusedError for a key or an argument that does not exist; what is still to be given may be absent."""
+    check_keys(cfg, known_keys())
+    values: Any = OmegaConf.to_container(cfg)
+    with suppress(OmegaConfBaseException):
+        values = OmegaConf.to_container(cfg, resolve=True)
+    list(_check_targets(values))
 
 
 def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
@@ -71,21 +103,60 @@ def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
 
     Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
     """
+    from .monitor import check_monitor, settle_mode
+
+    settle_mode(cfg)
     plain = resolved(cfg)
     plain_values(plain)  # as it has to be where it is read again from config.yaml
     arguments = list(_check_targets(plain))
     _check_loggers(plain)
-    _check_monitor(plain)
+    if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
+        check_monitor(plain)
     from .values import check_values  # brings in pydantic, which most typos need not wait for
 
     check_values(plain, arguments, reads_data)
 
 
+class UnknownArgumentError(RefusedError):
+    """For an argument that a target does not take: a name like it among the others, or elsewhere in the config."""
+
+    def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
+        super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
+        self.given, self.why = value, why
+
+    def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
+        """The same; where no name is like it, with where the config has one, or how to leave it out."""
+        key = str(self.key)
+        if "did you mean" in str(self):
+            return self
+        ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
+        typed = any(word.lstrip("+~").partition("=")[0] == key for word in overrides())
+        if ends or typed:
+            return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
+        return RefusedError(f"{self}; ~{key} leaves it out", key)
+
+
 Argument = tuple[str, Any, Parameter]  # key, value and what the target's signature says of it
 
 
-def _check_targets(plain: dict[str, Any]) -> Iterator[Argument]:
+def _check_targets(plain: Any) -> Iterator[Argument]:
     """Each object that the engine builds, and within it each that the model or the datamodule builds."""
+    from .kinds import check_kind, check_late
+
+    for group in GROUPS:
+        for key, node in all_nodes(group, plain.get(group)):
+            if key.count(".") == (group in ("callbacks", "logger")):
+                check_kind(key, node)
+    try:
+        yield from _check_groups(plain)
+    except UnknownArgumentError as error:
+        raise error.elsewhere(plain) from None
+    for group in GROUPS:
+        for key, node in all_nodes(group, plain.get(group)):
+            check_late(key, node)
+
+
+def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
     given = {**given_by(f"{PACKAGE}.engine.train"), **given_by(f"{PACKAGE}.engine.build")}
     facts = facts_of(plain.get("datamodule"))
     for group in ("datamodule", "model", "trainer"):
@@ -152,11 +223,13 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
         elif takes is not None and name in takes.parameters:
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
-            known = [*takes.parameters, *(leaf for leaf, _ in leaves(node))]
-            error = refusal(inner, value, f"{_last(node['_target_'])} takes no {name}", {*known} - {name}, name)
-            raise error if "did you mean" in str(error) else RefusedError(f"{error}; ~{inner} leaves it out", inner)
+            nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
+            known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
+            raise UnknownArgumentError(inner, value, f"{_last(node['_target_'])} takes no {name}", known)
         if name in inner_given and isinstance(value, dict) and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
+        if name in inner_given and isinstance(value, dict) and "_partial_" in value:  # built in code and used at once
+            raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
         for part_key, part in nodes(inner, value):
             unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
             yield from check_node(part_key, part, inner_given.get(name, unknown), place)
@@ -219,26 +292,6 @@ def _check_loggers(plain: dict[str, Any]) -> None:
             raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")
 
 
-def _check_monitor(plain: dict[str, Any]) -> None:
-    """A model that says what it logs (`logged`) is asked whether that is what `monitor` names."""
-    logged = member(allowed(plain["model"]["_target_"]), "logged")
-    if logged is None or logged.node is None:
-        return
-    try:
-        names = ast.literal_eval(logged.node)
-    except ValueError:  # computed
-        return
-    callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
-    for key, node in {"monitor": plain, **callbacks}.items():
-        name = node.get("monitor")
-        if key != "monitor" and name in ("epoch", "step"):  # ModelCheckpoint knows them itself
-            continue
-        if isinstance(name, str) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in names):
-            at = key if key == "monitor" else f"{key}.monitor"
-            model = _last(plain["model"]["_target_"])
-            raise refusal(at, name, f"{model} logs {', '.join(names)} (its `logged`)", names, name)
-
-
 GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w-])?", re.IGNORECASE)
 
 
@@ -257,14 +310,21 @@ def check_name(name: Any) -> None:
     path = RUNS / (name or "")
     if name and (RunFolder(path).metrics.exists() or RunFolder(path).folds.exists()):
         raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
-    check_writable("name", path)
+    try:
+        check_writable("name", path)
+    except RefusedError as error:
+        raise error if name else RefusedError(f"runs/: {str(error).partition(': ')[2]}") from error
 
 
 def check_writable(key: str, path: Path) -> None:
     """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
     try:
-        there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+        parents = [path.absolute(), *path.absolute().parents]
+        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also one to nowhere
     except OSError as error:  # a name that is too long
         raise refusal(key, path, str(error.strerror)) from error
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise refusal(key, path, f"{there} is no folder that can be written to")
+    try:  # root may write anywhere by its rights, and still not in /proc or on a disk that is read-only
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        reason = f" ({error.strerror})" if there.is_dir() else ""
+        raise refusal(key, path, f"{there} is no folder that can be written to{reason}") from error

@@ -14,17 +14,32 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, printable, stopping
+from ..errors import (
+    FailedError,
+    RefusedError,
+    StoppedError,
+    is_own,
+    own_frames,
+    pip_command,
+    printable,
+    refusal,
+    stopping,
+)
 from ..run_folder.folder import log, rank, start_log
+from .check import all_keys, check_shown
 from .sources import PACKAGE, check_files
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
@@ -38,9 +53,9 @@ warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 
 def front_door(main: Callable[[], Any], script: str) -> None:
     """Run the Hydra `main` of `script`; end the process with 0 done, 1 failed, 2 refused, 130 or 143 stopped.
 
-    One composition and the check come before Hydra's own two, so that a refusal comes sooner; a sweep is checked job by
-    job.
+    One composition and the check come before Hydra's own two, so that a refusal comes sooner.
     """
+    _open_streams()
     words = sys.argv[1:]
     gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
@@ -54,15 +69,11 @@ def front_door(main: Callable[[], Any], script: str) -> None:
 
             return show_help(Path(script))
         check_files(configs)
-        flags = _flags()
-        if not flags.shell_completion:
-            sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]
-            flags.overrides = [_adding(word, configs) for word in flags.overrides]
-        if flags.multirun and (name := next((word for word in flags.overrides if NAME.match(word)), None)):
-            raise RefusedError(f"{name.lstrip('+')}: a sweep makes several runs; leave the name out")
-        if not (flags.multirun or flags.cfg or flags.info or flags.shell_completion or flags.hydra_help):
-            _check(_composed(configs, flags.config_name or Path(script).stem, flags.overrides))
-        main()
+        flags = _flags(configs)
+        if not (flags.shell_completion or flags.hydra_help):
+            _check_command(flags, configs, script)
+        with _no_file_of_a_sweep():
+            main()
     except KeyboardInterrupt as error:
         end(error)
     except Exception as error:
@@ -90,15 +101,87 @@ def _adding(word: str, configs: Path) -> str:
     return word
 
 
-def _flags() -> argparse.Namespace:
+def _flags(configs: Path) -> argparse.Namespace:
     """Hydra's flags. Raises RefusedError for one that Hydra does not know, in place of argparse's page of usage."""
 
     def refuse(message: str) -> NoReturn:
-        raise RefusedError(f"{message}; --help lists what there is")
+        from .answers import unknown_flag
+
+        raise unknown_flag(message, sys.argv[1:], all_keys(_composed(configs, "train", [])))
 
     parser = get_args_parser()
+    parser.allow_abbrev = False  # --exp=… would be --experimental-rerun
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args()
+
+
+def _check_command(flags: argparse.Namespace, configs: Path, script: str) -> None:
+    """Check what the command would run, each run of a sweep too; what it only shows is checked for its keys alone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise RefusedError("the folder in which this command was started is gone: cd to one that is there") from error
+    rest = [*sys.argv[1:]]
+    for word in flags.overrides:
+        rest.remove(word)
+    flags.overrides = [_adding(word, configs) for word in flags.overrides]
+    sys.argv[1:] = [*flags.overrides, *rest]  # Hydra takes no flag between overrides
+    name = flags.config_name or Path(script).stem
+    if flags.experimental_rerun:
+        raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
+    if flags.multirun and (named := next((word for word in flags.overrides if NAME.match(word)), None)):
+        raise RefusedError(f"{named.lstrip('+')}: a sweep makes several runs; leave the name out")
+    for overrides in _jobs(configs, name, flags.overrides) if flags.multirun else [flags.overrides]:
+        cfg = _composed(configs, name, overrides)
+        if flags.cfg or flags.info:
+            check_shown(cfg)
+            part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
+            if part and OmegaConf.select(cfg, part) is None:
+                raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
+        else:
+            _check(cfg)
+
+
+def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
+    """The overrides of those runs of a sweep in which a value comes for the first time. Raises RefusedError."""
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        fixed = [str(each.input_line) for each in parser.parse_overrides(words) if not each.is_sweep_override()]
+        sweeper = compose(name, fixed, return_hydra_config=True).hydra.sweeper
+        if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+            from .answers import SWEEPS
+
+            raise RefusedError(f"hydra/sweeper: {SWEEPS}")
+        words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *words]
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
+    seen: set[str] = set()
+    for job in jobs:
+        if not seen.issuperset(job):
+            seen.update(job)
+            yield job
+
+
+@contextmanager
+def _no_file_of_a_sweep() -> Iterator[None]:
+    """Remove the multirun.yaml that Hydra leaves where a sweep was started: each run's folder has its config."""
+    path = Path("multirun.yaml")
+    there = path.exists()
+    try:
+        yield
+    finally:
+        if not there and path.exists():
+            path.unlink()
+
+
+def _open_streams() -> None:
+    """Lead stdin, stdout and stderr nowhere where the shell has closed them (`>&-`): Python has None in their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)  # else the next file that is opened would be what is printed to
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:

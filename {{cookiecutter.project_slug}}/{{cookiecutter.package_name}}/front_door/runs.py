@@ -27,6 +27,7 @@ from .check import (
     resolved,
 )
 from .gate import Place, allowed, check_targets
+from .monitor import check_monitor
 from .sources import PACKAGE, line_of, lineage, member, signature
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
@@ -192,6 +193,7 @@ def check_training(cfg: DictConfig) -> None:
         _take_over(cfg, str(plain["rerun"]))
     check_name(plain["name"])
     check_config(cfg)
+    check_monitor(resolved(cfg))
     _check_sense(cfg)
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
@@ -236,6 +238,9 @@ def _check_sense(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     if trainer.get("fast_dev_run"):
         raise refusal("trainer.fast_dev_run", trainer.fast_dev_run, "leaves no run; trainer=debug does a few batches")
+    if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1 and not trainer.get("max_time"):
+        why = "a run has to end: give this, trainer.max_steps or trainer.max_time (Lightning would train 1,000 epochs)"
+        raise refusal("trainer.max_epochs", trainer.get("max_epochs", "absent"), why)
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(key) == 0:
             raise refusal(f"trainer.{key}", 0, "nothing would be trained")
@@ -248,9 +253,18 @@ def _check_sense(cfg: DictConfig) -> None:
             raise refusal(f"callbacks.{name}.save_last", node.save_last, "last.ckpt is always written: save_minutes=…")
         if node.get("filename") in ("last", "previous"):
             raise refusal(f"callbacks.{name}.filename", node.filename, "is the engine's own; expected another")
-        if node.get("filename") == "best" and node.get("save_top_k", 1) not in (0, 1):
-            why = "best.ckpt would not be the best; with a filename of its own for each"
-            raise refusal(f"callbacks.{name}.save_top_k", node.save_top_k, f"{why}: callbacks.{name}.filename=…")
+        if node.get("filename") == "best":
+            _check_best(f"callbacks.{name}", node, cfg.monitor)
+
+
+def _check_best(key: str, node: DictConfig, monitor: str) -> None:
+    """Raises RefusedError where best.ckpt would not be the best of what the run monitors."""
+    if node.get("save_top_k", 1) not in (0, 1):
+        why = "best.ckpt would not be the best; with a filename of its own for each"
+        raise refusal(f"{key}.save_top_k", node.save_top_k, f"{why}: {key}.filename=…")
+    if node.get("monitor") != monitor:
+        why = f"best.ckpt is the best {monitor}, which monitor=… changes; else {key}.filename=…"
+        raise refusal(f"{key}.monitor", node.get("monitor", ""), why)
 
 
 def _steps_by_itself(target: str) -> bool:

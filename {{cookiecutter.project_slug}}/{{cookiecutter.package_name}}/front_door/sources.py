@@ -208,6 +208,8 @@ def member(found: Definition, name: str) -> Definition | None:
                 return Definition(each.module, node)
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
                 return Definition(each.module, node.value)
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
+                return Definition(each.module, node.value)
     return None
 
 

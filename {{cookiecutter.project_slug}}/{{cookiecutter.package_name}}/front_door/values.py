@@ -45,7 +45,7 @@ class Switches(TypedDict, total=False):
     resume: Literal["exact", "inexact"]
     save_minutes: NonNegativeFloat
     monitor: str
-    mode: Literal["min", "max"]
+    mode: Literal["min", "max"] | None
 
 
 def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:

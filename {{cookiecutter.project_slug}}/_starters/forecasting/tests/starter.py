@@ -15,7 +15,6 @@ OWN_DATAMODULE = "series"
 PICTURES = ("forecasts", "reliability")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ("datamodule.context=168", "datamodule.horizon=8")  # what makes the model of a test small
-NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input
 PLACE = "45 Queen Street"
 

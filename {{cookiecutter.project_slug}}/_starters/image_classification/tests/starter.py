@@ -15,7 +15,6 @@ OWN_DATAMODULE = "image_folder"
 PICTURES = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
-NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input
 
 

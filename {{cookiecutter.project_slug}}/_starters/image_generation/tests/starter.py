@@ -16,7 +16,6 @@ OWN_DATAMODULE = "image_folder"
 PICTURES = ("samples", "interpolations")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small: the default is
-NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
 NO_SUCH_INPUT = "no such class"  # what predict.py says of `input=none`
 
 

@@ -11,7 +11,6 @@ OWN_NAME = "notes"  # of the user's files in the README
 OWN_DATAMODULE = "text"
 PICTURES = ("loss_and_rate", "samples")  # beside the learning curves
 FILES = ("samples.txt",)  # in the run folder beside those of every run
-NOT_LOGGED: tuple[str, ...] = ()  # of the model's `logged`, on the default data
 NO_SUCH_INPUT = ""  # what predict.py says of `input=none`; empty where any words are an input
 # A model that takes a step in an instant, and a test of a few.
 SMALL = (

@@ -16,7 +16,6 @@ PICTURES = ("enlarged",)  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL = ("model.network.width=16", "datamodule.patch=24")  # what makes the model of a test small
 NO_SUCH_INPUT = "no such file"  # what `input=none` of predict.py is told; empty where any words are one
-NOT_LOGGED: tuple[str, ...] = ()  # of `logged`, what this model does not log with the defaults
 PIXELS = 12  # a side of what a model is tried with
 
 

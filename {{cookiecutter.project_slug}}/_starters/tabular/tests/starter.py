@@ -13,7 +13,6 @@ OWN_DATAMODULE = "table"
 PICTURES = ("predicted_and_true", "residuals", "importance")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
-NOT_LOGGED = ("train/accuracy", "train/macro_f1", "val/accuracy", "val/macro_f1")  # of `logged`: of a class
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Command
-from starter import NOT_LOGGED
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
@@ -134,13 +133,29 @@ def test_a_bad_table_is_refused_in_one_line(kind: str, frame: Any, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
+def test_the_best_r2_is_the_highest_and_a_number_has_no_accuracy(
+    command: Command, own_data: Path, tmp_path: Path
+) -> None:
+    words = ("datamodule=table", f"datamodule.root={own_data}", "callbacks=[default]", "trainer.accelerator=cpu")
+    status, said = command("train.py", "name=none", *words, "monitor=val/accuracy")
+    assert (status, len(said.strip().splitlines())) == (2, 1), said
+    assert "monitor=val/accuracy: TabularModel logs train/loss, train/mae" in said
+    assert not (command.folder / "runs" / "none").exists()
+    status, said = command("train.py", "name=r2", *words, "monitor=val/r2", "trainer.max_epochs=3")
+    assert status == 0, said
+    scores = pd.read_csv(command.folder / "runs" / "r2" / "metrics.csv")["val/r2"].dropna()
+    best = torch.load(command.folder / "runs" / "r2" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == scores.reset_index(drop=True).idxmax()
+    assert f"Best val/r2 {scores.max():.4f}" in said
+
+
 def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Path, tmp_path: Path) -> None:
     status, said = command(
         "train.py", "name=cuts", "datamodule=table", f"datamodule.root={own_data}", "datamodule.target=cut",
         "model.network.width=32", "trainer.max_epochs=8", "trainer.accelerator=cpu", "datamodule.batch_size=64",
     )  # fmt: skip
     assert status == 0, said
-    assert all(name in said for name in NOT_LOGGED if name.startswith("val/"))
+    assert all(name in said for name in ("val/accuracy", "val/macro_f1"))
     run = command.folder / "runs" / "cuts"
     assert {path.stem for path in (run / "pictures").iterdir()} == {"learning_curves", "confusion_matrix", "importance"}
     asked = read_table(own_data).drop(columns="price").iloc[::2]

@@ -28,8 +28,8 @@ class Forecaster(LightningModule):
     `step`, and below which value none is, `least`.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "val/loss", "val/mase", "val/wql", "val/coverage")
+    # What `monitor` may name, and whether less or more of it is better (None: neither).
+    logged = {"train/loss": "min", "val/loss": "min", "val/mase": "min", "val/wql": "min", "val/coverage": None}
 
     # 1. Computations
 

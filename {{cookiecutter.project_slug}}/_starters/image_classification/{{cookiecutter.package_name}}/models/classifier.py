@@ -20,8 +20,11 @@ class Classifier(LightningModule):
     plain values alone. `num_classes`, `input_shape` (C, H, W) and `class_names` are told by the datamodule.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "train/accuracy", "train/macro_f1", "val/loss", "val/accuracy", "val/macro_f1", "val/f1/*")
+    # What `monitor` may name, and whether less or more of it is better.
+    logged = {
+        "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max",
+        "val/loss": "min", "val/accuracy": "max", "val/macro_f1": "max", "val/f1/*": "max",
+    }  # fmt: skip
 
     # 1. Computations
 
@@ -37,6 +40,8 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        of_each_class = {f"val/f1/{name}": "max" for name in class_names}
+        self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | of_each_class
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
             # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and

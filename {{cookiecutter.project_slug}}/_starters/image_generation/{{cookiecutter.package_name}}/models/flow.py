@@ -28,8 +28,8 @@ class FlowMatching(ImageGenerator):
     what is typical of their class (Ho & Salimans, "Classifier-Free Diffusion Guidance", 2022), at twice the work.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "val/loss")
+    # What `monitor` may name, and whether less or more of it is better.
+    logged = {"train/loss": "min", "val/loss": "min"}
 
     # 1. Computations
 

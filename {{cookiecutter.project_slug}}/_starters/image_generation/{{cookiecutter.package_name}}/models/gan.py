@@ -26,8 +26,8 @@ class GAN(ImageGenerator):
     is the Fréchet distance to the validation pictures.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "train/discriminator_loss", "val/loss")
+    # What `monitor` may name, and whether less or more of it is better (None: neither, it depends on the opponent).
+    logged = {"train/loss": None, "train/discriminator_loss": None, "val/loss": "min"}
 
     # 1. Computations
 

@@ -29,8 +29,8 @@ class LanguageModel(LightningModule):
     enough to go on from a prompt. Losses are in nats a token; bits per byte can be compared between vocabularies.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "val/loss", "val/bits_per_byte")
+    # What `monitor` may name, and whether less or more of it is better.
+    logged = {"train/loss": "min", "val/loss": "min", "val/bits_per_byte": "min"}
 
     # 1. Computations
 

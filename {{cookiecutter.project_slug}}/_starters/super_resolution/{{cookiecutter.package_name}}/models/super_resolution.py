@@ -21,8 +21,8 @@ class SuperResolution(LightningModule):
     and leave out a border of `scale` pixels; a batch names the picture that each of its regions is from.
     """
 
-    # What `monitor` may name.
-    logged = ("train/loss", "val/loss", "val/psnr", "val/ssim")
+    # What `monitor` may name, and whether less or more of it is better.
+    logged = {"train/loss": "min", "val/loss": "min", "val/psnr": "max", "val/ssim": "max"}
 
     # 1. Computations
 

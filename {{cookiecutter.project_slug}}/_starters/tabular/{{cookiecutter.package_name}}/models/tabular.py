@@ -23,11 +23,13 @@ class TabularModel(LightningModule):
     the `target` and its classes, and the `statistics` of the training rows.
     """
 
-    # What `monitor` may name: of a number mae, rmse and r2, of a class accuracy and macro_f1.
-    logged = (
-        "train/loss", "train/mae", "train/rmse", "train/r2", "train/accuracy", "train/macro_f1",
-        "val/loss", "val/mae", "val/rmse", "val/r2", "val/accuracy", "val/macro_f1",
-    )  # fmt: skip
+    # What `monitor` may name, and whether less or more of it is better. A number has mae, rmse and r2; a class the others.
+    logged = {
+        "train/loss": "min", "train/mae": "min", "train/rmse": "min", "train/r2": "max",
+        "train/accuracy": "max", "train/macro_f1": "max",
+        "val/loss": "min", "val/mae": "min", "val/rmse": "min", "val/r2": "max",
+        "val/accuracy": "max", "val/macro_f1": "max",
+    }  # fmt: skip
 
     # 1. Computations
 
@@ -47,6 +49,8 @@ class TabularModel(LightningModule):
         self.save_hyperparameters()
         self.features = Features(statistics)
         self.target = target_of(class_names, statistics)
+        names = ("loss", *self.target.scored_by)
+        self.logged = {name: mode for name, mode in self.logged.items() if name.partition("/")[2] in names}
         self.network = build(
             network,
             num_numbers=len(numbers),

@@ -14,6 +14,7 @@ class NumberTarget(nn.Module):
     """A number of the `mean` and `std` of the training rows: networks and losses work in units of `std`."""
 
     num_outputs = 1
+    scored_by = ("mae", "rmse", "r2")
     mean: Tensor
     std: Tensor
 
@@ -48,6 +49,8 @@ class NumberTarget(nn.Module):
 
 class ClassTarget(nn.Module):
     """One of `num_outputs` classes."""
+
+    scored_by = ("accuracy", "macro_f1")
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()

@@ -1,0 +1,69 @@
+"""Whether the class that a group names is of the group's kind and whole, and whether it takes what it passes on late.
+
+Told from sources alone, so that a callback that is none is refused before data is read. Of a class with a base that
+can't be read nothing is said: check_built of engine/train.py looks at the object.
+"""
+
+import ast
+from typing import Any
+
+from ..errors import refusal
+from .gate import Place, allowed
+from .sources import PACKAGE, Definition, lineage, locate, signature
+
+KINDS = {
+    "model": "LightningModule",
+    "datamodule": "LightningDataModule",
+    "trainer": "Trainer",
+    "callbacks": "Callback",
+    "logger": "Logger",
+}
+# Classes that keep `**kwargs` until training begins, and what then takes them.
+LATE = {
+    "TensorBoardLogger": "torch.utils.tensorboard.writer.SummaryWriter",
+    "WandbLogger": "wandb.sdk.wandb_init.init",
+    "WeightAveraging": "torch.optim.swa_utils.AveragedModel",
+    "DDPStrategy": "torch.nn.parallel.distributed.DistributedDataParallel",
+}
+
+
+def check_kind(key: str, node: dict[str, Any]) -> None:
+    """Raises RefusedError where the target of a group's node is no class of that kind, or can't be built or started."""
+    target, kind = str(node["_target_"]), KINDS[key.partition(".")[0]]
+    classes = [*lineage(allowed(target, f"{key}._target_", Place.OWN))]
+    known = {each.node.name for each in classes if isinstance(each.node, ast.ClassDef)}
+    readable = isinstance(classes[0].node, ast.ClassDef) and all(each.node is not None for each in classes)
+    if readable and kind not in known:
+        raise refusal(f"{key}._target_", target, f"expected a {kind}")
+    if missing := _left_open(classes):
+        raise refusal(f"{key}._target_", target, f"leaves {missing}() to be written by a class that inherits from it")
+
+
+def check_late(key: str, node: dict[str, Any]) -> None:
+    """Raises RefusedError for an argument that the target takes as one of `**kwargs`, and what it is for does not."""
+    found = allowed(node["_target_"], place=Place.OWN)  # where it may stand is told before
+    classes = [each.node.name for each in lineage(found) if isinstance(each.node, ast.ClassDef)]
+    own = signature(found)
+    takers = [locate(LATE[name]) for name in classes if name in LATE]
+    takes = signature(takers[0]) if takers and isinstance(takers[0], Definition) else None
+    if own is None or not own.open or takes is None or takes.open:
+        return
+    for name, value in node.items():
+        if not name.startswith("_") and name not in (known := {**own.parameters, **takes.parameters}):
+            why = f"neither {classes[0]} nor what it hands it on to takes {name}"
+            raise refusal(f"{key}.{name}", value, why, known, name)
+
+
+def _left_open(classes: list[Definition]) -> str | None:
+    """The first method that a class of this project only names: it is abstract, or raises NotImplementedError."""
+    seen = set()
+    for each in classes:
+        for part in each.node.body if isinstance(each.node, ast.ClassDef) else ():
+            if not isinstance(part, ast.FunctionDef) or part.name in seen:
+                continue
+            seen.add(part.name)
+            abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
+            raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])
+            if f"{each.module.name}.".startswith(f"{PACKAGE}.") and (abstract or raises):
+                return part.name
+    return None
