@@ -23,7 +23,7 @@ from ..run_folder.metrics import MetricsLog
 from .exact import ExactResume
 
 
-def build(node: Any, *args: Any, recursive: bool = True, place: Place = Place.ANY, **kwargs: Any) -> Any:
+def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = None, **kwargs: Any) -> Any:
     """Build `node`, a mapping with a `_target_`; its other keys, `args` and `kwargs` are the arguments.
 
     Arguments arrive as plain dicts and lists, so that they can be saved in a checkpoint. With `recursive=False` a
@@ -32,14 +32,14 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place = Place.AN
     It is not Hydra's `instantiate`, which would interpolate the texts of the node and of `kwargs` once more: a text of
     a stranger's table or checkpoint could then call a resolver.
 
-    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place`,
-    where a package is not installed, or where the library that the target comes from refuses an argument. An error in
+    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place` (by
+    default the user's own where the node is a part of a config, else any: it may come out of a checkpoint), where a package is not installed, or where the library that the target comes from refuses an argument. An error in
     this project's own code is raised as it is.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     key = str(node._get_full_key(None)) if node is not plain else ""
     plain_values(plain, key)
-    check_targets(key, plain, place)
+    check_targets(key, plain, (Place.ANY if node is plain else Place.OWN) if place is None else place)
     for _, each in all_nodes("", plain):
         imported(each["_target_"])  # an error in its module is then raised as it is
     try:

@@ -144,11 +144,11 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     options = cfg.get("callbacks") or {}
     callbacks = {f"callbacks.{name}": build(node, place=place) for name, node in options.items()}
     build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False)
-    build(cfg.datamodule)
+    build(cfg.datamodule, place=Place.ANY)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
-            build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))])
+            build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
     if logged := logged_by(cfg.model._target_):
         check_monitors(monitors(cfg, callbacks), logged, cfg.model._target_)
     _check_schedule(cfg)
@@ -165,14 +165,14 @@ def _check_schedule(cfg: DictConfig) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler, steps = None, dict[str, Any](dict.fromkeys(names, 100))
     with suppress(Exception):  # one for several groups of parameters, say: the model will tell
-        scheduler = build(node, optimizer, **steps)
+        scheduler = build(node, optimizer, place=Place.ANY, **steps)
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         check_plateau("model.scheduler", scheduler.mode, target)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
-    datamodule = build(cfg.datamodule)
+    datamodule = build(cfg.datamodule, place=Place.ANY)
     datamodule.prepare_data()
     datamodule.setup("fit")
     return datamodule
@@ -184,7 +184,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
     Raises RefusedError where a checkpoint could not be loaded again: its hyper-parameters are plain values alone.
     """
     plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
-    model = build(cfg.model, recursive=False, **datamodule.facts)
+    model = build(cfg.model, recursive=False, place=Place.ANY, **datamodule.facts)
     check_hyper_parameters("model.hparams", dict(model.hparams))
     if cfg.init_from:
         source, _ = open_run(cfg.init_from)

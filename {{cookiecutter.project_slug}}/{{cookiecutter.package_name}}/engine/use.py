@@ -35,7 +35,8 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
     """
     runs = finished_runs(RunFolder(Path(folder)))
     cfg = runs[0][1]
-    return LoadedRun(load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs]), build(cfg.datamodule))
+    model = load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs])
+    return LoadedRun(model, build(cfg.datamodule, place=Place.ANY))
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
@@ -131,7 +132,7 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     """
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)
-    datamodule = build(saved.datamodule)
+    datamodule = build(saved.datamodule, place=Place.ANY)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
