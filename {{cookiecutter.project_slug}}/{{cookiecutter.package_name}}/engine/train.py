@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..errors import FailedError, RefusedError, StoppedError
+from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..front_door.check import all_nodes
 from ..front_door.runs import config_of_fold
 from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
@@ -30,8 +30,10 @@ from ..run_folder.folder import (
 )
 from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
 from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
-from .build import build, build_all, build_trainer, imported
+from .build import build, build_trainer, imported
 from .exact import rows_before, steps_before
+from .processes import say_who_is_awaited
+from .trial import check_callbacks, check_is, check_loggers, check_states, check_trainer, try_loops
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -76,6 +78,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
+    trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
     if rank() == 0:
@@ -86,6 +89,8 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
             resume = resume_point(folder)
             if resume:
                 checkpoint = load_checkpoint(resume)
+                if cfg.resume == "inexact":
+                    check_states(trial, checkpoint, folder.name)
                 rows, step = rows_before(checkpoint), steps_before(checkpoint)
         begin(folder, known)
         write_config(cfg, folder)  # from here on the run has begun
@@ -111,8 +116,11 @@ def check_built(cfg: DictConfig) -> None:
 
     Raises RefusedError where a part of the config can't be built.
     """
-    build(cfg.trainer, callbacks=build_all(cfg.get("callbacks")), logger=False)
-    build(cfg.datamodule)
+    callbacks = {f"callbacks.{name}": build(node) for name, node in (cfg.get("callbacks") or {}).items()}
+    check_callbacks(callbacks)
+    check_trainer(cfg, build(cfg.trainer, callbacks=[*callbacks.values()], logger=False), callbacks)
+    check_loggers(cfg.get("logger"))
+    check_is("datamodule", build(cfg.datamodule), LightningDataModule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
@@ -122,8 +130,11 @@ def check_built(cfg: DictConfig) -> None:
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
     datamodule = build(cfg.datamodule)
-    datamodule.prepare_data()
-    datamodule.setup("fit")
+    try:
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+    except NotImplementedError as error:  # of a class that is there to be subclassed
+        raise refusal("datamodule._target_", cfg.datamodule._target_, str(error)) from error
     return datamodule
 
 
@@ -157,6 +168,7 @@ def fit_and_test(
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
     try:
+        say_who_is_awaited(trainer)
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
     except RuntimeError as error:
         if resume is None or "Error(s) in loading state_dict" not in str(error):

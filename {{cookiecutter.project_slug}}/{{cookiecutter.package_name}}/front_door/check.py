@@ -10,6 +10,7 @@ import fnmatch
 import importlib.util
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -310,14 +311,27 @@ def check_name(name: Any) -> None:
     path = RUNS / (name or "")
     if name and (RunFolder(path).metrics.exists() or RunFolder(path).folds.exists()):
         raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
-    check_writable("name", path)
+    if reason := unwritable(path):
+        raise refusal("name", name, reason) if name else RefusedError(f"runs/ can't be made: {reason}")
 
 
 def check_writable(key: str, path: Path) -> None:
     """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
+    if reason := unwritable(path):
+        raise refusal(key, path, reason)
+
+
+def unwritable(path: Path) -> str | None:
+    """Why `path`, a file or folder that need not be there, can't be written; None where it can.
+
+    It is tried: root may write anywhere by its rights, and still not in /proc or on a disk that is read-only.
+    """
     try:
         there = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
     except OSError as error:  # a name that is too long
-        raise refusal(key, path, str(error.strerror)) from error
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise refusal(key, path, f"{there} is no folder that can be written to")
+        return str(error.strerror)
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        return f"{there} is no folder that can be written to" + (f" ({error.strerror})" if there.is_dir() else "")
+    return None

@@ -26,6 +26,7 @@ from .check import (
     leaves,
     resolved,
 )
+from .limits import check_limits
 from .sources import PACKAGE, line_of, lineage, member, signature
 
 # What may be changed of a finished run; a model or a seed belongs to its training.
@@ -206,6 +207,7 @@ def _check_folds(cfg: DictConfig) -> None:
 def _check_sense(cfg: DictConfig) -> None:
     """Raises RefusedError for what the Trainer and ModelCheckpoint would do, and a run folder can't hold."""
     trainer = cfg.trainer
+    check_limits(resolved(cfg))
     if trainer.get("fast_dev_run"):
         raise refusal("trainer.fast_dev_run", trainer.fast_dev_run, "leaves no run; trainer=debug does a few batches")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):

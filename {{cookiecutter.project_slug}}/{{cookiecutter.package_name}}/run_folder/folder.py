@@ -33,6 +33,7 @@ FOLD = re.compile(r"fold_([1-9]\d*)")
 RESOLVER = re.compile(r"\$\{(?![\w.\[\]]+\})[^}']{0,40}")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def claim_run_folder(name: str | None, model: str) -> RunFolder:
 
 def rank() -> int:
     """Rank of this process, as Lightning, torchrun and SLURM tell it."""
-    return max(int(os.environ.get(key, "0")) for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    said = (os.environ.get(key, "") for key in RANKS)
+    return max((int(text) for text in said if text.strip().isdecimal()), default=0)
 
 
 def _folder_of_rank_zero(name: str | None) -> RunFolder:
@@ -171,11 +173,15 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write whole or not at all."""
     beside = path.with_name(f"{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:  # a full disk
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def overrides() -> list[str]:
