@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..errors import FailedError, RefusedError, StoppedError, own_frames
+from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
 from ..front_door.check import given_by
 from ..front_door.gate import Place, all_nodes, allowed
 from ..front_door.monitor import check_monitors, check_plateau, logged_by, monitors
@@ -47,6 +47,8 @@ from ..run_folder.provenance import (
 )
 from .build import build, build_trainer, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
+from .processes import say_who_is_awaited
+from .trial import check_callbacks, check_is, check_loggers, check_states, check_trainer, try_loops
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -105,6 +107,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     model = build_model(cfg, datamodule)
     if "logged" in vars(model):  # what it logs of this data
         check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
+    trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
     if rank() == 0:
@@ -115,6 +118,8 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
             resume = resume_point(folder)
             if resume:
                 checkpoint = load_checkpoint(resume)
+                if cfg.resume == "inexact":
+                    check_states(trial, checkpoint, folder.name)
                 rows, step = rows_before(checkpoint), steps_before(checkpoint)
         begin(folder, known)
         write_config(cfg, folder)  # from here on the run has begun
@@ -143,8 +148,10 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     place = place_of(cfg)
     options = cfg.get("callbacks") or {}
     callbacks = {f"callbacks.{name}": build(node, place=place) for name, node in options.items()}
-    build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False)
-    build(cfg.datamodule, place=Place.ANY)
+    check_callbacks(callbacks)
+    check_trainer(cfg, build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False), callbacks)
+    check_loggers(cfg.get("logger"))
+    check_is("datamodule", build(cfg.datamodule, place=Place.ANY), LightningDataModule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
@@ -173,8 +180,11 @@ def _check_schedule(cfg: DictConfig) -> None:
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
     datamodule = build(cfg.datamodule, place=Place.ANY)
-    datamodule.prepare_data()
-    datamodule.setup("fit")
+    try:
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+    except NotImplementedError as error:  # of a class that is there to be subclassed
+        raise refusal("datamodule._target_", cfg.datamodule._target_, str(error)) from error
     return datamodule
 
 
@@ -214,6 +224,7 @@ def fit_and_test(
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
     try:
+        say_who_is_awaited(trainer)
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
         _test(trainer, model, datamodule, folder)
     except Exception as error:

@@ -310,21 +310,28 @@ def check_name(name: Any) -> None:
     path = RUNS / (name or "")
     if name and (RunFolder(path).metrics.exists() or RunFolder(path).folds.exists()):
         raise RefusedError(f"name={name}: {path} is a finished run and is kept; choose another name=")
-    try:
-        check_writable("name", path)
-    except RefusedError as error:
-        raise error if name else RefusedError(f"runs/: {str(error).partition(': ')[2]}") from error
+    if reason := unwritable(path):
+        raise refusal("name", name, reason) if name else RefusedError(f"runs/: {reason}")
 
 
 def check_writable(key: str, path: Path) -> None:
     """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
+    if reason := unwritable(path):
+        raise refusal(key, path, reason)
+
+
+def unwritable(path: Path) -> str | None:
+    """Why `path`, a file or folder that need not be there, can't be written; None where it can.
+
+    It is tried: root may write anywhere by its rights, and still not in /proc or on a disk that is read-only.
+    """
     try:
         parents = [path.absolute(), *path.absolute().parents]
         there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also one to nowhere
     except OSError as error:  # a name that is too long
-        raise refusal(key, path, str(error.strerror)) from error
-    try:  # root may write anywhere by its rights, and still not in /proc or on a disk that is read-only
+        return str(error.strerror)
+    try:
         os.rmdir(tempfile.mkdtemp(dir=there))
     except OSError as error:
-        reason = f" ({error.strerror})" if there.is_dir() else ""
-        raise refusal(key, path, f"{there} is no folder that can be written to{reason}") from error
+        return f"{there} is no folder that can be written to" + (f" ({error.strerror})" if there.is_dir() else "")
+    return None

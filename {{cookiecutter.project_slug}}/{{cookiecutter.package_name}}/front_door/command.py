@@ -46,6 +46,12 @@ QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
 given_flags: set[str] = set()
+# Environment variables of launchers: whole numbers, which Lightning reads as such, some when it is imported.
+NUMBERS = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "STANDALONE_PORT",
+    "JSM_NAMESPACE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE",
+    "SLURM_NNODES",
+)  # fmt: skip
 warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # the line that follows says why
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
 
@@ -57,6 +63,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     """
     _open_streams()
     words = sys.argv[1:]
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches, on import
     gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
     given_flags.clear()
@@ -64,6 +71,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
     configs = Path(script).resolve().parent / "configs"
     sys.argv[1:] = [word for word in words if word not in given_flags]
     try:
+        _clear_environment()
         if {"--help", "-h"}.intersection(words):
             from .answers import show_help
 
@@ -84,6 +92,16 @@ def front_door(main: Callable[[], Any], script: str) -> None:
         gc.freeze()  # nor at the end of the process
         gc.enable()
         sys.argv[1:] = words
+
+
+def _clear_environment() -> None:
+    """Take an empty variable of a launcher for one that is not there. Raises RefusedError for one that is no number."""
+    for key in (*NUMBERS, "MASTER_ADDR"):
+        text = os.environ.get(key)
+        if text is not None and not text.strip():
+            del os.environ[key]
+        elif text is not None and key in NUMBERS and not re.fullmatch(r"\s*[0-9]+\s*", text):
+            raise RefusedError(f"{key}={text}: the environment variable is no whole number; unset it")
 
 
 def _adding(word: str, configs: Path) -> str:

@@ -30,6 +30,7 @@ Workers = Annotated[int, Field(ge=0, le=1024)]  # processes
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
 
 
+FOLDER = re.compile(r"(dir|path|root|folder)$")  # of the name of an argument that says where something is written
 ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
@@ -75,7 +76,8 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
     is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
-    if isinstance(value, str) and is_path:  # what Lightning annotates so is a folder to write to
+    written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
+    if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to
         check_writable(key, Path(value))
 
 

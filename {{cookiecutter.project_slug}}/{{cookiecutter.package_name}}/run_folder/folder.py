@@ -32,6 +32,7 @@ RUNS = Path("runs")
 FOLD = re.compile(r"fold_([1-9]\d*)")
 # Rank 0 chooses the folder; the processes that it starts find it here.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def claim_run_folder(name: str | None, model: str) -> RunFolder:
 
 def rank() -> int:
     """Rank of this process, as Lightning, torchrun and SLURM tell it."""
-    return max(int(os.environ.get(key, "0")) for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    said = (os.environ.get(key, "") for key in RANKS)
+    return max((int(text) for text in said if text.strip().isdecimal()), default=0)
 
 
 def _folder_of_rank_zero(name: str | None) -> RunFolder:
