@@ -59,7 +59,7 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
     """Raises RefusedError where `value` is not of the type, or out of its range."""
     try:
         # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
-        _adapter(type_).validate_json(json.dumps(value), strict=True)
+        taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # a type that no value of a config could be checked against
     except ValidationError as error:
@@ -68,6 +68,8 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
+    if type(taken) is int and type(value) is not int:  # Literal[2] takes 2.0, and Literal[1] true
+        raise refusal(key, value, f"expected a whole number: {taken}")
     is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
     if isinstance(value, str) and is_path:  # what Lightning annotates so is a folder to write to
         check_writable(key, Path(value))

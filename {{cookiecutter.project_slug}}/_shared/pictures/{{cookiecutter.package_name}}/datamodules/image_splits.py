@@ -237,7 +237,7 @@ def say_copies(pictures: Pictures, contents: Sequence[int], parts: dict[str, Ten
     def such(pair: tuple[int, int]) -> str:
         return f"{pictures.ids[pair[0]]} and {pictures.ids[pair[1]]}"
 
-    if kept:
+    if kept and not leaks:
         log.info(f"Images with an exact copy, which is kept in the same split: {kept:,}")
     if leaks:
         log.warning(f"Images of val and test with an exact copy in another split: {len(leaks):,}, as {such(leaks[0])}")

@@ -146,19 +146,20 @@ class RegionDataModule(TensorDataModule):
 
     def _distinct_pictures(self) -> Iterator[tuple[str, Tensor]]:
         """The pictures without exact copies of one of the same split: a copy in another split is warned of."""
-        seen: dict[bytes, str] = {}
+        seen: dict[bytes, dict[str, str]] = {}  # of what is equal, the first in each split
         copies, leaks = [], []
         for name, picture in self.load_pictures():
-            first = seen.setdefault(digest(picture), name)
-            same_split = self.given.get(first) == self.given.get(name)
-            if first != name:
-                (copies if same_split else leaks).append(f"{name} of {first}")
-            if first == name or not same_split:
-                yield name, picture
+            split, equal = self.given.get(name, ALL), seen.setdefault(digest(picture), {})
+            if split in equal:
+                copies.append(f"{name} of {equal[split]}")
+                continue
+            leaks += [f"{name} of {other}" for other in [*equal.values()][:1]]
+            equal[split] = name
+            yield name, picture
         if copies:
-            log.warning(f"Left out: {len(copies):,} exact copies, such as {copies[0]}")
+            log.warning(f"Left out as exact copies: {len(copies):,}, as {copies[0]}")
         if leaks:
-            log.warning(f"{len(leaks):,} pictures are exact copies of one in another split, such as {leaks[0]}")
+            log.warning(f"Images with an exact copy in another split: {len(leaks):,}, as {leaks[0]}")
 
     def _split(self, pictures: Tensor, splits: list[str]) -> dict[str, Tensor]:
         """The numbers of the regions of each split, of which `pictures` and `splits` (N,) say where they come from."""
