@@ -153,7 +153,7 @@ def test_default_project_is_small(bake: Bake) -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
     assert sum(count for path, count in lines.items() if path.parent.name == "engine") <= 900
     assert max(lines.values()) <= 400
-    assert len(files(project)) <= 60
+    assert len(files(project)) <= 64
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, fitting
 from starter import OWN_NAME, SMALL, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,7 +19,6 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.spl
 SHORT = [
     "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false",
-    *SMALL,
 ]  # fmt: skip
 
 # Runs each command line of standard input as a script, in one process that imports torch once.
@@ -57,7 +56,10 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
         # What trains, and can be made short: a rerun takes all from the run.
         training = words[0] == "train.py" and not {"--help", "trainer=debug", "rerun=runs/first"}.intersection(words)
         fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
-        lines.append([*words, *((SHORT + fewer) if training else [])])
+        small: tuple[str, ...] = SMALL
+        for option in next((word[6:].split(",") for word in words if word.startswith("model=")), [None]):
+            small = fitting(small, option)
+        lines.append([*words, *([*SHORT, *small, *fewer] if training else [])])
     lines.append(["notebook.py"])
     # Several processes that train together are started from one of their own, beside the others and their logger.
     together = [words for words in lines if "trainer=ddp" in words]

@@ -6,7 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +28,28 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))
 
 
+def chosen(group: str) -> str:
+    """The option of configs/<group>/ that train.yaml chooses."""
+    defaults = OmegaConf.load(ROOT / "configs" / "train.yaml").defaults
+    return next(each[group] for each in defaults if isinstance(each, DictConfig) and group in each)
+
+
 def target(group: str) -> tuple[str, str]:
     """Module and name of the class that train.yaml chooses from configs/<group>/."""
-    defaults = OmegaConf.load(ROOT / "configs" / "train.yaml").defaults
-    chosen = next(each[group] for each in defaults if isinstance(each, DictConfig) and group in each)
-    module, _, name = OmegaConf.load(ROOT / "configs" / group / f"{chosen}.yaml")._target_.rpartition(".")
+    module, _, name = OmegaConf.load(ROOT / "configs" / group / f"{chosen(group)}.yaml")._target_.rpartition(".")
     return module, name
+
+
+def fitting(words: Iterable[str], option: str | None = None) -> tuple[str, ...]:
+    """Of overrides such as SMALL those that a model takes: networks that you write or edit may have other sizes.
+
+    `option` is a file of configs/model/; without it, the one that train.yaml chooses.
+    """
+    file = ROOT / "configs" / "model" / f"{option or chosen('model')}.yaml"
+    model = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    keys = {word: word.lstrip("+").partition("=")[0] for word in words}
+    inner = {word: key.removeprefix("model.") for word, key in keys.items() if key.startswith("model.network.")}
+    return tuple(word for word in keys if word not in inner or OmegaConf.select(model, inner[word]) is not None)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NO_LOGGER, Command
+from conftest import NO_LOGGER, Command, fitting
 from PIL import Image
 from starter import FILES, NO_SUCH_INPUT, OWN_DATAMODULE, PICTURES, SMALL, write_inputs
 
@@ -20,7 +20,7 @@ from {{ cookiecutter.package_name }} import load_run
 
 SHORT = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=8", "trainer.limit_val_batches=4", "trainer.accelerator=cpu",
-    *NO_LOGGER, *SMALL,
+    *NO_LOGGER, *fitting(SMALL),
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import options
+from conftest import fitting, options
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from starter import SMALL, loss, outputs
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("option", options("model"))
 
 def model_and_batch(option: str, configure: Configure) -> tuple[LightningModule, Any]:
     seed_everything(0, verbose=False)
-    cfg = configure(f"model={option}", "datamodule.batch_size=16", *SMALL)
+    cfg = configure(f"model={option}", "datamodule.batch_size=16", *fitting(SMALL, option))
     data = build_datamodule(cfg)
     return build_model(cfg, data), next(iter(data.train_dataloader()))
 
@@ -46,6 +46,14 @@ def test_every_parameter_learns(option: str, configure: Configure) -> None:
         learns.update(name for name, each in model.named_parameters() if each.grad is not None and each.grad.any())
         optimizer.step()
     assert {name for name, _ in model.named_parameters()} - learns == set()
+
+
+def test_a_batch_of_one_sample_trains(option: str, configure: Configure) -> None:
+    """An epoch may end in one."""
+    model, batch = model_and_batch(option, configure)
+    value = loss(model.train(), [part[:1] for part in batch])
+    value.backward()
+    assert value.isfinite()
 
 
 def test_it_can_overfit_one_batch(option: str, configure: Configure) -> None:

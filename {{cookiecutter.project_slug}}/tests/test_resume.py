@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NO_LOGGER, Command, options
+from conftest import NO_LOGGER, Command, fitting, options
 from starter import SMALL
 
 # A few steps with each phase in them, and a save before each step.
 QUICK = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=3", "trainer.accelerator=cpu", "save_minutes=0", "callbacks=[default]", *NO_LOGGER,
-    *SMALL,
 )  # fmt: skip
 
 
@@ -23,16 +22,17 @@ def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("model", options("model"))
 def test_a_killed_run_goes_on_to_the_same_bits(model: str, command: Command) -> None:
     """What a model of yours gathers in Python alone would be lost: see `epoch_state` in engine/exact.py."""
+    words = (f"model={model}", *QUICK, *fitting(SMALL, model))
     whole, killed = (command.folder / "runs" / f"{kind}_{model}" for kind in ("whole", "killed"))
-    assert command("train.py", f"name={whole.name}", f"model={model}", *QUICK)[0] == 0
-    process = command.start("train.py", f"name={killed.name}", f"model={model}", *QUICK)
+    assert command("train.py", f"name={whole.name}", *words)[0] == 0
+    process = command.start("train.py", f"name={killed.name}", *words)
     while not (killed / "checkpoints" / "last.ckpt").exists():  # there is one before each step
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     process.kill()
     process.communicate()
     assert not (killed / "metrics.json").exists()
-    status, output = command("train.py", f"name={killed.name}", f"model={model}", *QUICK)
+    status, output = command("train.py", f"name={killed.name}", *words)
     assert status == 0, output
     assert "Going on from" in output
     for name in ("last", "best"):

@@ -6,7 +6,7 @@ part `fold`, from 1 on, validates.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -230,6 +230,37 @@ def split_at_random(
         of = "" if strata is None else f" (the rarest class has {torch.bincount(strata).min().item()})"
         of = of if groups is None else f" in {len(groups.unique())} groups"
         raise RefusedError(f"datamodule: {size} {what}{of} are too few to be split: {error}") from error
+    return Split(*(torch.from_numpy(part) for part in (train, val, test)))
+
+
+def split_as_given(
+    given: Mapping[str, Tensor],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    *,
+    folds: int | None = None,
+    fold: int | None = None,
+    strata: Tensor | None = None,
+    groups: Tensor | None = None,
+    what: str = "samples",
+) -> Split:
+    """Take the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
+
+    A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays.
+    """
+    kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
+    train, val, test = (given[name].numpy() if name in given else None for name in Split._fields)
+    try:
+        if test is None:
+            train, test = _two_parts(train, test_fraction, seed, *kind)
+        if folds is not None and fold is not None:
+            train = train if val is None else np.concatenate([train, val])
+            train, val = _fold(train, folds, fold, seed, *kind)
+        elif val is None:
+            train, val = _two_parts(train, val_fraction, seed, *kind)
+    except ValueError as error:
+        raise RefusedError(f"datamodule: the {what} of train are too few to be split: {error}") from error
     return Split(*(torch.from_numpy(part) for part in (train, val, test)))
 
 

@@ -22,7 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Count = Annotated[int, Field(ge=1, le=2**16)]  # units, layers, tokens to write
 Stages = Annotated[int, Field(ge=1, le=16)]  # each doubles the channels
 Length = Annotated[int, Field(ge=1, le=2**20)]  # steps of a series, tokens of a text
-Pixels = Annotated[int, Field(ge=1, le=2**13)]  # of a side
+Pixels = Annotated[int, Field(ge=2, le=2**13)]  # of a side
 Draws = Annotated[int, Field(ge=1, le=10_000)]  # samples, and steps to each
 Workers = Annotated[int, Field(ge=0, le=1024)]  # processes
 
@@ -66,7 +66,7 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
     """Raises RefusedError where `value` is not of the type, or out of its range."""
     try:
         # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
-        _adapter(type_).validate_json(json.dumps(value), strict=True)
+        taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # a type that no value of a config could be checked against
     except ValidationError as error:
@@ -75,6 +75,8 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
+    if type(taken) is int and type(value) is not int:  # Literal[2] takes 2.0, and Literal[1] true
+        raise refusal(key, value, f"expected a whole number: {taken}")
     is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
     written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
     if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to

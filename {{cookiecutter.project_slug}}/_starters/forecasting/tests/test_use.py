@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import NO_LOGGER, Command
+from conftest import NO_LOGGER, Command, fitting
 from PIL import Image
 from starter import OWN_NAME, real_counts, write_own_data
 
 from {{ cookiecutter.package_name }} import load_run
 
-SHORT = ("trainer.max_epochs=4", "trainer.accelerator=cpu", *NO_LOGGER, "model.network.width=16")
+SHORT = ("trainer.max_epochs=4", "trainer.accelerator=cpu", *NO_LOGGER, *fitting(["model.network.width=16"]))
 
 
 @pytest.fixture(scope="module")

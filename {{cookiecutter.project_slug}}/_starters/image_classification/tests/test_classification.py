@@ -4,18 +4,22 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import NO_LOGGER, Command, options
 from omegaconf import DictConfig
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 
 from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule
+from {{ cookiecutter.package_name }}.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.classifier import EpochMetrics
 
 Configure = Callable[..., DictConfig]
@@ -52,6 +56,30 @@ def test_every_picture_is_in_a_split(option: str, configure: Configure) -> None:
     data = build_datamodule(configure(f"datamodule={option}"))
     divided = [image.numpy().tobytes() for images, _ in data.splits.values() for image in images]
     assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_pictures().images)
+
+
+def test_transparent_images_are_predicted_with_the_background_of_training(tmp_path: Path) -> None:
+    digits: Any = load_digits()
+    shares = {}
+    for number, (scan, target) in enumerate(zip(digits.images[:100], digits.target[:100] % 2, strict=True)):
+        name = f"{target}/{number}.png"
+        shares[name] = (scan * 255 / 16).astype(np.uint8)
+        shape = Image.new("RGB", (8, 8))  # black
+        shape.putalpha(Image.fromarray(shares[name]))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shape.save(tmp_path / name)
+    for background, grey in (("white", 1), ("red", 0.299), ("#808080", 128 / 255)):
+        data = ImageFolderDataModule(root=tmp_path, size=8, background=background, channels=1)
+        data.setup("fit")
+        names = [name for split in data.splits for name in data.ids[split]]
+        learnt = dict(zip(names, torch.cat([images for images, _ in data.splits.values()]), strict=True))
+        for name, image in learnt.items():
+            assert np.abs(image[0].numpy() - grey * (1 - shares[name] / 255)).max() < 1.5 / 255
+        data.read_inputs(str(tmp_path), {"input_shape": [1, 8, 8]})
+        assert all(torch.equal(image, learnt[name]) for name, image in zip(data.names, data.inputs[0], strict=True))
+    for colour in ("whit", "#12", "#00000000", ""):
+        with pytest.raises(RefusedError, match=r"datamodule.background(=.*)?: expected a colour such as white"):
+            ImageFolderDataModule(root=tmp_path, background=colour)
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])
@@ -123,7 +151,15 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
         "datamodule.channels=1", "datamodule.size=8", *SHORT,
     )  # fmt: skip
     assert status == 0, output
-    assert "network.head.1.weight starts anew: (3, 256) here, (10, 256) there" in output
+    before, after = (
+        torch.load(command.folder / "runs" / name / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        for name in ("first", "tuned")
+    )
+    shapes = {name: (tuple(after[name].shape), tuple(before[name].shape)) for name in after}
+    differing = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    assert differing
+    for name, (here, there) in differing.items():
+        assert f"{name} starts anew: {here} here, {there} there" in output
     assert "broken.png can't be read" in output
     metrics = json.loads((command.folder / "runs" / "tuned" / "metrics.json").read_text())
     assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
@@ -132,5 +168,6 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
 def test_a_folder_without_pictures_is_refused(run: Path, command: Command) -> None:
     status, output = command("predict.py", "run=runs/first", "input=runs/first/checkpoints")
     assert status == 2
-    assert "no .png, .jpg, .jpeg file" in output
+    assert "no image file in this folder (.png, .jpg, " in output
+    assert "it holds best.ckpt, last.ckpt" in output
     assert len(output.strip().splitlines()) == 1

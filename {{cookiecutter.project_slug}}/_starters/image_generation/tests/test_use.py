@@ -110,15 +110,26 @@ def folder_of(path: Path, files: dict[str, bytes]) -> ImageFolderDataModule:
     return ImageFolderDataModule(root=path, size=8)
 
 
+def test_a_flat_folder_may_come_divided(own_data: Path, tmp_path: Path) -> None:
+    files = sorted((own_data / "two").iterdir())
+    parts = {"train": files[:20], "val": files[20:25], "test": files[25:]}
+    names = {f"{split}/{file.name}": file.read_bytes() for split, part in parts.items() for file in part}
+    data = folder_of(tmp_path / "twos", names)
+    data.setup("fit")
+    assert data.class_names == ["twos"]
+    assert {f"{name}" for ids in data.ids.values() for name in ids} == {*names}
+    assert all(name.startswith(f"{split}/") for split, ids in data.ids.items() for name in ids)
+
+
 def test_folders_that_nothing_can_be_learnt_from_are_refused_by_name(own_data: Path, tmp_path: Path) -> None:
     good = {f"cat/{file.name}": file.read_bytes() for file in (own_data / "one").iterdir()}
     some = dict(list(good.items())[:2])
     cut = {f"dog/{number}.png": file.read_bytes()[:60] for number, file in enumerate((own_data / "one").glob("*.png"))}
     cases = {
-        "empty": ({"readme.txt": b"no picture"}, "no .png, .jpg, .jpeg file in this folder"),
+        "empty": ({"readme.txt": b"no picture"}, "no image file in this folder"),
         "few": ({**good, **{name.replace("cat", "dog"): content for name, content in some.items()}},
-                "few/dog has 2 pictures that can be read, too few to be split; expected at least 3 in each class"),
-        "cut": ({**good, **cut}, "cut/dog has 0 pictures that can be read"),
+                "few/dog has 2 images that can be read, of 2 files, too few to be split; expected at least 3"),
+        "cut": ({**good, **cut}, "cut/dog has 0 images that can be read"),
         "mixed": ({**good, "1.png": good["cat/001.png"]}, "pictures beside folders of pictures, such as 1.png"),
     }  # fmt: skip
     for name, (files, said) in cases.items():

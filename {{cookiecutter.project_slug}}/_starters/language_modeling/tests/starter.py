@@ -14,8 +14,8 @@ FILES = ("samples.txt",)  # in the run folder beside those of every run
 NO_SUCH_INPUT = ""  # what predict.py says of `input=none`; empty where any words are an input
 # A model that takes a step in an instant, and a test of a few.
 SMALL = (
-    "model.network.width=32", "datamodule.vocab_size=512", "datamodule.context=32", "datamodule.batch_size=8",
-    "++trainer.limit_test_batches=8",
+    "model.network.width=32", "model.network.heads=4", "datamodule.vocab_size=512", "datamodule.context=32",
+    "datamodule.batch_size=8", "++trainer.limit_test_batches=8",
 )  # fmt: skip
 
 

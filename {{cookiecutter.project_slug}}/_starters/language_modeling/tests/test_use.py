@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NO_LOGGER, Command
+from conftest import NO_LOGGER, Command, fitting
 from starter import SMALL, write_inputs
 
 SHORT = (
     "trainer.max_epochs=2", "trainer.limit_train_batches=6", "trainer.limit_val_batches=2",
-    "trainer.accelerator=cpu", "callbacks.samples.max_new_tokens=10", *NO_LOGGER, *SMALL,
+    "trainer.accelerator=cpu", "callbacks.samples.max_new_tokens=10", *NO_LOGGER, *fitting(SMALL),
 )  # fmt: skip
 FEW = "datamodule.max_new_tokens=12"
 

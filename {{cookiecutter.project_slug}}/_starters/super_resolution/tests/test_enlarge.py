@@ -1,5 +1,6 @@
 """Enlarging pictures of any size: tile by tile as in one, in bounded memory, from the command line."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,19 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NO_LOGGER, ROOT, Command, options
+from conftest import NO_LOGGER, ROOT, Command, fitting, options
 from omegaconf import DictConfig
-from PIL import Image
+from PIL import Image, ImageCms
 from pytorch_lightning import seed_everything
 from starter import SMALL, photograph
 
 from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor, read_pixels
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
-from {{ cookiecutter.package_name }}.models.enlarge import reach, tiled
+from {{ cookiecutter.package_name }}.models.enlarge import bicubic, reach, tiled
+from {{ cookiecutter.package_name }}.run_folder.folder import log
 
 Configure = Callable[..., DictConfig]
-SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=20", "trainer.accelerator=cpu", *NO_LOGGER, *SMALL)
+SHORT = (
+    "trainer.max_epochs=1", "trainer.limit_train_batches=20", "trainer.accelerator=cpu", *NO_LOGGER, *fitting(SMALL),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,67 @@ def test_a_folder_gives_a_folder_of_enlarged_pictures(run: Path, command: Comman
     expected = model(low)[0].clamp(0, 1).mul(255).detach()
     written = as_tensor(Image.open(command.folder / "out" / "temple_png_x2.png"))
     assert (written - expected).abs().max() <= 0.51
+
+
+def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
+    """What is written of each input where the network adds nothing to bicubic interpolation."""
+    data = PictureFolderDataModule(inputs)
+    assert data.read_inputs(str(inputs), {"scale": 2}) == []
+    for number, (low, _) in enumerate(data.predict_dataloader()):
+        high = bicubic(low, 2)[0].clamp(0, 1).mul(255).round().to(torch.uint8)
+        data.write_batch(high, number, output, {"scale": 2})
+    return {path.name: Image.open(path) for path in output.iterdir()}
+
+
+def test_an_enlarged_picture_keeps_its_colours_to_a_viewer_that_knows_profiles(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    content = bytearray(srgb.tobytes())
+    places = {bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * 20, 12)}
+    red, blue = places[b"rXYZ"], places[b"bXYZ"]
+    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # its red is blue
+    other, grey = bytes(content), bytes(content[:16]) + b"GRAY" + bytes(content[20:])
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    plain = Image.new("RGB", (9, 7), (230, 60, 50))
+    for name, image in {"a.png": plain, "b.jpg": plain, "c.webp": plain, "d.tif": plain.quantize(2)}.items():
+        image.save(inputs / name, icc_profile=other, quality=100, lossless=True)
+    plain.convert("L").save(inputs / "grey.png", icc_profile=grey)
+    Image.new("CMYK", (9, 7), (10, 200, 200, 20)).save(inputs / "ink.jpg", icc_profile=grey)
+    Image.fromarray(np.full((7, 9), 40_000, np.uint16)).save(inputs / "deep.png")
+    plain.save(inputs / "none.png")
+    log.addHandler(caplog.handler)
+    log.setLevel("INFO")
+    try:
+        written = enlarged_files(inputs, tmp_path / "out")
+    finally:
+        log.removeHandler(caplog.handler)
+    for name in ("a_x2.png", "b_x2.png", "c_x2.png", "d_x2.png"):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(written[name].info["icc_profile"]))
+        shown: Any = ImageCms.profileToProfile(written[name].convert("RGB"), profile, srgb)
+        assert np.abs(np.asarray(shown).astype(int) - (50, 60, 230)).max() <= 2, name
+    assert not any("icc_profile" in written[name].info for name in ("grey_x2.png", "ink_x2.png", "none_x2.png"))
+    assert np.abs(np.asarray(written["deep_x2.png"]).astype(int) - round(40_000 / 257)).max() == 0
+    assert "Images reduced to 8 bits a channel: 1" in caplog.messages
+    assert "Images whose colour profile is lost, for it is not of RGB: 2" in caplog.messages
+
+
+def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    rows, columns = np.mgrid[:24, :24]
+    seen = (rows - 12) ** 2 + (columns - 12) ** 2 < 64
+    alpha = np.where(seen, 255, 0).astype(np.uint8)
+    pixels = np.where(seen[..., None], (250, 80, 30), 0).astype(np.uint8)  # black where nothing is seen
+    Image.fromarray(np.dstack([pixels, alpha])).save(inputs / "disc.png")
+    Image.fromarray(pixels[..., :1].repeat(3, -1)).save(inputs / "opaque.png")
+    written = enlarged_files(inputs, tmp_path / "out")
+    assert {name: image.mode for name, image in written.items()} == {"disc_x2.png": "RGBA", "opaque_x2.png": "RGB"}
+    result = np.asarray(written["disc_x2.png"]).astype(int)
+    expected = Image.fromarray(alpha).resize((48, 48), Image.Resampling.BICUBIC)
+    assert np.array_equal(result[..., 3], expected)
+    assert np.abs(result[result[..., 3] > 0][:, :3] - (250, 80, 30)).max() <= 3
 
 
 def test_a_picture_of_the_user_s_is_never_overwritten(run: Path, command: Command) -> None:

@@ -1,6 +1,5 @@
 """What datamodules of pictures promise beside the contract of every datamodule: regions apart, crops, low pictures."""
 
-import logging
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +19,7 @@ from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule
 from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.run_folder.folder import log
 
 Configure = Callable[..., DictConfig]
 
@@ -50,6 +50,33 @@ def test_of_many_pictures_whole_ones_are_held_out(tmp_path: Path) -> None:
     of = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
     assert sum(map(len, of.values())) == len(set.union(*of.values())) == 12
     assert len(of["train"]) > 6
+
+
+def test_pictures_that_come_divided_stay_so_and_copies_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("train/1.png", "train/more/2.png", "val/3.png", "test/4.png")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        photograph(number % 2, 40 * number, 10, 140, 150).save(tmp_path / name)
+    (tmp_path / "train" / "copy.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
+    (tmp_path / "test" / "leak.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
+    (tmp_path / "val" / ".hidden.png").write_bytes((tmp_path / "val" / "3.png").read_bytes())
+    log.addHandler(caplog.handler)
+    try:
+        data = PictureFolderDataModule(tmp_path)
+        data.setup()
+    finally:
+        log.removeHandler(caplog.handler)
+    pictures = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
+    assert pictures["train"] in ({"train/1.png", "train/more/2.png"}, {"train/copy.png", "train/more/2.png"})
+    assert (pictures["val"], pictures["test"]) == ({"val/3.png"}, {"test/4.png", "test/leak.png"})
+    assert any(line.startswith("Left out as exact copies: 1, as train/") for line in caplog.messages)
+    assert any(line.startswith("Images with an exact copy in another split: 1, as ") for line in caplog.messages)
+    for fold in (1, 2):
+        folded = PictureFolderDataModule(tmp_path, folds=2, fold=fold)
+        folded.setup()
+        assert folded.ids["test"] == data.ids["test"]
+        assert {*folded.ids["train"], *folded.ids["val"]} == {*data.ids["train"], *data.ids["val"]}
 
 
 def test_a_crop_is_a_part_of_its_region_in_one_of_eight_positions() -> None:
@@ -96,7 +123,7 @@ def test_what_can_not_be_cut_is_refused_by_name(words: tuple[str, ...], said: st
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(RefusedError, match=r"datamodule.root=.*: no .png, .jpg, .jpeg file"):
+    with pytest.raises(RefusedError, match=r"datamodule.root=.*: no image file in this folder .*; it holds notes.txt"):
         PictureFolderDataModule(tmp_path).setup()
 
 
@@ -109,13 +136,12 @@ def test_broken_truncated_and_small_pictures_are_named_and_left_out(
     (tmp_path / "small.png").write_bytes((own_data / "small.png").read_bytes())
     (tmp_path / "whole.png").write_bytes(content)
     (tmp_path / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
-    logger = logging.getLogger("{{ cookiecutter.package_name }}")
-    logger.addHandler(caplog.handler)
+    log.addHandler(caplog.handler)
     try:
         data = PictureFolderDataModule(tmp_path)
         data.setup()
     finally:
-        logger.removeHandler(caplog.handler)
+        log.removeHandler(caplog.handler)
     assert {each.split()[0] for ids in data.ids.values() for each in ids} == {"whole.png"}
     for name in ("cut.png can't be read", "broken.png can't be read", "small.png is 40x30, smaller than a region"):
         assert any(name in line for line in caplog.messages)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, fitting
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
@@ -152,7 +152,8 @@ def test_the_best_r2_is_the_highest_and_a_number_has_no_accuracy(
 def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Path, tmp_path: Path) -> None:
     status, said = command(
         "train.py", "name=cuts", "datamodule=table", f"datamodule.root={own_data}", "datamodule.target=cut",
-        "model.network.width=32", "trainer.max_epochs=8", "trainer.accelerator=cpu", "datamodule.batch_size=64",
+        *fitting(["model.network.width=32"]), "trainer.max_epochs=8", "trainer.accelerator=cpu",
+        "datamodule.batch_size=64",
     )  # fmt: skip
     assert status == 0, said
     assert all(name in said for name in ("val/accuracy", "val/macro_f1"))
@@ -175,8 +176,8 @@ def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Pat
 
 def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, own_data: Path) -> None:
     status, said = command(
-        "train.py", "name=prices", "model.network.width=32", "trainer.max_epochs=1", "trainer.limit_train_batches=5",
-        "trainer.accelerator=cpu", "callbacks=[default]",
+        "train.py", "name=prices", *fitting(["model.network.width=32"]), "trainer.max_epochs=1",
+        "trainer.limit_train_batches=5", "trainer.accelerator=cpu", "callbacks=[default]",
     )  # fmt: skip
     assert status == 0, said
     assert command("predict.py", "run=runs/prices", f"input={own_data}")[0] == 0

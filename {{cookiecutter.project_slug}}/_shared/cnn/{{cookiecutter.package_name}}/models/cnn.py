@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from ..errors import refusal
 from ..front_door.values import Count, Share, Stages
 
 
@@ -47,6 +48,10 @@ class CNN(nn.Module):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
+        most = min(input_shape[1:]).bit_length()
+        if stages > most:
+            why = f"expected at most {most}: an image of {input_shape[1]}x{input_shape[2]} can't be halved more often"
+            raise refusal("model.network.stages", stages, why)
         layers: list[nn.Module] = []
         channels = input_shape[0]
         for stage in range(stages):

@@ -5,9 +5,9 @@ A dataset of your own is a subclass with one method, `load_pictures`; see digits
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,22 +17,11 @@ from torch import Tensor
 
 from ..errors import RefusedError
 from ..front_door.values import Fraction, Seed, Share
-from .base import TensorDataModule, check_split, split_at_random
-from .pictures import read_inputs
+from .base import TensorDataModule, check_split
+from .image_splits import Pictures, divide
+from .pictures import colour, read_inputs
 
 Split = tuple[Tensor, ...]
-
-
-class Pictures(NamedTuple):
-    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
-
-    `ids` (N) say which picture is meant where one is spoken of: a file, or its number.
-    """
-
-    images: Tensor
-    targets: Tensor
-    class_names: list[str]
-    ids: Sequence[Any]
 
 
 class ImageFacts(TypedDict):
@@ -47,7 +36,7 @@ class ImageDataModule(TensorDataModule):
     """Labelled pictures in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
 
     `rotate` (degrees), `shift` (share of the side) and `zoom` (share) bound the random change of training pictures;
-    all zero: none. Batches are `(images (B, C, H, W), targets (B,))`.
+    all zero: none. Transparent images show `background`, a colour. Batches are `(images (B, C, H, W), targets (B,))`.
     """
 
     def __init__(
@@ -60,12 +49,15 @@ class ImageDataModule(TensorDataModule):
         zoom: Share = 0.0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
+        background: str = "white",
         **options: Any,
     ) -> None:
         super().__init__(**options)
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
+        colour(background)  # refused where it is none
+        self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.class_names: list[str] = []
         self.names: list[str] = []  # of the pictures of predict.py
@@ -75,11 +67,9 @@ class ImageDataModule(TensorDataModule):
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, Split]:
-        images, targets, self.class_names, ids = self.load_pictures()
-        parts = split_at_random(
-            len(targets), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=targets, what="pictures",
-        )._asdict()  # fmt: skip
+        pictures = self.load_pictures()
+        images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
+        parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
         return {name: (images[index], targets[index]) for name, index in parts.items()}
 
@@ -113,7 +103,7 @@ class ImageDataModule(TensorDataModule):
 
         Returns a line for each file that can't be read. Raises RefusedError where none can.
         """
-        self.names, images, unreadable = read_inputs(Path(source), model["input_shape"])
+        self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
         if not self.names:
             raise RefusedError(
                 f"input={source}: no picture could be read" + "".join(f"; {why}" for why in unreadable[:1])

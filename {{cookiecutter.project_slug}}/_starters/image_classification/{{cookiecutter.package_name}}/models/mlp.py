@@ -3,9 +3,19 @@
 import math
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..front_door.values import Count, Share
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Features (B, C) by the statistics of the batch; a sample alone, as an epoch may end in, by the running ones."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class MLP(nn.Module):
@@ -16,11 +26,11 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(math.prod(input_shape), hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
+            BatchNorm(hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),

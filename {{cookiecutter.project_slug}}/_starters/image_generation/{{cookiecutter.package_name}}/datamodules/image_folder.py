@@ -1,58 +1,35 @@
-"""Your own pictures, PNG or JPEG, of any sizes: a folder for each class, or one folder without classes."""
+"""Your own images, of any sizes: a folder for each class, or one without classes; or those of train, val and test."""
 
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import DirectoryPath
 
-from ..errors import RefusedError
 from ..front_door.values import Pixels
-from ..run_folder.folder import log
-from .images import ImageDataModule, Pictures
-from .pictures import SUFFIXES, picture_files, read_pictures
+from .image_splits import Pictures, read_labelled
+from .images import ImageDataModule
+from .pictures import colour
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Pictures below `root/<class>/`, or all of one class in `root` itself; `channels` is 1 (grey) or 3 (colour).
+    """Images below `root/<class>/` or `root/<split>/<class>/`, or all of one class in `root` or `root/<split>`.
 
-    They are resized to `size` pixels a side, read once and kept in memory. An unreadable file is named and left out.
+    `channels` is 1 (grey) or 3 (colour); what is transparent shows `background`, a colour. They are resized to `size`
+    pixels a side, read once and kept in memory. What can't be read, hidden files and others are named and left out.
     """
 
-    def __init__(self, root: DirectoryPath, size: Pixels = 16, channels: Literal[1, 3] = 3, **options: Any) -> None:
+    def __init__(
+        self,
+        root: DirectoryPath,
+        size: Pixels = 16,
+        channels: Literal[1, 3] = 3,
+        background: str = "white",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.root, self.size, self.channels = Path(root), size, channels
+        colour(background)  # refused where it is none
+        self.root, self.size, self.channels, self.background = Path(root), size, channels, background
 
     def load_pictures(self) -> Pictures:
-        files = self._files()
-        class_of = {path: number for number, paths in enumerate(files.values()) for path in paths}
-        readable, images, unreadable = read_pictures(list(class_of), (self.channels, self.size, self.size))
-        for problem in unreadable:
-            log.warning(f"Left out: {problem}")
-        targets = torch.tensor([class_of[path] for path in readable], dtype=torch.long)
-        fewest = 3 if self.folds is None else self.folds + 1  # one for each split, or for each fold and the test
-        for name, count in zip(files, torch.bincount(targets, minlength=len(files)).tolist(), strict=True):
-            if count < fewest:
-                where = self.root / name if len(files) > 1 else self.root
-                raise RefusedError(
-                    f"datamodule.root={self.root}: {where} has {count} pictures that can be read, too few to be split; "
-                    f"expected at least {fewest} in each class"
-                )
-        ids = [path.relative_to(self.root).as_posix() for path in readable]
-        return Pictures(images, targets, list(files), ids)
-
-    def _files(self) -> dict[str, list[Path]]:
-        """The files of each class; where no folder below `root` has any, those of `root`, as the class of its name."""
-        if not self.root.is_dir():
-            raise RefusedError(f"datamodule.root={self.root}: no such folder; it holds pictures, or a folder a class")
-        classes = {folder.name: picture_files(folder) for folder in sorted(self.root.iterdir()) if folder.is_dir()}
-        files = {name: paths for name, paths in classes.items() if paths}
-        loose = [path for path in picture_files(self.root) if path.parent == self.root]
-        if files and loose:
-            raise RefusedError(
-                f"datamodule.root={self.root}: pictures beside folders of pictures, such as {loose[0].name}; "
-                "expected a folder for each class, or pictures alone"
-            )
-        if not files and not loose:
-            raise RefusedError(f"datamodule.root={self.root}: no {', '.join(SUFFIXES)} file in this folder")
-        return files or {self.root.resolve().name: loose}
+        shape = (self.channels, self.size, self.size)
+        return read_labelled(self.root, shape, self.background, self.folds, one_class=True)

@@ -3,9 +3,9 @@
 A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -14,21 +14,10 @@ from torch import Tensor
 
 from ..errors import RefusedError, refusal
 from ..front_door.values import Draws, Fraction, Seed
-from .base import TensorDataModule, check_split, seed_of, split_at_random
+from .base import TensorDataModule, check_split, seed_of
+from .image_splits import Pictures, divide
 
 SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
-
-
-class Pictures(NamedTuple):
-    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
-
-    `ids` (N) say which picture is meant where one is spoken of: a file, or its number.
-    """
-
-    images: Tensor
-    targets: Tensor
-    class_names: list[str]
-    ids: Sequence[Any]
 
 
 class ImageFacts(TypedDict):
@@ -71,11 +60,9 @@ class ImageDataModule(TensorDataModule):
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        images, targets, self.class_names, ids = self.load_pictures()
-        parts = split_at_random(
-            len(targets), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=targets, what="pictures",
-        )._asdict()  # fmt: skip
+        pictures = self.load_pictures()
+        images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
+        parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
         if (fewest := min(map(len, parts.values()))) < 2:
             raise RefusedError(f"datamodule: {len(targets)} pictures leave {fewest} in a split; expected 2 or more")
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}

@@ -1,4 +1,4 @@
-"""Your own pictures: a folder of PNG or JPEG files of any sizes."""
+"""Your own images: a folder of files of any sizes, or such folders of train, val and test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,32 +7,47 @@ from typing import Any
 from pydantic import DirectoryPath
 from torch import Tensor
 
-from ..errors import RefusedError
-from ..run_folder.folder import log
-from .pictures import SUFFIXES, UNREADABLE, as_tensor, picture_files, read_pixels, unreadable
+from .image_splits import split_folders
+from .pictures import (
+    UNREADABLE,
+    Remarks,
+    as_tensor,
+    colour,
+    composited,
+    decode,
+    image_files,
+    say_left_out,
+    unreadable,
+)
 from .regions import RegionDataModule
 
 
 class PictureFolderDataModule(RegionDataModule):
-    """Pictures below `root`, as good as you have them: the low ones are made of them.
+    """Images below `root`, as good as you have them: the low ones are made of them.
 
-    Their regions are kept in memory, 3 bytes a pixel. An unreadable file is named and left out.
+    Their regions are kept in memory, 3 bytes a pixel. Where the folders in `root` are train, val and test, these are
+    the splits. What is transparent shows `background`, a colour. Files that can't be read are named and left out.
     """
 
-    def __init__(self, root: DirectoryPath, **options: Any) -> None:
+    def __init__(self, root: DirectoryPath, background: str = "white", **options: Any) -> None:
         super().__init__(**options)
-        self.root = Path(root)
+        colour(background)  # refused where it is none
+        self.root, self.background = Path(root), background
 
     def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        if not self.root.is_dir():
-            raise RefusedError(f"datamodule.root={self.root}: no such folder; it holds your pictures")
-        files = picture_files(self.root)
-        if not files:
-            raise RefusedError(f"datamodule.root={self.root}: no {', '.join(SUFFIXES)} file in this folder")
-        for file in files:
+        found = image_files(self.root, "datamodule.root")
+        splits = split_folders(found, with_classes=False)
+        problems, remarks = [], Remarks(self.background)
+        for file in found.images:
             try:
-                picture = as_tensor(read_pixels(file, 3))
+                image = decode(file)
             except UNREADABLE as error:
-                log.warning(f"Left out: {unreadable(file, error)}")
+                problems.append(unreadable(file, error))
                 continue
-            yield file.relative_to(self.root).as_posix(), picture
+            remarks.add(image)
+            name = file.relative_to(self.root).as_posix()
+            if splits:
+                self.given[name] = next(split for split, top in splits.items() if top in file.parents)
+            yield name, as_tensor(composited(image, 3, self.background))
+        say_left_out(found, problems)
+        remarks.say()

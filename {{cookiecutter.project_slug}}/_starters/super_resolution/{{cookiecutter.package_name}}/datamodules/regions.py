@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,8 +17,9 @@ from ..errors import FailedError, RefusedError, refusal
 from ..front_door.values import Draws, Fraction, Pixels, Seed
 from ..run_folder.folder import log
 from .augment import random_crops
-from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_at_random
-from .pictures import SUFFIXES, UNREADABLE, as_tensor, picture_files, read_pixels, unreadable
+from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_as_given, split_at_random
+from .image_splits import ALL, digest, given_parts, say_given
+from .pictures import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, say_left_out, unreadable
 from .resize import downscale
 
 WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
@@ -56,7 +57,23 @@ class PictureFiles(Dataset[tuple[Tensor, int]]):
         self.files, self.tile = files, tile
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, int]:
-        return as_tensor(read_pixels(self.files[int(index)], 3))[None].float() / 255, self.tile
+        return as_tensor(opaque(decode(self.files[int(index)])))[None].float() / 255, self.tile
+
+
+def opaque(image: Decoded) -> Image.Image:
+    """RGB without alpha; what is fully transparent takes the colours around it, so that edges stay clean."""
+    pixels = image.pixels.convert("RGB")
+    if image.alpha is None:
+        return pixels
+    whole = pixels.copy()
+    whole.putalpha(image.alpha)
+    around = whole.convert("RGBa").filter(ImageFilter.GaussianBlur(2)).convert("RGBA").convert("RGB")
+    return Image.composite(pixels, around, image.alpha.point([0] + [255] * 255))
+
+
+def rgb_profile(image: Decoded) -> bytes | None:
+    """The colour profile, if it says what values of RGB mean: not that of CMYK or of grey."""
+    return image.profile if image.profile and image.profile[16:20] == b"RGB " else None
 
 
 def cut(picture: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
@@ -100,40 +117,64 @@ class RegionDataModule(TensorDataModule):
         self.scale, self.patch, self.region, self.gap, self.crops, self.tile = scale, patch, region, gap, crops, tile
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
+        self.given: dict[str, str] = {}  # the split of each picture, where the data comes divided
         self.files: list[Path] = []  # of predict.py, and what is made of each
         self.names: list[str] = []
 
     def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and bytes (3, H, W) of each picture. Raises RefusedError where they can't be read."""
+        """Name and bytes (3, H, W) of each picture; their splits may be `given`. Raises RefusedError where none is."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        regions, ids, pictures = [], [], []
-        for number, (name, picture) in enumerate(self.load_pictures()):
+        regions, ids, pictures, splits = [], [], [], []
+        for number, (name, picture) in enumerate(self._distinct_pictures()):
             parts = list(cut(picture, self.region, self.gap))
             if not parts:
                 log.warning(f"Left out: {name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
             regions += [part for part, _ in parts]
             ids += [f"{name} {place}" for _, place in parts]
             pictures += [number] * len(parts)
-        if not regions:
-            why = "no picture that could be read is as wide and as high as this"
+            splits += [self.given.get(name, ALL)] * len(parts)
+        if not regions or {*self.given.values()}.difference(splits):
+            missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
+            why = f"no picture{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
         of = torch.tensor(pictures)
-        index = self._split(of)
+        index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
         return {split: (torch.stack([regions[each] for each in part]), of[part]) for split, part in index.items()}
 
-    def _split(self, pictures: Tensor) -> dict[str, Tensor]:
-        """The numbers of the regions of each split, of which `pictures` (N,) says where they come from."""
+    def _distinct_pictures(self) -> Iterator[tuple[str, Tensor]]:
+        """The pictures without exact copies of one of the same split: a copy in another split is warned of."""
+        seen: dict[bytes, dict[str, str]] = {}  # of what is equal, the first in each split
+        copies, leaks = [], []
+        for name, picture in self.load_pictures():
+            split, equal = self.given.get(name, ALL), seen.setdefault(digest(picture), {})
+            if split in equal:
+                copies.append(f"{name} of {equal[split]}")
+                continue
+            leaks += [f"{name} of {other}" for other in [*equal.values()][:1]]
+            equal[split] = name
+            yield name, picture
+        if copies:
+            log.warning(f"Left out as exact copies: {len(copies):,}, as {copies[0]}")
+        if leaks:
+            log.warning(f"Images with an exact copy in another split: {len(leaks):,}, as {leaks[0]}")
+
+    def _split(self, pictures: Tensor, splits: list[str]) -> dict[str, Tensor]:
+        """The numbers of the regions of each split, of which `pictures` and `splits` (N,) say where they come from."""
         _, pictures = pictures.unique(return_inverse=True)
+        fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"what": "regions"}
+        folds: dict[str, Any] = {"folds": self.folds, "fold": self.fold, **options}
+        if ALL not in splits:
+            say_given(splits, self.val_fraction, self.test_fraction, self.folds)
+            parts = given_parts(splits)
+            whole = len(pictures[parts["train"]].unique()) >= WHOLE_PICTURES
+            return split_as_given(parts, *fractions, **folds, groups=pictures if whole else None)._asdict()
         counts = pictures.bincount()
         whole = len(counts) >= WHOLE_PICTURES
         by = {"groups": pictures} if whole else {"strata": pictures} if counts.min() >= STRATIFIED else {}
-        return split_at_random(
-            len(pictures), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            what="regions", **by,
-        )._asdict()  # fmt: skip
+        return split_at_random(len(pictures), *fractions, **folds, **by)._asdict()
 
     def dataset(self, split: str) -> Crops:
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
@@ -177,18 +218,25 @@ class RegionDataModule(TensorDataModule):
 
         Raises RefusedError where none can.
         """
-        path, problems = Path(source), []
-        for file in picture_files(path) if path.is_dir() else [path]:
+        path, problems, reduced, lost = Path(source), [], 0, 0
+        found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+        for file in found.images:
             try:
-                read_pixels(file, 3)
-                self.files.append(file)
+                image = decode(file)
             except UNREADABLE as error:
                 problems.append(unreadable(file, error))
+                continue
+            self.files.append(file)
+            reduced += image.reduced
+            lost += image.profile is not None and rgb_profile(image) is None
         if not self.files:
-            why = problems[0] if problems else f"no {', '.join(SUFFIXES)} file in this folder"
-            raise RefusedError(f"input={source}: no picture could be read; {why}")
-        base = path if path.is_dir() else path.parent
-        stems = [file.relative_to(base).with_suffix("") for file in self.files]
+            raise RefusedError(f"input={source}: no picture could be read; {problems[0]}")
+        say_left_out(found)
+        if reduced:
+            log.info(f"Images reduced to 8 bits a channel: {reduced:,}")
+        if lost:
+            log.info(f"Images whose colour profile is lost, for it is not of RGB: {lost:,}")
+        stems = [file.relative_to(found.root).with_suffix("") for file in self.files]
         for file, stem in zip(self.files, stems, strict=True):
             kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # cat.png and cat.jpg
             self.names.append(f"{stem.as_posix()}{kind}_x{model['scale']}.png")
@@ -202,12 +250,18 @@ class RegionDataModule(TensorDataModule):
         return Path(source).stem or "pictures"
 
     def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
-        """Write the enlarged picture (3, H, W), in bytes, of the input of this number. No input is overwritten."""
+        """Write the enlarged picture (3, H, W), in bytes, of the input of this number. No input is overwritten.
+
+        It keeps the colour profile of the input, and its transparency, enlarged by bicubic interpolation.
+        """
         file = path / self.names[number]
         if file.resolve() in {each.resolve() for each in self.files}:
             raise FailedError(f"{file} is an input, and is not overwritten; choose another output=")
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(outputs.permute(1, 2, 0).numpy()).save(file)
+        enlarged, image = Image.fromarray(outputs.permute(1, 2, 0).numpy()), decode(self.files[number])
+        if image.alpha is not None:
+            enlarged.putalpha(image.alpha.resize(enlarged.size, Image.Resampling.BICUBIC))
+        enlarged.save(file, icc_profile=rgb_profile(image))
 
     def write_predictions(self, outputs: Any, path: Path, model: Mapping[str, Any]) -> int:
         """They are written one by one. Returns their number."""

@@ -1,0 +1,245 @@
+"""Which folders of images are classes and which are splits; divide images, equal ones into one split."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import RefusedError, refusal
+from ..run_folder.folder import log
+from .base import split_as_given, split_at_random
+from .pictures import NAMED, Folder, check_memory, image_files, read_pictures, say_left_out, some
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+ALL = ""  # the split of images that no folder of train, val or test holds
+
+
+def split_folders(found: Folder, with_classes: bool) -> dict[str, Path]:
+    """The folders of train, val and test, where the folders of `found.root` are its splits; else none.
+
+    Structure decides, not the name alone: a class called train holds images, a split `with_classes` class folders.
+    """
+    root, direct = found.root, {path.parent for path in found.images}
+    filled = {root / path.relative_to(root).parts[0] for path in found.images}
+    splits = [top for top in found.folders if top.parent == root and top.name.lower() in SPLIT_NAMES]
+    kinds = [SPLIT_NAMES[top.name.lower()] for top in splits]
+    rest = sorted(filled.difference(splits))
+    if with_classes and not filled.difference(direct).intersection(splits):
+        return {}
+    if len(splits) < 2 and (rest or kinds != ["train"]):
+        return {}
+    names, wrong = some(splits, root), []
+    if rest and not with_classes:
+        log.warning(f"{names} of {root} stand beside {some(rest, root)}, and are not taken for splits")
+        return {}
+    if rest:
+        wrong += [f"{some(rest, root)} beside the splits {names}; expected splits alone, or classes alone"]
+    if "train" not in kinds or len({*kinds}) < len(kinds):
+        wrong += [f"{names}: expected one folder of train, and at most one each of val and test"]
+    for top in splits:
+        if top not in filled:
+            wrong += [f"{top.name} holds no image"]
+        elif with_classes and top in direct:
+            wrong += [f"{top.name} holds images outside of class folders; expected {top.name}/<class>/"]
+    if wrong:
+        raise RefusedError(f"datamodule.root={root}: {wrong[0]}", "datamodule.root")
+    return dict(zip(kinds, splits, strict=True))
+
+
+class ClassFolder(NamedTuple):
+    """The image files of a class, in a split (`ALL`: to be divided)."""
+
+    split: str
+    name: str
+    folder: Path
+    files: list[Path]
+
+
+def class_folders(found: Folder, one_class: bool) -> list[ClassFolder]:
+    """The classes below `found.root`, in each of its splits. With `one_class` images need no class folders.
+
+    Raises RefusedError where folders are neither classes, nor splits with the classes of train.
+    """
+    root = found.root
+    splits = split_folders(found, with_classes=True) or {ALL: root}
+    if one_class and ALL in splits:
+        classless = split_folders(found, with_classes=False)
+        if classless or all(path.parent == root for path in found.images):
+            tops = (classless or splits).items()
+            files = {split: [path for path in found.images if top in path.parents] for split, top in tops}
+            return [ClassFolder(split, root.resolve().name, top, files[split]) for split, top in tops]
+    tops = {top: split for split, top in splits.items()}
+    parts = [ClassFolder(tops[each.parent], each.name, each, []) for each in found.folders if each.parent in tops]
+    part_of, loose = {part.folder: part for part in parts}, []
+    for path in found.images:
+        part = next((part_of[folder] for folder in path.parents if folder in part_of), None)
+        (part.files if part else loose).append(path)
+    _check_classes(root, parts, loose, one_class)
+    return parts
+
+
+def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_class: bool) -> None:
+    key = "datamodule.root"
+    classes = [part.name for part in parts if part.split in (ALL, "train")]
+    if loose and one_class:
+        why = f"pictures beside folders of pictures, such as {loose[0].name}"
+        raise RefusedError(f"{key}={root}: {why}; expected a folder for each class, or pictures alone", key)
+    if loose:
+        log.warning(f"Left out: {len(loose):,} images outside of class folders: {some(loose, root)}")
+    for part in parts:
+        if part.name not in classes:
+            why = f"{part.folder} is no class of train ({', '.join(classes[:NAMED])})"
+            raise refusal(key, root, why, classes, part.name)
+        if not part.files:
+            raise RefusedError(f"{key}={root}: the class folder {part.folder} holds no image file", key)
+    if len(classes) < 2 and not one_class:
+        inner = [part.folder for part in parts if part.folder not in {path.parent for path in part.files}]
+        meant = "".join(f"; did you mean {key}={folder}?" for folder in inner)
+        raise RefusedError(f"{key}={root}: folders with images: {len(classes)}; expected 2 classes or more{meant}", key)
+    if len([part for part in parts if part.split == ALL and part.name.lower() in SPLIT_NAMES]) == len(classes):
+        log.warning(f"{', '.join(classes)} of {root} hold images, not class folders: each is taken for a class")
+
+
+class Pictures(NamedTuple):
+    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
+
+    `ids` (N) name each image in messages: a file, or its number. `given` (N), where the data comes divided, says which
+    split it is in: train, val or test.
+    """
+
+    images: Tensor
+    targets: Tensor
+    class_names: list[str]
+    ids: Sequence[Any]
+    given: Sequence[str] | None = None
+
+
+def read_labelled(
+    root: Path, shape: Sequence[int], background: str, folds: int | None = None, one_class: bool = False
+) -> Pictures:
+    """Read the images below `root`: a folder for each class, or such folders in those of train, val and test.
+
+    Raises RefusedError, naming the folder, where a class has too few images to be divided.
+    """
+    found = image_files(root, "datamodule.root")
+    parts = class_folders(found, one_class)
+    part_of = {path: part for part in parts for path in part.files}
+    check_memory("datamodule.size", shape[-1], len(part_of), shape)
+    files, images, problems, remarks = read_pictures(list(part_of), shape, background)
+    counts = Counter(part_of[path].folder for path in files)
+    splits = {part.split for part in parts}
+    cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
+    for part in parts:
+        least = 1 if part.split in ("val", "test") else cut + 1
+        if counts[part.folder] < least:
+            why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
+            why = f"{why}, too few to be split; expected at least {least} in each class"
+            raise RefusedError(f"datamodule.root={root}: {why}", "datamodule.root")
+    say_left_out(found, problems)
+    remarks.say()
+    for split in [name for name in (ALL, "train", "val", "test") if name in splits]:
+        sizes = [f"{part.name} {counts[part.folder]:,}" for part in parts if part.split == split]
+        log.info(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
+    class_names = [part.name for part in parts if part.split in (ALL, "train")]
+    targets = torch.tensor([class_names.index(part_of[path].name) for path in files], dtype=torch.long)
+    ids = [path.relative_to(root).as_posix() for path in files]
+    given = None if splits == {ALL} else [part_of[path].split for path in files]
+    return Pictures(images, targets, class_names, ids, given)
+
+
+# Splits
+
+
+def divide(
+    pictures: Pictures, val_fraction: float, test_fraction: float, seed: int, folds: int | None, fold: int | None
+) -> dict[str, Tensor]:
+    """The indices (n,) of train, val and test: as given, or at random in the proportions of classes.
+
+    Equal images are kept in one split, unless too few would be left to be divided. The log says what is done.
+    """
+    contents = equal_images(pictures.images)
+    if pictures.given:
+        say_given(pictures.given, val_fraction, test_fraction, folds)
+
+    def divided(keys: Sequence[Hashable]) -> dict[str, Tensor]:
+        members: dict[Hashable, list[int]] = {}
+        for number, key in enumerate(keys):
+            members.setdefault(key, []).append(number)
+        groups = list(members.values())
+        first = [group[0] for group in groups]
+        options: dict[str, Any] = {"folds": folds, "fold": fold, "strata": pictures.targets[first], "what": "pictures"}
+        if pictures.given:
+            index = given_parts([pictures.given[number] for number in first])
+            parts = split_as_given(index, val_fraction, test_fraction, seed, **options)
+        else:
+            parts = split_at_random(len(groups), val_fraction, test_fraction, seed, **options)
+        numbers = {name: [each for group in part for each in groups[group]] for name, part in parts._asdict().items()}
+        return {name: torch.tensor(part, dtype=torch.long) for name, part in numbers.items()}
+
+    try:
+        parts = divided([*zip(contents, pictures.given or contents, strict=True)])
+    except RefusedError:
+        if len(set(contents)) == len(contents):
+            raise
+        parts = divided(range(len(contents)))
+    say_copies(pictures, contents, parts)
+    return parts
+
+
+def equal_images(images: Sequence[Tensor]) -> list[int]:
+    """A number for each image (N): equal ones, pixel by pixel, have the same."""
+    numbers: dict[bytes, int] = {}
+    return [numbers.setdefault(digest(image), len(numbers)) for image in images]
+
+
+def digest(image: Tensor) -> bytes:
+    """Equal for images (C, H, W) that are equal pixel by pixel."""
+    return hashlib.blake2b(f"{tuple(image.shape)}".encode() + image.numpy().tobytes(), digest_size=16).digest()
+
+
+def given_parts(given: Sequence[str]) -> dict[str, Tensor]:
+    """The numbers (n,) of the samples of each split that there is."""
+    return {split: torch.tensor([n for n, each in enumerate(given) if each == split]) for split in dict.fromkeys(given)}
+
+
+def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, folds: int | None) -> None:
+    """Tell which splits are folders, and what is made of the rest."""
+    have = [name for name in ("train", "val", "test") if name in given]
+    words = [f"Splits are the folders {', '.join(have)}"]
+    for name, fraction in {"val": val_fraction, "test": test_fraction}.items():
+        if name == "val" and folds:
+            words += [f"{' and '.join(each for each in have if each != 'test')} divided into {folds} folds"]
+        elif name in have:
+            words += [f"{name}_fraction is not used"]
+        else:
+            words += [f"{name} is cut from train ({name}_fraction={fraction})"]
+    log.info("; ".join(words))
+
+
+def say_copies(pictures: Pictures, contents: Sequence[int], parts: dict[str, Tensor]) -> None:
+    """Warn of equal images that are in two splits, or in two classes."""
+    first: dict[int, tuple[int, str]] = {}  # of each content: an image, and its split
+    leaks, torn, kept = [], [], 0
+    for split, part in parts.items():
+        for number in part.tolist():
+            earlier, its_split = first.setdefault(contents[number], (number, split))
+            leaks += [(number, earlier)] * (split != its_split)
+            torn += [(number, earlier)] * bool(pictures.targets[number] != pictures.targets[earlier])
+            kept += number != earlier and split == its_split
+
+    def such(pair: tuple[int, int]) -> str:
+        return f"{pictures.ids[pair[0]]} and {pictures.ids[pair[1]]}"
+
+    if kept and not leaks:
+        log.info(f"Images with an exact copy, which is kept in the same split: {kept:,}")
+    if leaks:
+        log.warning(f"Images of val and test with an exact copy in another split: {len(leaks):,}, as {such(leaks[0])}")
+    if torn:
+        log.warning(f"Images with an exact copy in another class: {len(torn):,}, as {such(torn[0])}")
