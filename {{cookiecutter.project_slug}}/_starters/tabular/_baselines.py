@@ -44,7 +44,7 @@ def baselines(datamodule: Any) -> dict[str, float]:
 def columns_of(numbers: Any, categories: Any, targets: Any, known: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and categories side by side (N, F + C), a category as its place in `known`; and the targets (N,)."""
     codes = [np.searchsorted(codes, column) for codes, column in zip(known, categories.numpy().T, strict=True)]
-    return np.column_stack([numbers.numpy(), *codes]).astype(np.float64), targets.numpy().astype(np.float64)
+    return np.column_stack([numbers.double().sum(-1), *codes]).astype(np.float64), targets.double().sum(-1).numpy()
 
 
 def prepared(model: Any, numbers: int, columns: int) -> Any:

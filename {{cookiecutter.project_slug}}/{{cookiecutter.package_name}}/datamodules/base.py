@@ -6,6 +6,7 @@ part `fold`, from 1 on, validates.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -212,11 +213,13 @@ def split_at_random(
     strata: Tensor | None = None,
     groups: Tensor | None = None,
     what: str = "samples",
+    strata_names: Sequence[str] = (),
 ) -> Split:
     """Divide `size` samples; equal `seed` gives equal parts.
 
     With `strata` (N,), whole numbers, each part holds them in the proportions of the whole; with `groups` (N,) all
-    samples of a group are in one part. `what` names the samples in a RefusedError, raised where they are too few.
+    samples of a group are in one part. `what` names the samples in a RefusedError, raised where they are too few, and
+    `strata_names` the strata, such as classes.
     """
     everything = np.arange(size)
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
@@ -227,9 +230,11 @@ def split_at_random(
         else:
             train, val = _fold(rest, folds, fold, seed, *kind)
     except ValueError as error:
-        of = "" if strata is None else f" (the rarest class has {torch.bincount(strata).min().item()})"
-        of = of if groups is None else f" in {len(groups.unique())} groups"
-        raise RefusedError(f"datamodule: {size} {what}{of} are too few to be split: {error}") from error
+        of = "" if groups is None else f" in {len(groups.unique())} groups"
+        why = str(error)
+        if strata is not None and groups is None:
+            why = _rare_strata(strata, strata_names, math.ceil(max(2, folds or 2) / (1 - test_fraction))) or why
+        raise RefusedError(f"datamodule: {size} {what}{of} are too few to be split: {why}") from error
     return Split(*(torch.from_numpy(part) for part in (train, val, test)))
 
 
@@ -262,6 +267,14 @@ def split_as_given(
     except ValueError as error:
         raise RefusedError(f"datamodule: the {what} of train are too few to be split: {error}") from error
     return Split(*(torch.from_numpy(part) for part in (train, val, test)))
+
+
+def _rare_strata(strata: Tensor, names: Sequence[str], least: int) -> str:
+    """Those with fewer than `least` samples, by name."""
+    counts = torch.bincount(strata).tolist()
+    rare = [f"class {(names[k] if names else k)!r} has {count}" for k, count in enumerate(counts) if count < least]
+    more = f" and {len(rare) - 5} more classes" if len(rare) > 5 else ""
+    return f"{', '.join(rare[:5])}{more}; expected at least {least} of each" if rare else ""
 
 
 Parts = tuple[np.ndarray, np.ndarray]

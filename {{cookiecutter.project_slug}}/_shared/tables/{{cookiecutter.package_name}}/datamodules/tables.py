@@ -4,60 +4,148 @@ What is wrong is said in one line with file, row and column. Rows are counted as
 a CSV file are in row 1, so its first values are in row 2; the first row of a Parquet file is row 1.
 """
 
-from collections.abc import Sequence
+import codecs
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
 
 from ..errors import RefusedError, refusal
 
-SEPARATORS = {".csv": ",;\t", ".tsv": "\t"}
+SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # the first of those that fit equally well
 SUFFIXES = (*SEPARATORS, ".parquet")
+SAMPLE = 200  # rows of a CSV file that tell its separator
 MOST_VALUES = 2**28  # a small file can claim more rows than memory holds: 2 GB of numbers
+MAX_SHOWN = 20  # names of columns in a message
+
+# Texts that mean "no value" among numbers. In a column of texts they are texts: NA is Namibia.
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
+GROUPS = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # thousands apart
+COMMA_NUMBER = re.compile(rf"\s*[+-]?(?=[\d,])(?:{GROUPS}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*")  # 1.234,5
+THOUSANDS = {mark: re.compile(rf"\s*[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+\s*") for mark in ".,"}
+CURRENCY = r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
+# A number that is written for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
+DRESSED = re.compile(
+    rf"\(?[+\-−–]?\s*(?:{CURRENCY}\s*)?[+\-−–]?"
+    rf"(?:(?:{GROUPS}|\d{{1,3}}(?:,\d{{2,3}})+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
+    rf"\s*(?:%|‰|{CURRENCY}|(?P<unit>°?[^\W\d_]{{1,4}}))?\s*-?\)?"
+)
+WHOLE = re.compile(r"(-?\d+)(?:\.0+|,0)")  # a whole number as pandas writes it in a column that has gaps
+
+
+class CsvFormat(NamedTuple):
+    """How a file writes its columns and its numbers."""
+
+    separator: str
+    decimal: str
 
 
 def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
     """The table in a CSV (UTF-8, `,` `;` or tab) or Parquet file; its index is the row as a spreadsheet shows it.
 
-    The values of a CSV file are texts as they stand, NaN where there is none (`NA`, nothing, …); those of a Parquet
-    file have its types. Raises RefusedError, which names `key`, where the file is no whole table.
+    The values of a CSV file are texts as they stand, NaN where a cell is empty; numbers with a decimal comma, which may
+    be where `;` or a tab separates, get a point. Those of a Parquet file have its types. Raises RefusedError, which
+    names `key`, where the file is no whole table.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise refusal(key, path, f"expected a {', '.join(SUFFIXES)} file")
     try:
-        frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)
+        frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)[0]
     except pd.errors.EmptyDataError as error:
         raise refusal(key, path, "is empty") from error
-    except (OSError, ValueError) as error:  # broken Parquet and undecodable text are ValueErrors
+    except (OSError, ValueError, NotImplementedError, csv.Error) as error:  # broken or undecodable: ValueErrors
         raise refusal(key, path, f"can't be read as a table ({' '.join(str(error).split())})") from error
     if frame.empty:
         raise refusal(key, path, "holds no rows")
     return frame
 
 
-def _read_csv(path: Path, key: str) -> pd.DataFrame:
+def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         separator = _separator(file, SEPARATORS[path.suffix.lower()])
         # Row 1 is read as any other, so that pandas does not rename columns of one name.
-        frame = pd.read_csv(file, sep=separator, dtype=str, header=None, skip_blank_lines=False)
+        frame = pd.read_csv(
+            file, sep=separator, dtype=str, header=None, skip_blank_lines=False, keep_default_na=False, na_values=[""]
+        )
+        if frame.iloc[:, -1].isna().any():
+            file.seek(0)
+            _check_lengths(csv.reader(file, delimiter=separator), frame.shape[1], path, key)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     names = ["" if pd.isna(name) else str(name).strip() for name in frame.iloc[0]]
-    for number, name in enumerate(names, 1):
-        if not name or names.count(name) > 1:
-            why = f"the name {name!r} is there {names.count(name)} times" if name else "there is no name"
-            raise refusal(key, path, f"row 1, column {number}: {why}; each column has a name of its own")
+    _check_names(names, path, key, "row 1, ")
     frame.columns = names
-    return frame.iloc[1:].dropna(how="all")
+    frame = frame.iloc[1:].dropna(how="all")
+    return frame, CsvFormat(separator, "." if separator == "," else _read_commas(frame, path, key))
 
 
 def _separator(file: TextIO, known: str) -> str:
-    """The one of `known` that is most often in the first line; `file` is then at its begin again."""
-    first = file.readline()
+    """The one of `known` that cuts the first rows into as many values as names; `file` is then at its begin again.
+
+    Separators within quotation marks are none. Where none fits all rows, the one that fits most.
+    """
     file.seek(0)
-    return max(known, key=first.count)
+    lines = list(islice(file, SAMPLE))
+    file.seek(0)
+
+    def fit(separator: str) -> float:
+        lengths = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
+        return sum(length == lengths[0] for length in lengths) / len(lengths) if lengths and lengths[0] > 1 else 0.0
+
+    fits = {separator: fit(separator) for separator in known}
+    return max(known, key=lambda separator: fits[separator]) if any(fits.values()) else known[-1]
+
+
+def _check_lengths(rows: Any, width: int, path: Path, key: str) -> None:
+    for number, row in enumerate(rows, 1):
+        if 0 < len(row) < width:
+            raise refusal(key, path, f"row {number} has {len(row)} values; expected {width}, as row 1")
+
+
+def _check_names(names: Sequence[str], path: Path, key: str, where: str = "") -> None:
+    for number, name in enumerate(names, 1):
+        if not name or names.count(name) > 1:
+            why = f"the name {name!r} is there {names.count(name)} times" if name else "there is no name"
+            raise refusal(key, path, f"{where}column {number}: {why}; each column has a name of its own")
+
+
+def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
+    """Put points for decimal commas in columns of numbers; returns `,` where there were any, else `.`.
+
+    A column that also has decimal points, or that may have thousands commas as others have points, is left as it is:
+    `numbers` refuses it. Raises RefusedError where a point may mean thousands.
+    """
+    cells = {name: frame[name].dropna() for name in frame.columns}
+    dotted = {name: _with_point(column) for name, column in cells.items()}
+    points = {name for name, given in dotted.items() if given.map(THOUSANDS["."].fullmatch).isna().any()}
+    commas = []
+    for name, column in cells.items():
+        given = column[column.str.contains(",", regex=False)]
+        if given.empty or column.map(COMMA_NUMBER.fullmatch).notna().mean() <= 0.5 or name in points:
+            continue
+        if not (points and given.map(THOUSANDS[","].fullmatch).notna().all()):
+            commas.append(name)
+    for name in commas:
+        readable = cells[name][cells[name].map(COMMA_NUMBER.fullmatch).notna()]
+        plain = readable.str.replace(r"[.'’ \u00a0\u202f]", "", regex=True).str.replace(",", ".", regex=False)
+        frame.loc[plain.index, name] = plain
+    for name in [name for name in cells if commas and len(dotted[name]) and name not in {*points, *commas}]:
+        row, text = dotted[name].index[0], dotted[name].iloc[0]
+        why = f"row {row}, column {name!r}: is {text!r} {text.replace('.', '')}, or a fraction? Other columns have"
+        raise refusal(key, path, f"{why} decimal commas; write thousands without a point")
+    return "," if commas else "."
+
+
+def _with_point(cells: pd.Series) -> pd.Series:
+    """Those of a column's texts, most of them numbers, that are numbers with a point."""
+    dotted = cells[cells.str.contains(".", regex=False)]
+    return dotted[_parsed(dotted).notna() & is_numeric(cells)]
 
 
 def _read_parquet(path: Path, key: str) -> pd.DataFrame:
@@ -67,10 +155,25 @@ def _read_parquet(path: Path, key: str) -> pd.DataFrame:
         claimed = file.metadata.num_rows * file.metadata.num_columns
         if claimed > MOST_VALUES:
             raise refusal(key, path, f"holds {claimed:,} values; expected at most {MOST_VALUES:,}")
-        frame = file.read().to_pandas(ignore_metadata=True)
-    frame.columns = frame.columns.map(str)
+        table = file.read()
+    _check_names(table.column_names, path, key)
+    for number, name in enumerate(table.column_names):
+        table = table.set_column(number, name, _plain(table.column(number)))
+    # Whole numbers stay whole beside missing ones: float64 would round those beyond 2^53.
+    frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return frame
+
+
+def _plain(column: Any) -> Any:
+    """A column of Arrow in a type that pandas computes with: no dictionaries, half floats, decimals or days."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_float16(column.type) or pa.types.is_decimal(column.type):
+        return column.cast(pa.float64())
+    return column.cast(pa.timestamp("ms")) if pa.types.is_date(column.type) else column
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -78,43 +181,144 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         parsed = {name: _parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
-        whole = {name: values for name, values in parsed.items() if values.isna().equals(frame[name].isna())}
+        whole = {name: values for name, values in parsed.items() if _is_kept(frame[name], values)}
         frame.assign(**whole).to_parquet(path, index=False)
     else:
         frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if suffix == ".tsv" else ",")
 
 
+def _is_kept(values: pd.Series, parsed: pd.Series) -> bool:
+    """Whether a column says as numbers all that it says as texts: 007 is no number, and NA is none."""
+    zeros = values.dtype.kind == "O" and values.astype(str).str.fullmatch(r"[+-]?0\d.*").any()
+    return parsed.isna().equals(values.isna()) and not zeros
+
+
+def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
+    """Write the table in the file `source` to `path` with columns `added`, whose values are those of `rows`.
+
+    Columns of these names are replaced. All else stays as it is: in CSV the text of each cell, and also separator,
+    quotation marks and decimal comma where the suffix stays; in Parquet the types.
+    """
+    kinds = [each.suffix.lower() for each in (source, path)]
+    if kinds == [".parquet", ".parquet"]:
+        from pyarrow import array, parquet
+
+        with parquet.ParquetFile(source) as file:
+            table = file.read()
+        table = table.drop_columns([name for name in added if name in table.column_names])
+        for name, values in added.items():
+            table = table.append_column(name, array(values))
+        parquet.write_table(table, path)
+    elif ".parquet" in kinds:
+        frame = read_table(source, "input")
+        frame = frame.drop(columns=[name for name in added if name in frame.columns])
+        write_table(pd.concat([frame, pd.DataFrame(dict(added), index=rows)], axis=1), path)
+    else:
+        _add_to_csv(source, path, added, rows)
+
+
+def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
+    names, form = _read_csv(source, "input")
+    outer = form.separator if source.suffix == path.suffix else SEPARATORS[path.suffix.lower()][-1]
+    decimal = form.decimal if outer != "," else "."
+    kept = [place for place, name in enumerate(names.columns) if name not in added]
+    as_it_stands = outer == form.separator and len(kept) == len(names.columns)
+    values = {1: list(added)} | dict(zip(rows, zip(*added.values(), strict=True), strict=True))
+    with source.open("rb") as file:
+        encoding = "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "utf-8"
+    with source.open(encoding=encoding, newline="") as file, StringIO() as text:
+        for number, (line, cells) in enumerate(_records(file, form.separator), 1):
+            if number not in values:  # an empty row
+                continue
+            more = [_shown(value, decimal) for value in values[number]]
+            body = line.rstrip("\r\n")
+            ending = line[len(body) :] or "\n"
+            if as_it_stands:
+                text.write(body + outer)
+                csv.writer(text, delimiter=outer, lineterminator=ending).writerow(more)
+            else:
+                csv.writer(text, delimiter=outer, lineterminator=ending).writerow([*(cells[k] for k in kept), *more])
+        content = text.getvalue()
+    path.write_text(content, encoding=encoding, newline="")
+
+
+def _records(file: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
+    """Each row of a CSV file as it stands, which may be several lines, and its cells."""
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in file:
+            taken.append(line)
+            yield line
+
+    for cells in csv.reader(lines(), delimiter=separator):
+        yield "".join(taken), cells
+        taken.clear()
+
+
+def _shown(value: Any, decimal: str) -> str:
+    return str(value).replace(".", decimal) if isinstance(value, float | np.floating) else str(value)
+
+
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: str) -> None:
-    """Raises RefusedError, which names `key`, for the first of `columns` that the table does not have."""
-    for column in columns:
-        if column not in frame.columns:
-            raise refusal(key, "", f"{path} has no column {column!r}", frame.columns, wanted=column)
+    """Raises RefusedError, which names `key` and the columns that there are, where the table lacks one of `columns`."""
+    missing = [column for column in columns if column not in frame.columns]
+    if not missing:
+        return
+    there = [str(name) for name in frame.columns]
+    shown = ", ".join(there[:MAX_SHOWN]) + (f" and {len(there) - MAX_SHOWN} more" if len(there) > MAX_SHOWN else "")
+    lacks = f"has no column {', '.join(map(repr, missing[:MAX_SHOWN]))}"
+    raise refusal(key, "", f"{path} {lacks}; there are {shown}", there, wanted=missing[0])
 
 
 def is_numeric(values: pd.Series) -> bool:
-    """Whether a column holds numbers: most of its values are; what is none among them is then a mistake.
+    """Whether a column holds numbers: most of its values are, if only as people write them (`$12.50`, `1,234`).
 
-    True and false are texts, and so are times.
+    What is no plain number among them is then a mistake, which `numbers` refuses. True and false are texts, and so are
+    times.
     """
     if values.dtype.kind in "iuf":
         return True
     known = values.dropna()
-    if known.dtype.kind in "bmM" or known.empty or isinstance(known.iloc[0], bool | list | dict | np.ndarray):
+    if known.dtype.kind in "bmM" or known.empty or not isinstance(known.iloc[0], str | int | float | np.number):
         return False
-    return bool(_parsed(known).notna().mean() > 0.5)
+    if isinstance(known.iloc[0], bool):
+        return False
+    plain = _parsed(known).notna()
+    others = known[~plain].map(lambda value: str(value).strip())
+    others = others[~others.isin(MISSING)]
+    return bool(plain.sum() + _dressed(others) > 0.5 * (plain.sum() + len(others)))
 
 
-def numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
+def _dressed(cells: pd.Series) -> float:
+    """How many of the texts are numbers that are written for people; of many texts by a sample.
+
+    A letter or word behind a number is a unit where it is the same in all, and the numbers are fractions or many:
+    `1.5 kg`, not house number `12a` or `4 doors`.
+    """
+    some = cells.iloc[:: max(1, len(cells) // 10_000)]
+    matches = some.map(DRESSED.fullmatch).dropna()
+    units = {match["unit"] for match in matches}
+    measured = len(units) == 1 and (some.str.contains(r"\d[.,]\d").any() or some.nunique() > 20)
+    count = len(matches) if units <= {None} or measured else sum(match["unit"] is None for match in matches)
+    return len(cells) * count / max(1, len(some))
+
+
+def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.ndarray:
     """A column as float64 (N,), NaN where there is no value. Raises RefusedError at what is no finite number.
 
-    Finite are those that float32, which networks compute in, can hold.
+    Finite are those that float32, which networks compute in, can hold. `hint` ends the message.
     """
     values = frame[column]
     parsed = _parsed(values)
     wrong = (parsed.isna() & values.notna()) | (parsed.abs() > np.finfo(np.float32).max)
     if wrong.any():
+        wrong[wrong] = ~values[wrong].map(lambda value: str(value).strip()).isin(MISSING)
+    if wrong.any():
         row = wrong.idxmax()
-        raise RefusedError(f"{path}, row {row}, column {column!r}: {str(values[row])[:40]!r} is no finite number")
+        text = str(values[row]).strip()
+        how = "; expected digits and a decimal point alone, as in 1234.5" if DRESSED.fullmatch(text) else ""
+        raise RefusedError(f"{path}, row {row}, column {column!r}: {text[:40]!r} is no finite number{how}{hint}")
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -127,7 +331,10 @@ def _parsed(values: pd.Series) -> pd.Series:
 
 
 def texts(frame: pd.DataFrame, column: str) -> pd.Series:
-    """A column as texts, NaN where there is no value; a whole number is written without a point, as 7 of 7.0."""
+    """A column as texts, NaN where there is no value. One value has one text, whatever wrote the file.
+
+    A whole number is written without a point (7 of 7.0 and of "7.0"), and truth as True and False.
+    """
     values = frame[column]
     if values.dtype == object:  # may hold lists, which have no place in a dict
         return values.map(_text, na_action="ignore")
@@ -137,4 +344,7 @@ def texts(frame: pd.DataFrame, column: str) -> pd.Series:
 def _text(value: object) -> str | float:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip() or np.nan
+    text = str(value).strip()
+    if whole := WHOLE.fullmatch(text):
+        return str(int(whole[1])) if whole[1] == "-0" else whole[1]
+    return text.capitalize() if text.lower() in ("true", "false") else text or np.nan

@@ -1,23 +1,36 @@
 """Draw what a model of a table gets right: predicted against true, residuals, and what each column is worth to it."""
 
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..run_folder.folder import log
 from ..run_folder.metrics import picture
+
+LEAST_ROWS = 50  # on which an importance is measured, however many columns there are
 
 
 class Tested(NamedTuple):
-    """All test rows: numbers (N, F), categories (N, C), targets (N,), and what the model gives, (N,) or (N, K)."""
+    """All test rows: numbers (N, F, 2), categories (N, C), targets, and what the model gives, (N,) or (N, K).
+
+    Targets are classes (N,) or numbers (N, 2), each as two float32.
+    """
 
     numbers: Tensor
     categories: Tensor
     targets: Tensor
     predictions: Tensor
+
+    @property
+    def true(self) -> np.ndarray:
+        """The numbers to predict (N,), in float64."""
+        return self.targets.double().sum(-1).numpy()
 
 
 class TabularReport(Callback):
@@ -25,11 +38,12 @@ class TabularReport(Callback):
     `predicted_and_true.png` and `residuals.png`, of a class `confusion_matrix.png`.
 
     The importance of a column is how much worse the model gets where the column's values are permuted among `rows` of
-    the test, `repeats` times. A picture that can't be drawn is a warning, never the end of a run.
+    the test, `repeats` times; on fewer rows and fewer times where that would take longer than `seconds`. A picture that
+    can't be drawn is a warning, never the end of a run.
     """
 
-    def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3) -> None:
-        self.rows, self.repeats = rows, repeats
+    def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3, seconds: PositiveFloat = 30) -> None:
+        self.rows, self.repeats, self.seconds = rows, repeats, seconds
         self.batches: list[tuple[Tensor, ...]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,18 +74,39 @@ class TabularReport(Callback):
         picture(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
 
     def _draw_importance(self, model: LightningModule, tested: Tested, path: Path) -> None:
-        count = min(self.rows, len(tested.targets))
-        chosen = torch.linspace(0, len(tested.targets) - 1, count).long()
-        rises = importance(model, Tested(*(part[chosen] for part in tested)), self.repeats)
+        names = [*model.hparams["numbers"], *model.hparams["categories"]]
+        chosen = spaced(tested, self.rows)
+        begun = time.monotonic()
+        importance(model, chosen, 1, columns=1)  # once, to know how long one takes
+        passes = int(self.seconds / (time.monotonic() - begun) * 2)  # it is two: with and without the column permuted
+        chosen = spaced(chosen, max(LEAST_ROWS, len(chosen.targets) * passes // len(names)))
+        repeats = min(self.repeats, max(1, passes // len(names)))
+        of = f"{len(chosen.targets):,} test rows, {repeats} times each"
+        if (len(chosen.targets), repeats) != (min(self.rows, len(tested.targets)), self.repeats):
+            log.info(f"Importance of {len(names):,} columns on {of}, in about {self.seconds:g} s")
+        rises = importance(model, chosen, repeats, deadline=begun + 2 * self.seconds)
+        if len(rises) < len(names):
+            log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")
         unit = "log loss" if model.hparams["class_names"] else f"root mean squared error of {model.hparams['target']}"
-        draw_importance([*model.hparams["numbers"], *model.hparams["categories"]], rises, f"{unit} on {count:,}", path)
+        draw_importance(names[: len(rises)], rises, f"{unit} on {len(chosen.targets):,}", path)
+
+
+def spaced(tested: Tested, count: int) -> Tested:
+    """At most `count` of the rows, at equal distances."""
+    size = len(tested.targets)
+    chosen = torch.linspace(0, size - 1, min(count, size)).long()
+    return Tested(*(part[chosen] for part in tested))
 
 
 @torch.no_grad()
-def importance(model: Any, tested: Tested, repeats: int) -> Tensor:
+def importance(
+    model: Any, tested: Tested, repeats: int, columns: int | None = None, deadline: float = float("inf")
+) -> Tensor:
     """How much the error rises where a column is permuted: of each column and each of `repeats`, (F + C, R).
 
-    The error is log loss, or the root of the mean squared error. Source: Breiman, "Random Forests", 2001, section 10.
+    The error is log loss, or the root of the mean squared error. Fewer columns are those that were measured before
+    `deadline`, in seconds of time.monotonic(), or the first `columns`. Source: Breiman, "Random Forests", 2001,
+    section 10.
     """
 
     def error(numbers: Tensor, categories: Tensor) -> Tensor:
@@ -82,15 +117,17 @@ def importance(model: Any, tested: Tested, repeats: int) -> Tensor:
 
     generator = torch.Generator().manual_seed(0)
     before = error(tested.numbers, tested.categories)
-    rises = []
-    for inputs in (0, 1):
-        for column in range(tested[inputs].shape[1]):
-            for _ in range(repeats):
-                permuted = [tested.numbers, tested.categories]
-                permuted[inputs] = permuted[inputs].clone()
-                order = torch.randperm(len(tested.targets), generator=generator)
-                permuted[inputs][:, column] = permuted[inputs][order, column]
-                rises.append(error(*permuted) - before)
+    places = [(inputs, column) for inputs in (0, 1) for column in range(tested[inputs].shape[1])]
+    rises: list[Tensor] = []
+    for inputs, column in places[:columns]:
+        if rises and time.monotonic() > deadline:
+            break
+        for _ in range(repeats):
+            permuted = [tested.numbers, tested.categories]
+            permuted[inputs] = permuted[inputs].clone()
+            order = torch.randperm(len(tested.targets), generator=generator)
+            permuted[inputs][:, column] = permuted[inputs][order, column]
+            rises.append(error(*permuted) - before)
     return torch.stack(rises).reshape(-1, repeats)
 
 
@@ -106,7 +143,7 @@ def draw_predictions(tested: Tested, name: str, path: Path) -> None:
     """How many rows have which true and which predicted number; on the line both are equal."""
     from matplotlib.figure import Figure
 
-    true, predicted = tested.targets.numpy(), tested.predictions.numpy()
+    true, predicted = tested.true, tested.predictions.numpy()
     middle = float(true.mean())
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
@@ -125,7 +162,7 @@ def draw_residuals(tested: Tested, name: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     predicted = tested.predictions.numpy()
-    residuals = predicted - tested.targets.numpy()
+    residuals = predicted - tested.true
     bound = float(torch.from_numpy(abs(residuals)).quantile(0.99)) or 1.0
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])

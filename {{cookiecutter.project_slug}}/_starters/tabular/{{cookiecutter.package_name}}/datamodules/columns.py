@@ -5,6 +5,7 @@ is theirs, only the model knows (`statistics`). A missing category is a text too
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import RefusedError
+from ..models.features import scaled, two_floats
 from ..run_folder.folder import log
+from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts
 
 MOST_TEXTS = 1000  # a column with more is a name or a number of its row: nothing is learnt from it
@@ -28,40 +31,88 @@ class Columns(NamedTuple):
 
 
 def choose_columns(
-    frame: pd.DataFrame, named: list[str] | None, others: list[str], as_categories: list[str]
+    frame: pd.DataFrame, named: list[str] | None, others: list[str], as_categories: list[str], path: Path
 ) -> Columns:
     """Sort the `named` columns, or else the `others`, into numbers and categories; says which it leaves out.
 
-    What most of a column's values are decides; `as_categories` are categories also where they are numbers.
+    What most of a column's values are decides; `as_categories` are categories also where they are numbers. Raises
+    RefusedError for columns of dates, lists and the like, and for texts among numbers.
     """
-    chosen = Columns([], [])
-    for name in others if named is None else named:
-        values = frame[name]
-        if named is None and texts(frame, name).nunique(dropna=False) < 2:
+    names = others if named is None else named
+    refuse_foreign(frame, [name for name in names if name not in as_categories], path)
+    chosen, counters = Columns([], []), []
+    for name in names:
+        numeric = name not in as_categories and is_numeric(frame[name])
+        if named is None and frame[name].nunique(dropna=False) < 2:
             log.warning(f"Column {name!r} is left out: it has one value alone")
-        elif name not in as_categories and is_numeric(values):
+        elif numeric and counts_rows(name, numbers(frame, name, path, hint(name))):
+            counters.append(name)
+        elif numeric:
             chosen.numbers.append(name)
         elif named is None and (count := texts(frame, name).nunique()) > min(MOST_TEXTS, len(frame) // 2):
             log.warning(f"Column {name!r} is left out: it has {count:,} different texts (datamodule.columns takes it)")
         else:
             chosen.categories.append(name)
-    if not chosen.numbers and not chosen.categories:
+    _place(counters, chosen, named)
+    for name in chosen.numbers:
+        if name in counters or follows_rows(numbers(frame, name, path, hint(name))):
+            why = "rises or falls from row to row, as an identifier or a time does: a model may learn the order of rows"
+            log.warning(f"Column {name!r} {why}; datamodule.drop=[{name}] leaves it out")
+    if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left that could predict the target")
     return chosen
 
 
-def encode(frame: pd.DataFrame, chosen: Columns, path: Path) -> tuple[Tensor, Tensor]:
-    """Numbers (N, F) as float32, NaN where missing, and codes of categories (N, C) as int64."""
-    values = [torch.tensor(numbers(frame, name, path), dtype=torch.float32) for name in chosen.numbers]
+def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> None:
+    """Leave out what only numbers the rows, unless it was named or there is nothing else."""
+    if named is not None or not any(chosen):
+        chosen.numbers.extend(counters)
+        return
+    for name in counters:
+        log.warning(f"Column {name!r} is left out: it numbers the rows (datamodule.columns takes it)")
+
+
+def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
+    """Raises RefusedError for columns of dates, times, lists or bytes, from which nothing is learnt yet."""
+    found = {name: kind for name in names if (kind := foreign(frame[name]))}
+    if found:
+        what = ", ".join(f"column {name!r} holds {kind}" for name, kind in found.items())
+        raise RefusedError(
+            f"{path}: {what}; expected numbers or categories: leave out with datamodule.drop=[{','.join(found)}], or "
+            f"make it numbers in the file, such as days since a date"
+        )
+
+
+def hint(name: str) -> str:
+    """What to do about a text in a column of numbers."""
+    return f"; texts are meant: datamodule.categories=[{name}]; it is not needed: datamodule.drop=[{name}]"
+
+
+def encode(
+    frame: pd.DataFrame, chosen: Columns, path: Path, known: Mapping[str, Mapping[str, int]] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Numbers (N, F, 2) as two_floats, NaN where missing, and codes of categories (N, C) as int64.
+
+    `known` are the categories that a model has learnt, of each column: truth may be written otherwise there.
+    """
+    values = [two_floats(torch.tensor(numbers(frame, name, path, hint(name)))) for name in chosen.numbers]
     codes = []
     for name in chosen.categories:
-        places, found = pd.factorize(texts(frame, name), use_na_sentinel=False)
+        places, found = pd.factorize(as_known(texts(frame, name), (known or {}).get(name)), use_na_sentinel=False)
         codes.append(torch.tensor([code(name, text) for text in found], dtype=torch.int64)[torch.from_numpy(places)])
     size = len(frame)
     return (
-        torch.stack(values, 1) if values else torch.empty(size, 0),
+        torch.stack(values, 1) if values else torch.empty(size, 0, 2),
         torch.stack(codes, 1) if codes else torch.empty(size, 0, dtype=torch.int64),
     )
+
+
+def as_known(given: pd.Series, known: Mapping[str, int] | None) -> pd.Series:
+    """Texts with 1 and 0 for True and False, or the reverse, where all `known` texts are such."""
+    for words in ({"1": "True", "0": "False"}, {"True": "1", "False": "0"}):
+        if known and {*known} - {""} <= {*words.values()}:
+            return given.map(lambda text: words.get(text, text), na_action="ignore")  # noqa: B023 (used at once)
+    return given
 
 
 def code(column: str, text: Any) -> int:
@@ -71,19 +122,35 @@ def code(column: str, text: Any) -> int:
 
 
 def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> dict[str, dict[str, float]]:
-    """Of each column of numbers its median, and how far its values lie apart: the middle half of them, or else all."""
+    """Of each column of numbers its median, how far its values lie apart (the middle half of them, or else all), and
+    the lowest and the highest."""
     statistics = {}
     for name in chosen.numbers:
         values = numbers(training, name, path)
-        values = values[~np.isnan(values)]
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else (0.0, 0.0, 1.0)
-        statistics[name] = {"median": float(middle), "spread": float(high - low) or spread(values)}
+        values = values[~np.isnan(values)] if not np.isnan(values).all() else np.array([0.0, 1.0])
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        apart = float(high - low) or spread(values)
+        check_precision(training[name], values, middle, apart, path)
+        ends = {"low": float(values.min()), "high": float(values.max())}
+        statistics[name] = {"median": float(middle), "spread": apart, **ends}
     return statistics
 
 
 def spread(values: np.ndarray) -> float:
     """The standard deviation, 1 where there is none."""
-    return float(values.std()) or 1.0 if len(values) else 1.0
+    return float(values.std()) or 1.0
+
+
+def check_precision(given: pd.Series, values: np.ndarray, centre: float, apart: float, path: Path) -> None:
+    """Raises RefusedError where most of a column's different values are equal once they are numbers of a network."""
+    pairs = two_floats(torch.from_numpy(np.unique(values))[:, None])
+    seen = scaled(pairs, two_floats(torch.tensor([centre], dtype=torch.float64)), torch.tensor([apart])).unique()
+    different = given.nunique()
+    if len(seen) < different / 2 or not seen.isfinite().all():
+        raise RefusedError(
+            f"{path}, column {given.name!r}: of {different:,} different values {len(seen):,} can be told apart in the "
+            f"precision that networks compute in; take a number off all, such as {centre:.17g}, in the file"
+        )
 
 
 def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, dict[str, int]]:
@@ -93,3 +160,26 @@ def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, di
         found = sorted(texts(training, name).unique(), key=str)
         statistics[name] = {"" if pd.isna(text) else text: code(name, text) for text in found}
     return statistics
+
+
+def unfamiliar(
+    inputs: tuple[Tensor, Tensor], chosen: Columns, statistics: Mapping[str, Any], frame: pd.DataFrame | None = None
+) -> list[str]:
+    """A line for each column with numbers (N, F, 2) beyond the training's range, or categories (N, C) it did not have.
+
+    With the `frame` of these rows the first such category is named.
+    """
+    lines, size = [], len(inputs[0])
+    for values, name in zip(inputs[0].double().sum(-1).unbind(1), chosen.numbers, strict=True):
+        low, high = (statistics["numbers"][name].get(end, sign * torch.inf) for end, sign in (("low", -1), ("high", 1)))
+        if count := int(((values < low) | (values > high)).sum()):
+            of = f"{count:,} of {size:,} values ({count / size:.1%})"
+            lines.append(f"Column {name!r}: {of} are not within the {low:.10g} to {high:.10g} of the training")
+    for codes, name in zip(inputs[1].unbind(1), chosen.categories, strict=True):
+        known = torch.tensor(list(statistics["categories"][name].values()), dtype=torch.int64)
+        unknown = ~torch.isin(codes, known)
+        if count := int(unknown.sum()):
+            of = f"{count:,} of {size:,} values ({count / size:.1%})"
+            first = "" if frame is None else f" (the first: {texts(frame, name)[unknown.numpy()].fillna('').iloc[0]!r})"
+            lines.append(f"Column {name!r}: {of} are categories that the training did not have{first}")
+    return lines

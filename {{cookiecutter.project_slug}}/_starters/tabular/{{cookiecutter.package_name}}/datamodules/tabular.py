@@ -3,7 +3,8 @@
 A table of your own is a file (table.py), or a subclass with one method, `load_table`; see diamonds.py.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -12,12 +13,25 @@ import pandas as pd
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..errors import RefusedError, refusal
 from ..front_door.values import Fraction, Seed
+from ..models.features import two_floats
+from ..run_folder.folder import log
 from .base import TensorDataModule, check_split, split_at_random
-from .columns import Columns, category_statistics, choose_columns, encode, number_statistics, spread
-from .tables import is_numeric, need_columns, numbers, read_table, texts, write_table
+from .columns import (
+    Columns,
+    category_statistics,
+    check_precision,
+    choose_columns,
+    encode,
+    number_statistics,
+    refuse_foreign,
+    spread,
+    unfamiliar,
+)
+from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
 MOST_CLASSES = 1000
 STRATA = 10  # parts of equal size that a number is cut into, so that each split has its low and its high ones
@@ -41,18 +55,20 @@ class TabularFacts(TypedDict):
 
 
 class TabularDataModule(TensorDataModule):
-    """Rows of a table in memory. Batches are `(numbers (B, F), categories (B, C), targets (B,))`.
+    """Rows of a table in memory. Batches are `(numbers (B, F, 2), categories (B, C), targets)`.
 
-    Numbers are as in the table, NaN where there is none; categories are codes (see columns.py). The target is a class
-    where its column holds texts or is one of `categories`, else a number; null is the last column. `columns` are those
-    that predict it, null: all others. Splits are stratified by the class, or by ten ranges of the number; with
-    `groups`, a column, rows of one group are never divided.
+    Numbers are as in the table, NaN where there is none, each as two float32 (see two_floats); categories are codes
+    (see columns.py). The target is a class (B,) where its column holds texts or is one of `categories`, else a number
+    (B, 2); null is the last column. `columns` are those that predict it, null: all others but those to `drop`. Splits
+    are stratified by the class, or by up to ten ranges of the number; with `groups`, a column, rows of one group are
+    never divided.
     """
 
     def __init__(
         self,
         target: str | None = None,
         columns: list[str] | None = None,
+        drop: list[str] | None = None,
         categories: list[str] | None = None,
         groups: str | None = None,
         val_fraction: Fraction = 0.1,
@@ -66,7 +82,8 @@ class TabularDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.target, self.columns, self.as_categories, self.groups = target or "", columns, categories or [], groups
+        self.target, self.columns, self.drop = target or "", columns, drop or []
+        self.as_categories, self.groups = categories or [], groups
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
         self.statistics: dict[str, Any] = {}
@@ -79,24 +96,53 @@ class TabularDataModule(TensorDataModule):
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         frame, path = self.load_table()
         self.target = self.target or frame.columns[-1]
-        named = {"target": [self.target], "columns": self.columns, "categories": self.as_categories}
-        named["groups"] = [self.groups] if self.groups else []
-        for key, columns in named.items():
-            need_columns(frame, columns or [], path, f"datamodule.{key}")
-        if self.columns is not None and self.target in self.columns:
-            raise refusal("datamodule.columns", self.columns, f"{self.target!r} is the target: it would predict itself")
-        others = [name for name in frame.columns if name not in (self.target, self.groups)]
-        self.chosen = choose_columns(frame, self.columns, others, self.as_categories)
+        self._check_columns(frame, path)
+        others = [name for name in frame.columns if name not in (self.target, self.groups, *self.drop)]
+        self.chosen = choose_columns(frame, self.columns, others, self.as_categories, path)
+        if self.target not in self.as_categories:
+            refuse_foreign(frame, [self.target], path)
         numeric = self.target not in self.as_categories and is_numeric(frame[self.target])
-        targets = _number_target(frame, self.target, path) if numeric else self._class_target(frame, path)
+        targets = self._number_target(frame, path) if numeric else self._class_target(frame, path)
         parts = split_at_random(
             len(frame), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=ranges(targets) if numeric else targets, groups=self._groups(frame), what="rows",
+            strata=self._ranges(targets) if numeric else targets, groups=self._groups(frame), what="rows",
+            strata_names=self.class_names,
         )._asdict()  # fmt: skip
         self.ids = {name: frame.index[index.numpy()].tolist() for name, index in parts.items()}
         self._learn_statistics(frame.iloc[parts["train"].numpy()], path, targets[parts["train"]])
         features = encode(frame, self.chosen, path)
         return {name: tuple(part[index] for part in (*features, targets)) for name, index in parts.items()}
+
+    def _check_columns(self, frame: pd.DataFrame, path: Path) -> None:
+        """Raises RefusedError where a column that is named is not there, or predicts itself, or is dropped too."""
+        named = {"target": [self.target], "columns": self.columns, "drop": self.drop, "categories": self.as_categories}
+        named["groups"] = [self.groups] if self.groups else []
+        for key, columns in named.items():
+            need_columns(frame, columns or [], path, f"datamodule.{key}")
+        if self.columns is not None and self.target in self.columns:
+            raise refusal("datamodule.columns", self.columns, f"{self.target!r} is the target: it would predict itself")
+        for name in {self.target, *(self.columns or [])}.intersection(self.drop):
+            raise refusal("datamodule.drop", self.drop, f"{name!r} is the target or one of datamodule.columns")
+
+    def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
+        """The numbers to predict, (N, 2)."""
+        how = f"; texts are meant, classes: datamodule.categories=[{self.target}]"
+        values = numbers(frame, self.target, path, how)
+        _all_given(pd.Series(values, index=frame.index), self.target, path)
+        if np.ptp(values) == 0:
+            same = f"the target is {values[0]:.10g} in each row; nothing to predict"
+            raise RefusedError(f"{path}, column {self.target!r}: {same}")
+        return two_floats(torch.tensor(values))
+
+    def _ranges(self, targets: Tensor) -> Tensor | None:
+        """Which of up to STRATA ranges of about as many rows a number (N, 2) is in; None where they would be too small
+        to be divided."""
+        parts = [self.test_fraction, 1 - self.test_fraction]
+        if not self.folds:
+            parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]
+        least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each part has some
+        count = min(STRATA, len(targets) // 20, int(len(targets) * min(parts)))
+        return ranges(targets.double().sum(-1).numpy(), count, least)
 
     def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """Numbers of the classes (N,); sets `class_names`."""
@@ -119,8 +165,9 @@ class TabularDataModule(TensorDataModule):
             "categories": category_statistics(training, self.chosen),
         }
         if not self.class_names:
-            values = targets.double().numpy()
+            values = targets.double().sum(-1).numpy()
             self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
+            check_precision(training[self.target], values, values.mean(), spread(values), path)
 
     @property
     def facts(self) -> TabularFacts:
@@ -151,8 +198,19 @@ class TabularDataModule(TensorDataModule):
         self.asked = Table(read_table(path, "input"), path)
         chosen = Columns(model["numbers"], model["categories"])
         need_columns(self.asked.frame, [*chosen.numbers, *chosen.categories], path, "input")
-        self.inputs = encode(self.asked.frame, chosen, path)
+        self.inputs = encode(self.asked.frame, chosen, path, model["statistics"]["categories"])
+        for line in unfamiliar(self.inputs, chosen, model["statistics"], self.asked.frame):
+            log.warning(line)
         return []
+
+    def test_dataloader(self) -> DataLoader:
+        """Says what a model that was trained on other rows meets here that it does not know."""
+        model: Any = getattr(self.trainer, "lightning_module", None)
+        if model is not None and model.hparams["statistics"] != self.statistics:
+            numbers, categories, _ = self.splits["test"]
+            for line in unfamiliar((numbers, categories), self.chosen, model.hparams["statistics"]):
+                log.warning(line)
+        return super().test_dataloader()
 
     def predictions_name(self, source: str) -> str:
         return Path(source).name
@@ -161,16 +219,19 @@ class TabularDataModule(TensorDataModule):
         """Write the input's columns and rows, with `prediction` and of each class `probability_<class>` beside."""
         if self.asked is None:
             raise RuntimeError("read_inputs() comes first")
-        values, class_names = torch.cat(outputs).float().cpu().numpy(), model["class_names"]
+        values, class_names = torch.cat(outputs).double().cpu().numpy(), model["class_names"]
         if class_names:
             added = {"prediction": np.asarray(class_names, dtype=object)[values.argmax(1)]}
             added |= {f"probability_{name}": values[:, k].round(6) for k, name in enumerate(class_names)}
         else:
-            added = {"prediction": values}
-        frame = self.asked.frame
-        kept = frame.drop(columns=[name for name in added if name in frame.columns])  # of a prediction before
-        write_table(pd.concat([kept, pd.DataFrame(added, index=frame.index)], axis=1), path)
-        return len(frame)
+            added = {"prediction": values.round(digits(model["statistics"]["target"]["std"]))}
+        add_columns(self.asked.path, path, added, self.asked.frame.index)
+        return len(values)
+
+
+def digits(std: float) -> int:
+    """Digits behind the point that a prediction has: a network computes about 7 digits, in units of `std`."""
+    return min(300, max(0, 7 - math.floor(math.log10(std))))
 
 
 def _all_given(values: pd.Series, column: str, path: Path) -> pd.Series:
@@ -179,18 +240,17 @@ def _all_given(values: pd.Series, column: str, path: Path) -> pd.Series:
     return values
 
 
-def _number_target(frame: pd.DataFrame, column: str, path: Path) -> Tensor:
-    """The numbers (N,) to predict."""
-    values = numbers(frame, column, path)
-    _all_given(pd.Series(values, index=frame.index), column, path)
-    if np.ptp(values) == 0:
-        raise RefusedError(f"{path}, column {column!r}: the target is {values[0]:g} in each row; nothing to predict")
-    return torch.tensor(values, dtype=torch.float32)
+def ranges(targets: np.ndarray, count: int, least: int) -> Tensor | None:
+    """Which of at most `count` ranges a number (N,) is in, each with at least `least` of them; None where it is one.
 
-
-def ranges(targets: Tensor, count: int = STRATA) -> Tensor:
-    """Which of `count` ranges, with about as many rows each, a number (N,) is in; fewer where there are few rows."""
-    count = max(1, min(count, len(targets) // 20))
-    bounds = np.unique(np.quantile(targets.numpy(), np.linspace(0, 1, count + 1)[1:-1]))
-    found: Sequence[Any] = np.unique(np.digitize(targets.numpy(), bounds), return_inverse=True)
-    return torch.from_numpy(found[1]).long()
+    Ranges that equal numbers make small are merged with the next.
+    """
+    bounds = np.unique(np.quantile(targets, np.linspace(0, 1, max(1, count) + 1)[1:-1]))
+    found = np.digitize(targets, bounds)
+    merged, size = np.zeros(len(bounds) + 1, dtype=np.int64), 0
+    for place, rows in enumerate(np.bincount(found, minlength=len(merged))):
+        merged[place:] = merged[place] + (size >= least)
+        size = rows + (0 if size >= least else size)
+    if size < least and merged[-1]:  # the last one, with the one before
+        merged[merged == merged[-1]] -= 1
+    return torch.from_numpy(merged[found]) if merged.max() > 0 else None

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
+from ..errors import refusal
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
 from .optimization import parameter_groups
@@ -65,8 +66,17 @@ class TabularModel(LightningModule):
         self.val_metrics = EpochMetrics(self.target)
         self.test_metrics = EpochMetrics(self.target)
 
+    def setup(self, stage: str) -> None:
+        """Raises RefusedError where Lightning would round the table's numbers to 16 bits before they are scaled."""
+        if str(self.trainer.precision) in ("16-true", "bf16-true"):
+            mixed = str(self.trainer.precision).replace("true", "mixed")
+            raise refusal("trainer.precision", self.trainer.precision, f"rounds the table's numbers; expected {mixed}")
+
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """The target (B,) in its unit, or logits (B, K), of numbers (B, F), NaN where missing, and codes (B, C)."""
+        """The target (B,) in its unit, float64, or logits (B, K), of numbers (B, F, 2) and codes (B, C).
+
+        A number is NaN where it is missing, and else the sum of two float32: see `two_floats`.
+        """
         network = self.network if self.training else self.network.forward  # what is compiled is for training
         return self.target.read(network(*self.features(numbers, categories)))
 

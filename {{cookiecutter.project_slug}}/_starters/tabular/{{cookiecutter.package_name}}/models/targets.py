@@ -9,9 +9,14 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from .features import as_float64, scaled, two_floats
+
 
 class NumberTarget(nn.Module):
-    """A number of the `mean` and `std` of the training rows: networks and losses work in units of `std`."""
+    """A number of the `mean` and `std` of the training rows: networks and losses work about 0, in units of `std`.
+
+    Targets (B, 2) are two_floats and predictions (B,) float64: float32 cannot tell a billion from a billion and one.
+    """
 
     num_outputs = 1
     scored_by = ("mae", "rmse", "r2")
@@ -20,23 +25,24 @@ class NumberTarget(nn.Module):
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("mean", two_floats(torch.tensor(mean, dtype=torch.float64)))
         self.register_buffer("std", torch.tensor(std))
 
     def read(self, outputs: Tensor) -> Tensor:
-        """A network's outputs (B, 1) as numbers (B,) in the target's unit."""
-        return self.mean + self.std * outputs[:, 0].float()
+        """A network's outputs (B, 1) as numbers (B,) in the target's unit, float64."""
+        return as_float64(self.mean).sum() + as_float64(self.std) * as_float64(outputs[:, 0])
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error in units of `std`."""
-        return F.mse_loss(predictions / self.std, targets / self.std)
+        return F.mse_loss(*self.scored(predictions, targets))
 
     def scores(self) -> MetricCollection:
         return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), "r2": R2Score()})
 
     def scored(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What `scores` take: about 0, so that float32 sums are exact enough wherever the target lies."""
-        return (predictions - self.mean) / self.std, (targets - self.mean) / self.std
+        """Both about 0 and in units of `std`, float32 (B,): exact enough wherever the target lies."""
+        about_0 = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
+        return about_0.to(self.std), scaled(targets, self.mean, self.std)
 
     def named(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
         """The scores in the target's unit, by the names that are logged."""

@@ -1,0 +1,73 @@
+"""Tell columns that are neither numbers nor categories: dates, lists and the like, and identifiers of rows."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+SAMPLE = 1000  # values of a column that are looked at
+CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DAY = "|".join(
+    [
+        r"\d{4}([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])",  # 2024-01-31
+        r"\d{4}-(?:0[1-9]|1[0-2])|\d{4}-W\d{2}(?:-\d)?",  # 2024-01, 2024-W05
+        r"(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2\d{4}",  # 31.1.2024, 1/31/2024
+        r"\d{1,2}/\d{1,2}/\d{2}|\d{2}([-.])\d{2}\3\d{2}",  # 1/31/24, 31.01.24
+        rf"(?:[a-z]{{3,9}},? )?\d{{1,2}}[ -]{MONTH}[ ,-]+\d{{2,4}}|(?:[a-z]{{3,9}},? )?{MONTH} \d{{1,2}},? \d{{4}}",
+    ]
+)
+DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})?)?|{CLOCK}", re.IGNORECASE)
+# What Pandas and R call the column of row names, and what people call one that tells rows apart.
+CALLED_ID = re.compile(
+    r"(?:.*[ _.-])?(?:id|ids|idx|index|uuid|guid|key|row|rowid|rownames?|row_?num(?:ber)?|nr|no|num|number|serial)"
+    r"|unnamed: ?\d+|__index_level_\d+__",
+    re.IGNORECASE,
+)
+CAMEL_ID = re.compile(r".*[a-z](?:Id|ID)")
+
+
+def foreign(values: pd.Series) -> str | None:
+    """What a column holds that is neither number nor category, with an example; None where it is one of these."""
+    known = values.dropna()
+    if known.empty:
+        return None
+    first = known.iloc[0]
+    if known.dtype.kind in "mM":
+        return f"{'dates' if known.dtype.kind == 'M' else 'durations'} ({first})"
+    if not isinstance(first, str | int | float | np.number | np.bool_):
+        return f"{'bytes' if isinstance(first, bytes) else type(first).__name__} ({str(first)[:40]})"
+    some = known.iloc[:: max(1, len(known) // SAMPLE)].map(lambda value: str(value).strip())
+    dates = some[some.map(DATE.fullmatch).notna()] if isinstance(first, str) else some[:0]
+    if 2 * len(dates) > len(some):
+        return f"dates ({dates.iloc[0]})"
+    return f"dates ({some.iloc[0]})" if _are_days_in_digits(some) else None
+
+
+def _are_days_in_digits(some: pd.Series) -> bool:
+    """Whether all texts are eight digits that make a day: 20240131."""
+    if some.nunique() < 3 or not some.str.fullmatch(r"(?:19|20)\d{6}").all():
+        return False
+    return bool(pd.to_datetime(some, format="%Y%m%d", errors="coerce").notna().all())
+
+
+def counts_rows(name: str, values: np.ndarray) -> bool:
+    """Whether numbers (N,), NaN where missing, tell rows apart and no more: whole ones, all different, that are called
+    an identifier or rise by one from row to row."""
+    whole = _whole_and_different(values)
+    called = CALLED_ID.fullmatch(name) or CAMEL_ID.fullmatch(name)
+    rises_by_one = len(whole) == len(values) and (np.abs(np.diff(whole)) == 1).all()
+    return len(whole) > 1 and bool(rises_by_one or (called and len(whole) > 0.9 * len(values)))
+
+
+def follows_rows(values: np.ndarray) -> bool:
+    """Whether whole numbers (N,) rise, or fall, from each row to the next, as identifiers and times do."""
+    whole = _whole_and_different(values)
+    return len(whole) >= 10 and abs(int(np.sign(np.diff(whole)).sum())) == len(whole) - 1
+
+
+def _whole_and_different(values: np.ndarray) -> np.ndarray:
+    """The numbers that are there, where they are whole and no two are equal; else none."""
+    values = values[~np.isnan(values)]
+    good = (values == np.round(values)).all() and len(np.unique(values)) == len(values)
+    return values if good else values[:0]
