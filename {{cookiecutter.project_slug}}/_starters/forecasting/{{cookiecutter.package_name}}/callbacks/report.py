@@ -86,8 +86,8 @@ class ForecastReport(Callback):
             times = datamodule.window_times("test", number)
             error = ((target - quantiles[:, quantiles.shape[-1] // 2]).abs() / scale).mean()
             draw_fan(axes, times, history + offset, quantiles + offset, target + offset, levels)
-            name = datamodule.sample_ids("test", torch.tensor([number]))[0]
-            axes.set_title(f"{name}  (MASE {error:.2f})", fontsize=9, loc="left")
+            title = f"{datamodule.window_series('test', number)} {times[len(history)]:%Y-%m-%d %H:%M}"
+            axes.set_title(f"{title}  (MASE {error:.2f})", fontsize=9, loc="left")
         handles, labels = grid[0].get_legend_handles_labels()
         for row in range(0, len(self.windows), columns):
             grid[row].set_ylabel(datamodule.unit, fontsize=9)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import RefusedError, refusal
+from ..run_folder.folder import log
 from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
@@ -72,6 +73,10 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     if gaps == "interpolate":
         panel = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
     if zones is not None:
+        if len(each := sorted(set(zones))) > 1:
+            log.info(
+                f"{path}: its times are in several zones ({', '.join(each)}); a forecast gets its series' last one"
+            )
         clock = clock._replace(zones=tuple(zones[order][np.append(~same, True)]))
     return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step, clock)
 

@@ -89,7 +89,7 @@ def infer_step(times: pd.DatetimeIndex, same_series: np.ndarray) -> Step | None:
 
 def days_of_the_week(times: pd.DatetimeIndex) -> str:
     """Those that occur, as numpy's weekmask; empty where all do, or where the times span less than two weeks."""
-    occur = "".join("1" if there else "0" for there in np.bincount(times.dayofweek, minlength=7))
+    occur = "".join("1" if there else "0" for there in np.bincount(times.day_of_week, minlength=7))
     return "" if "0" not in occur or times.max() - times.min() < pd.Timedelta(days=14) else occur
 
 

@@ -176,6 +176,10 @@ class WindowsDataModule(TensorDataModule):
         numbers = start + self.panel.first + np.arange(-self.facts["context"], self.facts["horizon"])
         return self.panel.clock.here(self.panel.step.times(numbers), row)
 
+    def window_series(self, split: str, number: int) -> str:
+        """The name of the series of one window."""
+        return self.panel.names[int(self.splits[split][0][number]) // self.panel.values.shape[1]]
+
     # Inputs and outputs of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
@@ -206,8 +210,6 @@ class WindowsDataModule(TensorDataModule):
         if panel.clock.zoned != model["zoned"]:
             one, other = ("name", "do not") if panel.clock.zoned else ("do not name", "do")
             log.warning(f"input: its times {one} a zone, those of the training {other}: days may begin elsewhere")
-        if len(zones := sorted(set(panel.clock.zones))) > 1:
-            log.warning(f"input: its zones differ ({', '.join(zones)}); a forecast has the last one of its series")
         return problems
 
     def predictions_name(self, source: str) -> str:
