@@ -46,11 +46,11 @@ def write_inputs(folder: Path) -> str:
 
 def outputs(model: Any, batch: Any) -> Tensor:
     """Of each sample (B, …)."""
-    history, phases, _, _ = batch
-    return model(history, phases)
+    history, phases, _, _, offset = batch
+    return model(history, phases, offset)
 
 
 def loss(model: Any, batch: Any) -> Tensor:
     """A loss that every parameter has a part in, the same for the same weights."""
-    history, phases, target, scale = batch
+    history, phases, target, scale, _ = batch
     return model.loss(model(history, phases), target, scale)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,33 @@ def test_a_trained_forecast_beats_the_season_before(run: Path) -> None:
     assert metrics["wql"] < 0.9 * metrics["wql_naive"]
     assert 0.5 < metrics["mase"] < 1 > metrics["mase_naive"] > 0.5
     assert 0.4 < metrics["coverage"] < 0.95
+
+
+def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
+    """Computed again with numpy, from the values as the file has them."""
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    _, datamodule = load_run(run)
+    data: Any = datamodule
+    data.setup("fit")
+    values, starts = data.panel.values[0], data.splits["test"][0].numpy()
+    assert np.array_equal(values, real_counts(100)["value"])
+    train = values[: len(values) - round(0.15 * len(values))]
+    scale = np.abs(train[168:] - train[:-168]).mean()
+    targets = np.stack([values[start : start + 24] for start in starts])
+    found = {"mase": {}, "wql": {}}
+    for name, season in {"persistence": 1, "season_24": 24, "season_168": 168}.items():
+        before = np.stack([np.resize(values[start - season : start], 24) for start in starts])
+        found["mase"][name] = np.abs(targets - before).mean() / scale
+        found["wql"][name] = np.abs(targets - before).sum() / np.abs(targets).sum()  # 2ρ over 0.1 … 0.9: their mean
+    for metric, each in found.items():
+        made = {name.removeprefix(f"{metric}/"): value for name, value in metrics.items() if f"{metric}/" in name}
+        assert made == pytest.approx(each, rel=1e-4)
+        assert metrics[f"{metric}_naive"] == pytest.approx(min(each.values()), rel=1e-4)
+    assert metrics["coverage_nominal"] == pytest.approx(0.8)
+    log = (run / "train.log").read_text()
+    for label in ("persistence (the last value)", "24 steps before", "168 steps before", "forecast"):
+        assert label in log
+    assert f"{metrics['coverage']:.1%} of the values lie between the quantiles 0.1 and 0.9; nominal: 80.0%" in log
 
 
 def test_pictures_show_something(run: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..run_folder.folder import log
 from ..run_folder.metrics import picture
 
 FAN, TRUTH = "#4c78a8", "#e45756"
@@ -18,7 +19,7 @@ class ForecastReport(Callback):
     """After the test: `forecasts.png` and `reliability.png` in the run's `pictures/`, and in the loggers.
 
     `forecasts` windows are drawn, evenly spread over the test, not chosen. A picture that can't be drawn is a warning,
-    never the end of a run.
+    never the end of a run. The log gets a table: the forecast beside those that need no training.
     """
 
     def __init__(self, forecasts: PositiveInt = 6) -> None:
@@ -28,8 +29,8 @@ class ForecastReport(Callback):
     def _start_anew(self, windows: int) -> None:
         self.seen = 0
         self.chosen = np.linspace(0, windows - 1, min(self.forecasts, windows) + 2).astype(int)[1:-1].tolist()
-        # Of each chosen window: its number, history (C,), quantiles (H, Q), target (H,), scale ().
-        self.windows: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+        # Of each chosen window: its number, history (C,), quantiles (H, Q), target (H,), scale (), offset ().
+        self.windows: list[tuple[int, Tensor, Tensor, Tensor, Tensor, Tensor]] = []
         self.below: list[Tensor] = []  # of each batch: how many targets are below each quantile (Q,)
         self.errors: list[Tensor] = []  # of each batch: scaled errors of the median and of the season before (2, H)
 
@@ -47,11 +48,11 @@ class ForecastReport(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """`outputs` are the quantiles (B, H, Q) that `test_step` returns."""
-        history, _, target, scale = batch
+        history, _, target, scale, offset = batch
         for number in range(self.seen, self.seen + len(target)):
             if number in self.chosen:
-                parts = (part[number - self.seen].float().cpu() for part in (history, outputs, target, scale))
-                self.windows.append((number * trainer.world_size, *parts))  # the first process has each world-th
+                own = (part[number - self.seen].cpu().double() for part in (history, outputs, target, scale, offset))
+                self.windows.append((number * trainer.world_size, *own))  # the first process has each world-th
         self.seen += len(target)
         self.below.append((target[..., None] < outputs).sum((0, 1)).cpu())
         median = outputs[..., outputs.shape[-1] // 2]
@@ -65,7 +66,11 @@ class ForecastReport(Callback):
         picture(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
         below = torch.stack(self.below).sum(0) / (self.seen * len(self.errors[0][0]))
         errors = torch.stack(self.errors).sum(0) / self.seen
-        picture(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, path))
+        coverage = float(trainer.callback_metrics["test/coverage"])
+        picture(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, coverage, path))
+        if trainer.is_global_zero:
+            for line in comparison(trainer.callback_metrics, pl_module, levels):
+                log.info(line)
 
     def _draw_forecasts(self, trainer: Trainer, levels: list[float], path: Path) -> None:
         from matplotlib.figure import Figure
@@ -77,12 +82,12 @@ class ForecastReport(Callback):
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes in grid[len(self.windows) :]:
             axes.axis("off")
-        for axes, (number, history, quantiles, target, scale) in zip(grid, self.windows, strict=False):
+        for axes, (number, history, quantiles, target, scale, offset) in zip(grid, self.windows, strict=False):
             times = datamodule.window_times("test", number)
             error = ((target - quantiles[:, quantiles.shape[-1] // 2]).abs() / scale).mean()
-            draw_fan(axes, times, history, quantiles, target, levels)
-            name = datamodule.sample_ids("test", torch.tensor([number]))[0]
-            axes.set_title(f"{name}  (MASE {error:.2f})", fontsize=9, loc="left")
+            draw_fan(axes, times, history + offset, quantiles + offset, target + offset, levels)
+            title = f"{datamodule.window_series('test', number)} {times[len(history)]:%Y-%m-%d %H:%M}"
+            axes.set_title(f"{title}  (MASE {error:.2f})", fontsize=9, loc="left")
         handles, labels = grid[0].get_legend_handles_labels()
         for row in range(0, len(self.windows), columns):
             grid[row].set_ylabel(datamodule.unit, fontsize=9)
@@ -123,7 +128,27 @@ def draw_fan(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_reliability(below: Tensor, errors: Tensor, levels: list[float], step: str, path: Path) -> None:
+def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
+    """A table of the test's `metrics`: the forecast beside those that need no training; and how often the fan holds."""
+    names = {"persistence": "persistence (the last value)"}
+    rows = {"forecast": "", **{names.get(name, f"{n} steps before"): f"/{name}" for name, n in model.naive.items()}}
+    lines = [f"{'Test':<30} {'MASE':>8} {'WQL':>8}"]
+    for label, suffix in rows.items():
+        lines.append(f"  {label:<28} {metrics[f'test/mase{suffix}']:8.4g} {metrics[f'test/wql{suffix}']:8.4g}")
+    if metrics["test/mase"] >= metrics["test/mase_naive"]:
+        lines.append("The forecast is no better than a naive one: longer training, another model or context?")
+    if left_out := [n for n in model.hparams["seasons"] if n > model.hparams["context"]]:
+        lines.append(f"Not compared, as context={model.hparams['context']} does not hold it: {left_out} steps before")
+    lines.append(
+        f"{metrics['test/coverage']:.1%} of the values lie between the quantiles {levels[0]:g} and {levels[-1]:g}; "
+        f"nominal: {levels[-1] - levels[0]:.1%}"
+    )
+    return lines
+
+
+def draw_reliability(
+    below: Tensor, errors: Tensor, levels: list[float], step: str, coverage: float, path: Path
+) -> None:
     """How many targets are `below` each quantile (Q,), and the scaled `errors` (2, H) of each step ahead."""
     from matplotlib.figure import Figure
 
@@ -133,6 +158,8 @@ def draw_reliability(below: Tensor, errors: Tensor, levels: list[float], step: s
     left.plot(levels, below, color=FAN, marker="o", label="forecast")
     left.set(xlabel="level of the quantile", ylabel="share of truths below it", title="Is the fan as wide as it says?")
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    said = f"{levels[0]:g} to {levels[-1]:g} hold {coverage:.1%}\n(nominal {levels[-1] - levels[0]:.1%})"
+    left.text(0.97, 0.03, said, ha="right", va="bottom", fontsize=9)
     ahead = range(1, errors.shape[1] + 1)
     right.plot(ahead, errors[1], color="0.6", label="the season before, again")
     right.plot(ahead, errors[0], color=FAN, label="forecast (median)")

@@ -37,6 +37,6 @@ class AucklandDataModule(WindowsDataModule):
         step = infer_step(times, np.ones(len(times) - 1, bool))
         assert step is not None
         names = [name for name in frame.columns if name not in ("date", "hour", "year", SILENT)]
-        values = np.full((len(names), place[-1] + 1), np.nan, np.float32)
-        values[:, place] = frame[names].to_numpy(np.float32).T
+        values = np.full((len(names), place[-1] + 1), np.nan)
+        values[:, place] = frame[names].to_numpy(np.float64).T
         return Panel(names, values, int(step.number(times[:1])[0]), step)

@@ -6,21 +6,30 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import RefusedError
-from .steps import Step, infer_step
-from .tables import need_columns, numbers, texts
+from ..errors import RefusedError, refusal
+from ..run_folder.folder import log
+from .steps import UNITS, Step, infer_step
+from .tables import is_numeric, need_columns, numbers, texts
+from .times import Clock, read_times, refused
 
-MOST_VALUES = 2**28  # series of few rows that lie far apart in time would fill the memory: 1 GB
+MOST_VALUES = 2**28  # series of few rows that lie far apart in time would fill the memory: 2 GB
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
 class Panel(NamedTuple):
-    """`values` (S, T) as float32; the first column is step `first` since 1970 (see steps.py)."""
+    """`values` (S, T) as float64; the first column is step `first` since 1970 (see steps.py)."""
 
     names: list[str]
     values: np.ndarray
     first: int
     step: Step
+    clock: Clock = Clock()
+
+    def label(self, row: int, time: pd.Timestamp) -> str:
+        """Series and time, the same however the file writes times: UTC, with a Z, where they name a zone."""
+        zone = "Z" if self.clock.zoned and not self.clock.local else ""
+        whole_minutes = self.step.calendar or self.step.length % UNITS["min"] == 0
+        return f"{self.names[row]} {time.strftime('%Y-%m-%d %H:%M' + ('' if whole_minutes else ':%S.%f'))}{zone}"
 
 
 class Columns(NamedTuple):
@@ -41,13 +50,15 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     named = {"time": columns.time, "value": columns.value, "series": columns.series}
     for key, column in named.items():
         need_columns(frame, [column] if column else [], path, f"datamodule.{key}")
-    times = read_times(frame, columns, path)
+    times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
     values = numbers(frame, columns.value, path)
     if gaps == "refuse" and (missing := np.isnan(values)).any():
         raise refused(frame, path, missing, columns.value, f"no value is there; {remedy()}")
     rows, names = pd.factorize(texts(frame, columns.series) if columns.series else np.zeros(len(frame), np.int64))
     if (unnamed := rows < 0).any():
         raise refused(frame, path, unnamed, str(columns.series), "the series is not named")
+    if not columns.series:
+        check_one_series(frame, times, columns, path)
     order = np.argsort(rows, kind="stable")
     frame, times, values, rows = frame.iloc[order], times[order], values[order], rows[order]
     same = rows[1:] == rows[:-1]
@@ -57,25 +68,42 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
         raise RefusedError(f"{path}: each series has one row alone: nothing to forecast from")
     counts = step.number(times)
     check_grid(frame, times, counts, same, step, columns, path, gaps)
-    panel = np.full((len(names), np.ptp(counts) + 1), np.nan, np.float32)
+    panel = np.full((len(names), np.ptp(counts) + 1), np.nan)
     panel[rows, counts - counts.min()] = values
     if gaps == "interpolate":
-        panel = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float32).T
-    return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step)
+        panel = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+    if zones is not None:
+        if len(each := sorted(set(zones))) > 1:
+            log.info(
+                f"{path}: its times are in several zones ({', '.join(each)}); a forecast gets its series' last one"
+            )
+        clock = clock._replace(zones=tuple(zones[order][np.append(~same, True)]))
+    return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step, clock)
 
 
-def read_times(frame: pd.DataFrame, columns: Columns, path: Path) -> pd.DatetimeIndex:
-    """The column of times; those that name their zone are turned into UTC."""
-    given = frame[columns.time]
-    form = columns.time_format or "ISO8601"
-    times = pd.to_datetime(given, errors="coerce", format=form, utc=True) if given.dtype.kind != "M" else given
-    wrong = (times.isna() | ~times.dt.year.between(1700, 2200)).to_numpy()  # as far as nanoseconds reach
-    if wrong.any():
-        example = f"as {form}" if columns.time_format else "such as 2026-01-31 13:00, or its datamodule.time_format"
-        what = "there is no time" if given[wrong].isna().iloc[0] else f"{str(given[wrong].iloc[0])[:40]!r} is no time"
-        raise refused(frame, path, wrong, columns.time, f"{what}; expected one {example}")
-    index = pd.DatetimeIndex(times)
-    return index.tz_convert(None) if index.tz is not None else index
+def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Columns, path: Path) -> None:
+    """Raises RefusedError where the times repeat as those of several series do: a tenth of the rows or more."""
+    repeated = times.duplicated(keep=False)
+    if repeated.mean() < 0.1 or repeated.sum() < 3:
+        return
+    number = int(pd.Series(times).value_counts().max())
+    here = frame.index[times == times[int(repeated.argmax())]][:3]
+    example = f"{frame[columns.time].loc[here[0]]} in rows {', '.join(map(str, here))}"
+    why = f"{path} has up to {number} rows for each {columns.time} ({example})"
+    others = [name for name in frame.columns if name not in (columns.time, columns.value)]
+    known = {name: texts(frame, name) for name in others}
+    telling = [name for name, given in known.items() if tells_apart(given, times)]
+    telling.sort(key=lambda name: (is_numeric(frame[name]), known[name].nunique()))
+    fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(telling[:3])}"
+    if not telling:
+        fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected one time a row"
+    raise refusal("datamodule.series", None, f"{why}; {fix}")
+
+
+def tells_apart(values: pd.Series, times: pd.DatetimeIndex) -> bool:
+    """Whether no time is twice with the same value, and each value has two rows or more."""
+    pairs = pd.DataFrame({"time": times, "value": values.to_numpy()})
+    return 2 * values.nunique() <= len(values) and not pairs.duplicated().any()
 
 
 def check_order(frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, columns: Columns, path: Path) -> None:
@@ -84,10 +112,11 @@ def check_order(frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, 
     if not later.all():
         place = int(later.argmin())
         twice = times[place] == times[place - 1]
-        why = "is there twice" if twice else f"comes after {times[place - 1]}; expected ascending times"
+        given = frame[columns.time].iloc[place - 1 : place + 1].tolist()
+        why = "is there twice" if twice else f"comes after {given[0]}; expected ascending times"
         hint = " (local times? one hour in autumn is there twice; expected UTC)" if twice else ""
         series = "" if columns.series or not twice else "; several series? datamodule.series=<column>"
-        raise refused(frame, path, ~later, columns.time, f"{times[place]} {why}{hint}{series}")
+        raise refused(frame, path, ~later, columns.time, f"{given[1]} {why}{hint}{series}")
 
 
 def check_grid(
@@ -96,7 +125,8 @@ def check_grid(
 ) -> None:  # fmt: skip
     """Raises RefusedError where a time is between two steps, where one is missing, or where the grid is too large."""
     if (off := step.times(counts) != times).any():
-        why = f"{times[off][0]} is off the step that most rows keep ({step.name} from {step.anchor})"
+        given = frame[columns.time].to_numpy()[off][0]
+        why = f"{given} is off the step that most rows keep ({step.name} from {step.anchor})"
         raise refused(frame, path, off, columns.time, why)
     behind = np.concatenate([[1], np.where(same, np.diff(counts), 1)])
     if gaps == "refuse" and (behind > 1).any():
@@ -105,11 +135,6 @@ def check_grid(
     cells = int(np.ptp(counts) + 1) * int(1 + (~same).sum())
     if cells > MOST_VALUES:
         raise RefusedError(f"{path}: from {times.min()} to {times.max()} in steps of {step.name} are {cells:,} values")
-
-
-def refused(frame: pd.DataFrame, path: Path, wrong: np.ndarray, column: str, why: str) -> RefusedError:
-    """What is the matter in the first row that is `wrong` (N,)."""
-    return RefusedError(f"{path}, row {frame.index[int(wrong.argmax())]}, column {column!r}: {why}")
 
 
 def remedy() -> str:

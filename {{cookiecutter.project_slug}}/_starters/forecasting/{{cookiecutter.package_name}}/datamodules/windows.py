@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import RefusedError, refusal
 from ..front_door.values import Fraction, Length
+from ..run_folder.folder import log
 from .base import TensorBatches, TensorDataModule, check_split, fingerprint, split_in_time
 from .panel import Columns, Gaps, Panel, read_panel
 from .tables import read_table, write_table
@@ -28,14 +29,16 @@ class SeriesFacts(TypedDict):
     seasons: list[int]  # their lengths in steps
     step: str  # as pandas writes a frequency
     least: float | None  # no value is below it
+    zoned: bool  # whether times name their zone: seasons then begin as they do in UTC
 
 
 class Windows(TensorBatches):
     """Windows of a panel, cut out a whole batch at a time.
 
-    A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,))`: `phases` say where in each season, from 0
-    to 1, the first target lies, `scale` is the seasonal-naive error of the series. `places` (N,) are those of the first
-    targets in the flattened panel.
+    A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,), offset (B,))`: `phases` say where in each
+    season, from 0 to 1, the first target lies, `scale` is the seasonal-naive error of the series. `offset`, about the
+    mean of the history, is taken away from history and target while they are float64: see `centred`. `places` (N,) are
+    those of the first targets in the flattened panel.
     """
 
     def __init__(self, places: Tensor, panel: Panel, scale: np.ndarray, facts: SeriesFacts) -> None:
@@ -47,9 +50,10 @@ class Windows(TensorBatches):
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         (places,) = super().__getitem__(index)
-        values = self.values[places[:, None] + self.window]
+        values, offset = centred(self.values[places[:, None] + self.window], self.context)
         phases = phase(places % self.length + self.first, self.seasons)
-        return values[:, : self.context], phases, values[:, self.context :], self.scale[places // self.length]
+        scale = self.scale[places // self.length]
+        return values[:, : self.context], phases, values[:, self.context :], scale, offset
 
 
 class WindowsDataModule(TensorDataModule):
@@ -87,8 +91,11 @@ class WindowsDataModule(TensorDataModule):
         self.context, self.horizon, self.seasons, self.least = context, horizon, seasons, least
         self.stride, self.eval_stride, self.gaps = stride, eval_stride, gaps
         self.columns = Columns(time, value, series, time_format)
+        for key, column, others in (("value", value, [time]), ("series", series, [time, value])):
+            if column in others:
+                raise refusal(f"datamodule.{key}", column, "is also the column of times or values; expected another")
         self.unit = value  # what the axis of a picture says
-        self.asked: list[tuple[str, int]] = []  # series of predict.py, and the step behind its last
+        self.asked: list[tuple[int, int]] = []  # series of predict.py: its row in the panel, the step behind its last
 
     def load_panel(self) -> Panel:
         """All series. Raises RefusedError where they can't be read."""
@@ -101,6 +108,7 @@ class WindowsDataModule(TensorDataModule):
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.scale = seasonal_error(self.panel, parts[2].start, max(self.facts["seasons"]))
+        check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
         return {
             name: (self._places(name, part, stride),)
@@ -118,10 +126,11 @@ class WindowsDataModule(TensorDataModule):
         places = (np.arange(series)[:, None] * length + starts)[whole]
         if not len(places):
             fold = "" if self.fold is None else f" of fold {self.fold}"
-            raise RefusedError(
-                f"datamodule: {length} steps are too short: {name}{fold} ({len(part)} steps) has no whole window of "
-                f"context={context} and horizon={horizon}"
-            )
+            window = f"{name}{fold} ({len(part)} steps) has no whole window of context={context} and horizon={horizon}"
+            if len(starts) and missing.any():
+                why = f"no run of steps without a gap is longer than {longest_run(self.panel.values)}"
+                raise refusal("datamodule.gaps", self.gaps, f"{window}: {why}; expected interpolate, or shorter ones")
+            raise RefusedError(f"datamodule: {length} steps are too short: {window}")
         return torch.from_numpy(places)
 
     @property
@@ -135,6 +144,7 @@ class WindowsDataModule(TensorDataModule):
             "seasons": seasons,
             "step": step.name,
             "least": self.least,
+            "zoned": self.panel.clock.zoned,
         }
 
     def describe(self) -> str:
@@ -158,12 +168,17 @@ class WindowsDataModule(TensorDataModule):
         places = self.splits[split][0][index].numpy()
         series, starts = np.divmod(places, self.panel.values.shape[1])
         times = self.panel.step.times(starts + self.panel.first)
-        return [f"{self.panel.names[row]} {time:%Y-%m-%d %H:%M}" for row, time in zip(series, times, strict=True)]
+        return [self.panel.label(row, time) for row, time in zip(series, times, strict=True)]
 
     def window_times(self, split: str, number: int) -> pd.DatetimeIndex:
-        """The times of the history and target of one window (C + H,)."""
-        start = int(self.splits[split][0][number]) % self.panel.values.shape[1] + self.panel.first
-        return self.panel.step.times(start + np.arange(-self.facts["context"], self.facts["horizon"]))
+        """The times of the history and target of one window (C + H,), as a clock at its place shows them."""
+        row, start = divmod(int(self.splits[split][0][number]), self.panel.values.shape[1])
+        numbers = start + self.panel.first + np.arange(-self.facts["context"], self.facts["horizon"])
+        return self.panel.clock.here(self.panel.step.times(numbers), row)
+
+    def window_series(self, split: str, number: int) -> str:
+        """The name of the series of one window."""
+        return self.panel.names[int(self.splits[split][0][number]) // self.panel.values.shape[1]]
 
     # Inputs and outputs of predict.py
 
@@ -176,8 +191,9 @@ class WindowsDataModule(TensorDataModule):
         self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps)
         if panel.step.name != model["step"]:
             raise refusal("input", source, f"its step is {panel.step.name}; the model was trained on {model['step']}")
+        check_precision(panel, None, "input")
         histories, ends, problems = [], [], []
-        for name, row in zip(panel.names, panel.values, strict=True):
+        for number, (name, row) in enumerate(zip(panel.names, panel.values, strict=True)):
             end = int(np.flatnonzero(~np.isnan(row))[-1]) + 1 if not np.isnan(row).all() else 0
             history = row[max(0, end - model["context"]) : end]
             if len(history) < model["context"] or np.isnan(history).any():
@@ -186,11 +202,14 @@ class WindowsDataModule(TensorDataModule):
                 continue
             histories.append(history)
             ends.append(end + panel.first)
-            self.asked.append((name, end + panel.first))
+            self.asked.append((number, end + panel.first))
         if not histories:
             raise refusal("input", source, problems[0])
-        counts = torch.tensor(ends)
-        self.inputs = (torch.from_numpy(np.stack(histories)), phase(counts, model["seasons"]))
+        history, offset = centred(torch.from_numpy(np.stack(histories)), model["context"])
+        self.inputs = (history, phase(torch.tensor(ends), model["seasons"]), offset)
+        if panel.clock.zoned != model["zoned"]:
+            one, other = ("name", "do not") if panel.clock.zoned else ("do not name", "do")
+            log.warning(f"input: its times {one} a zone, those of the training {other}: days may begin elsewhere")
         return problems
 
     def predictions_name(self, source: str) -> str:
@@ -198,18 +217,66 @@ class WindowsDataModule(TensorDataModule):
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
         """Write a row a step: series, time, and a column for each quantile. Returns the number of rows."""
-        quantiles = torch.cat(outputs).float().cpu().numpy()  # (N, H, Q)
+        above = torch.cat(outputs).double().cpu().numpy()  # (N, H, Q)
+        quantiles = rounded(above, self.inputs[2].double().numpy(), model["least"])
         horizon = np.arange(model["horizon"])
         parts = []
-        for (name, end), forecast in zip(self.asked, quantiles, strict=True):
+        for (row, end), forecast in zip(self.asked, quantiles, strict=True):
             part = pd.DataFrame(forecast, columns=[f"q{level:g}" for level in model["quantiles"]])
-            part.insert(0, self.columns.time, self.panel.step.times(end + horizon))
+            times = self.panel.clock.written(self.panel.step.times(end + horizon), row)
+            part.insert(0, self.columns.time, times)
             if self.columns.series:
-                part.insert(0, self.columns.series, name)
+                part.insert(0, self.columns.series, self.panel.names[row])
             parts.append(part)
         frame = pd.concat(parts)
         write_table(frame, path)
         return len(frame)
+
+
+def centred(values: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """Values (B, T) above an offset (B,), and that offset: the mean of the first `context`, both as float32.
+
+    Of the values themselves float32 would keep 7 digits, so that a wave of ±20 around 2e9 were lost; of what is above
+    the offset it keeps 7 digits, too.
+    """
+    offset = values[:, :context].mean(1).float()
+    return (values - offset.double()[:, None]).float(), offset
+
+
+def rounded(above: np.ndarray, offset: np.ndarray, least: float | None) -> np.ndarray:
+    """What is `above` (N, H, Q) the offsets (N,), with the digits that float32 had: none below `least`."""
+    largest = np.abs(above).max((1, 2))
+    digits = 7 - np.ceil(np.log10(np.maximum(largest, 1e-30))).astype(int)
+    whole = above + offset[:, None, None]
+    whole = np.stack([np.round(each, max(0, places)) for each, places in zip(whole, digits.tolist(), strict=True)])
+    return whole if least is None else np.maximum(whole, least)
+
+
+def longest_run(values: np.ndarray) -> int:
+    """The most steps of a series (S, T) without a gap."""
+    gaps = [np.flatnonzero(np.isnan(row)) for row in values]
+    return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)
+
+
+def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodule") -> None:
+    """Raises RefusedError where numbers are too large, too small or too near to each other for what computes with them.
+
+    Float32 holds squares of 1e-15 to 1e17; what is left of float64 after centring are 14 digits. `scale` (S,) is how
+    much each series changes.
+    """
+    for row, name in enumerate(panel.names):
+        known = panel.values[row][~np.isnan(panel.values[row])]
+        if not len(known):
+            continue
+        if (largest := np.abs(known).max()) > 1e17:
+            raise RefusedError(f"{key}: series {name!r} holds {largest:g}; expected at most 1e17: use a larger unit")
+        if scale is None:
+            continue
+        if scale[row] < 1e-15:
+            raise RefusedError(f"{key}: series {name!r} changes by {scale[row]:g}; expected 1e-15: use a smaller unit")
+        if scale[row] < largest * 1e-13:
+            why = f"values of {largest:g} that change by {scale[row]:g} can't be told apart; subtract a constant"
+            raise RefusedError(f"{key}: series {name!r}: {why}")
 
 
 def phase(counts: Tensor, seasons: list[int]) -> Tensor:
@@ -221,18 +288,30 @@ def phase(counts: Tensor, seasons: list[int]) -> Tensor:
 def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
     """Mean absolute error of each series (S,) before column `end`, where the value of a season before is the forecast.
 
-    It is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). Raises
-    RefusedError where a series is constant, or has no two values a season apart.
+    It is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). Of a series that
+    repeats itself each season it is the error of the last value. Raises RefusedError where a series is constant, or has
+    no two values a season apart.
     """
-    before = panel.values[:, :end].astype(np.float64)
-    errors = np.abs(before[:, season:] - before[:, :-season])
-    known = (~np.isnan(errors)).sum(1)
-    scale = np.nansum(errors, 1) / np.maximum(known, 1)
-    for name, each, count, row in zip(panel.names, scale, known, before, strict=True):
-        if each > 0:
+    before = panel.values[:, :end]
+    scale, known = naive_error(before, season)
+    last, _ = naive_error(before, 1)
+    for row, name in enumerate(panel.names):
+        if scale[row] > 1e-6 * last[row]:
             continue
-        values = np.unique(row[~np.isnan(row)])
-        why = f"is constant ({values[0]:g})" if len(values) == 1 else f"repeats itself each {season} steps"
-        why = why if count else f"has no two values before the test that are a season of {season} steps apart"
-        raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it")
-    return scale.astype(np.float32)
+        if not known[row]:
+            why = f"has no two values before the test that are a season of {season} steps apart"
+            raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it")
+        if not last[row] > 0:
+            value = before[row][~np.isnan(before[row])][0]
+            raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}): no error could be scaled by it")
+        log.info(
+            f"Series {name!r} repeats itself each {season} steps: its errors are in units of that of the last value"
+        )
+    return np.where(scale > 1e-6 * last, scale, last).astype(np.float32)
+
+
+def naive_error(values: np.ndarray, season: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean absolute difference of values (S, T) `season` steps apart, and the number of such pairs, (S,) each."""
+    errors = np.abs(values[:, season:] - values[:, :-season])
+    known = (~np.isnan(errors)).sum(1)
+    return np.nansum(errors, 1) / np.maximum(known, 1), known

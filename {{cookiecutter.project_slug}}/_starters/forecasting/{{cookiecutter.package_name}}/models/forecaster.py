@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
@@ -16,7 +16,7 @@ from .optimization import parameter_groups
 
 HARMONICS = 4  # waves in a season that a network is told of
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Forecaster(LightningModule):
@@ -25,7 +25,7 @@ class Forecaster(LightningModule):
     The network sees each history in units of its own mean and deviation, and says by how much the quantiles are above
     what was there a season before. `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a
     `_target_`, so that a checkpoint holds plain values alone. The datamodule tells `context`, `horizon`, `seasons`,
-    `step`, and below which value none is, `least`.
+    `step`, below which value none is, `least`, and whether times name their zone, `zoned`.
     """
 
     # What `monitor` may name, and whether less or more of it is better (None: neither).
@@ -42,6 +42,7 @@ class Forecaster(LightningModule):
         seasons: list[int],
         step: str,
         least: float | None = None,
+        zoned: bool = False,
         quantiles: list[Fraction] = LEVELS,
         scheduler: dict[str, Any] | None = None,
         compile: bool = False,
@@ -60,18 +61,22 @@ class Forecaster(LightningModule):
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
         self.val_metrics = ForecastMetrics(quantiles)
         self.test_metrics = ForecastMetrics(quantiles)
-        self.naive_metrics = ForecastMetrics(quantiles)
+        # The forecasts that need no training: the last value, and for each season that the history holds its last one.
+        self.naive = {"persistence": 1} | {f"season_{n}": n for n in sorted(seasons) if 1 < n <= context}
+        self.naive_metrics: Any = nn.ModuleDict({name: ForecastMetrics(quantiles) for name in self.naive})
 
-    def forward(self, history: Tensor, phases: Tensor) -> Tensor:
+    def forward(self, history: Tensor, phases: Tensor, offset: Tensor | None = None) -> Tensor:
         """Quantiles (B, H, Q), ascending in Q, of what follows `history` (B, C).
 
-        `phases` (B, M) say where in each season, from 0 to 1, the first of these steps lies. Normalization as in
-        Kim et al., "Reversible instance normalization", 2022.
+        `phases` (B, M) say where in each season, from 0 to 1, the first of these steps lies. The datamodule takes an
+        `offset` (B,) away from the history, and so it is missing in the quantiles too: float32 has 7 digits. A history
+        as it stands is best given as float64. Normalization: Kim et al., "Reversible instance normalization", 2022.
         """
         mean = history.mean(1, keepdim=True)
         deviation = history.std(1, keepdim=True, correction=0)
-        deviation = deviation.clamp_min(1e-6) + 1e-6 * mean.abs()  # a constant history
-        normalized = (history - mean) / deviation
+        kind = torch.finfo(history.dtype)
+        deviation = deviation.maximum(8 * kind.eps * mean.abs()).clamp_min(kind.tiny)  # a constant history
+        normalized = ((history - mean) / deviation).to(self.levels.dtype)
         network = self.network if self.training else self.network.forward  # what is compiled is for training
         above = network(normalized, waves(phases))
         quantiles = self.seasonal_naive(normalized)[..., None] + above
@@ -79,12 +84,14 @@ class Forecaster(LightningModule):
         quantiles = quantiles * deviation[..., None] + mean[..., None]
         least = self.hparams["least"]
         # Not in training: what is cut off has no gradient.
-        return quantiles if least is None or self.training else quantiles.clamp_min(least)
+        if least is None or self.training:
+            return quantiles
+        return quantiles.clamp_min(least) if offset is None else quantiles.maximum((least - offset)[:, None, None])
 
-    def seasonal_naive(self, history: Tensor) -> Tensor:
-        """The last season of `history` (B, C) again and again: (B, H)."""
-        horizon = self.hparams["horizon"]
-        return history[:, -self.season :].repeat(1, -(-horizon // self.season))[:, :horizon]
+    def seasonal_naive(self, history: Tensor, season: int | None = None) -> Tensor:
+        """The last `season` steps of `history` (B, C), by default the longest season, again and again: (B, H)."""
+        horizon, season = self.hparams["horizon"], season or self.season
+        return history[:, -season:].repeat(1, -(-horizon // season))[:, :horizon]
 
     def loss(self, quantiles: Tensor, target: Tensor, scale: Tensor) -> Tensor:
         """The quantile loss () of (B, H, Q), in units of each series' seasonal-naive error."""
@@ -93,7 +100,7 @@ class Forecaster(LightningModule):
     # 2. Train loop
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        history, phases, target, scale = batch
+        history, phases, target, scale, _ = batch
         loss = self.loss(self(history, phases), target, scale)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
         return loss
@@ -109,26 +116,34 @@ class Forecaster(LightningModule):
     # 4. Test loop
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        history, _, target, scale = batch
-        naive = self.seasonal_naive(history)[..., None].expand(-1, -1, len(self.levels))
-        self.naive_metrics.update(naive, target, scale)
+        history, _, target, scale, offset = batch
+        for name, season in self.naive.items():
+            naive = self.seasonal_naive(history, season)[..., None].expand(-1, -1, len(self.levels))
+            self.naive_metrics[name].update(naive, target, scale, offset)
         return self._evaluation_step(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
+        """Beside what the model reaches: what each naive forecast does, the best of them, and the nominal coverage."""
         self._log_epoch("test", self.test_metrics)
-        naive = self.naive_metrics.compute()
-        self.naive_metrics.reset()
-        self.log_dict({f"test/{name}_naive": naive[name] for name in ("mase", "wql")})
+        self.log("test/coverage_nominal", self.levels[-1] - self.levels[0])
+        naive: dict[str, dict[str, Tensor]] = {}
+        for name, metrics in self.naive_metrics.items():
+            naive[name] = metrics.compute()
+            metrics.reset()
+        for metric in ("mase", "wql"):
+            values = {name: each[metric] for name, each in naive.items()}
+            self.log(f"test/{metric}_naive", torch.stack([*values.values()]).min())
+            self.log_dict({f"test/{metric}/{name}": value for name, value in values.items()})
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Quantiles (B, H, Q)."""
+    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Quantiles (B, H, Q), to which the offset (B,) of the batch is to be added."""
         return self(*batch)
 
     def _evaluation_step(self, batch: Batch, metrics: ForecastMetrics) -> Tensor:
         """Returns the quantiles (B, H, Q), which callbacks may draw."""
-        history, phases, target, scale = batch
-        quantiles = self(history, phases)
-        metrics.update(quantiles, target, scale)
+        history, phases, target, scale, offset = batch
+        quantiles = self(history, phases, offset)
+        metrics.update(quantiles, target, scale, offset)
         return quantiles
 
     def _log_epoch(self, split: str, metrics: ForecastMetrics) -> None:

@@ -45,11 +45,11 @@ class ForecastMetrics(Metric):
             self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("losses", torch.zeros(len(levels)), dist_reduce_fx="sum")
 
-    def update(self, forecasts: Tensor, targets: Tensor, scale: Tensor) -> None:
-        """Take in a batch: `forecasts` (B, H, Q), `targets` (B, H) and `scale` (B,)."""
+    def update(self, forecasts: Tensor, targets: Tensor, scale: Tensor, offset: Tensor | None = None) -> None:
+        """Take in a batch: `forecasts` (B, H, Q), `targets` (B, H), `scale` (B,), and what both are above, (B,)."""
         median, lowest, highest = forecasts[..., self.middle], forecasts[..., 0], forecasts[..., -1]
         self.scaled += ((targets - median).abs() / scale[:, None]).sum()
-        self.absolute += targets.abs().sum()
+        self.absolute += (targets if offset is None else targets + offset[:, None]).abs().sum()
         losses = quantile_loss(forecasts, targets, self.levels)
         self.losses += losses.sum((0, 1))
         self.loss += (losses / scale[:, None, None]).mean(-1).sum()

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..front_door.values import Seed
-from ..models.generate import TopP, generate
+from ..models.generate import Temperature, TopP, generate
 from ..run_folder.metrics import picture
 
 
@@ -56,7 +56,7 @@ class SampledText(Callback):
         prompt: str = "",
         every: PositiveInt = 1,
         max_new_tokens: PositiveInt = 150,
-        temperature: NonNegativeFloat = 0.8,
+        temperature: Temperature = 0.8,
         top_p: TopP = 0.95,
         seed: Seed = 0,
     ) -> None:

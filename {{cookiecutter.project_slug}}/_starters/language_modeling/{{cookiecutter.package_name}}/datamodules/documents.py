@@ -1,6 +1,8 @@
 """Text files: which can be read, and which part of them trains, validates and tests."""
 
+import codecs
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,14 @@ from .base import split_at_random
 ENOUGH = 10  # files, from which on each is in one split as a whole
 PIECE = 2**20  # characters that are read at once
 NAMED = 10  # files left out that are named one by one
+# Where a text is best cut: behind a line, else behind a sentence, else behind a word. Of bytes, so that a letter of
+# several is one alternative, not a set.
+ENDS = (rb"\n", r"""(?:[.!?]|…)(?:["')\]]|”|’|»)*\s+|。|！|？""".encode(), rb"\s")
+# With which bytes a text of another encoding begins; UTF-32's are longer, and so come first.
+OTHER_BOMS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 
 
 class Document(NamedTuple):
@@ -28,37 +38,63 @@ class Document(NamedTuple):
             return file.read(self.end - self.begin)
 
     def pieces(self) -> Iterator[str]:
-        """The text in pieces of whole lines, so that a long one need not be held as tokens at once."""
+        """The text in pieces, of whole lines where they are short, so that it need not be held as tokens at once."""
         lines, size = [], 0
         for line in self.read().decode().splitlines(keepends=True):
-            lines.append(line)
-            size += len(line)
-            if size >= PIECE:
-                yield "".join(lines)
-                lines, size = [], 0
+            for start in range(0, len(line), PIECE):
+                lines.append(line[start : start + PIECE])
+                size += len(lines[-1])
+                if size >= PIECE:
+                    yield "".join(lines)
+                    lines, size = [], 0
         yield "".join(lines)
 
 
-def whole_documents(paths: Iterable[Path], root: Path) -> list[Document]:
-    """The files that are UTF-8 text, in the order of `paths`; the others are named in the log and left out."""
-    documents, left_out = [], []
+def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False) -> list[Document]:
+    """The files that are UTF-8 text, in the order of `paths`; the log says which others there are.
+
+    An empty file is left out too; and, if not `copies_too`, a copy of one before: it could be trained on and tested.
+    """
+    documents: list[Document] = []
+    unreadable, empty, copies = [], [], []
+    seen: dict[bytes, str] = {}
     for path in paths:
         name = path.relative_to(root).as_posix() if path != root else path.name
         try:
             content = path.read_bytes()
-            content.decode()
-        except (OSError, UnicodeDecodeError) as error:
-            left_out.append(f"{path} can't be read as UTF-8 text ({error})")
-            continue
-        if b"\0" in content:
-            left_out.append(f"{path} can't be read as text: it holds zero bytes")
-        elif content:
-            documents.append(Document(name, path, 0, len(content)))
-    for problem in left_out[:NAMED]:
+            problem = not_text(content)
+        except OSError as error:
+            content, problem = b"", f"can't be read ({error.strerror})"
+        begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+        if problem:
+            unreadable.append(f"{path} {problem}")
+        elif not content[begin:].strip():
+            empty.append(name)
+        elif (of := seen.setdefault(hashlib.sha256(content[begin:]).digest(), name)) != name and not copies_too:
+            copies.append(f"{name} (of {of})")
+        else:
+            documents.append(Document(name, path, begin, len(content)))
+    for problem in unreadable[:NAMED]:
         log.warning(f"Left out: {problem}")
-    if len(left_out) > NAMED:
-        log.warning(f"Left out: {len(left_out) - NAMED} more files that are no UTF-8 text")
+    if len(unreadable) > NAMED:
+        log.warning(f"Left out: {len(unreadable) - NAMED} more files that are no UTF-8 text")
+    for what, names in (("empty files", empty), ("copies of other files", copies)):
+        if names:
+            log.warning(f"Left out: {len(names)} {what}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
     return documents
+
+
+def not_text(content: bytes) -> str:
+    """Why the content of a file is no UTF-8 text; empty where it is."""
+    for encoding, begins in OTHER_BOMS.items():
+        if content.startswith(begins):
+            why = f"it is {encoding}; iconv -f {encoding} -t UTF-8 converts it"
+            return f"can't be read as UTF-8 text ({why})"
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return f"can't be read as UTF-8 text ({error}; iconv -f <its encoding> -t UTF-8 converts it)"
+    return "can't be read as text: it holds zero bytes" if b"\0" in content else ""
 
 
 def split_documents(
@@ -72,17 +108,24 @@ def split_documents(
     for document in documents:
         content = document.read()
         first, second = (1 - val_fraction - test_fraction), (1 - test_fraction)
-        cuts = [0, *(_line_end(content, round(len(content) * share)) for share in (first, second)), len(content)]
+        slack = round(len(content) * min(val_fraction, test_fraction) / 4)
+        cuts = [0, *(_cut(content, round(len(content) * share), slack) for share in (first, second)), len(content)]
         for name, begin, end in zip(splits, cuts, cuts[1:], strict=False):
             if begin < end:
-                splits[name].append(Document(f"{document.name}[{begin}:{end}]", document.path, begin, end))
+                splits[name].append(
+                    Document(
+                        f"{document.name}[{begin}:{end}]", document.path, document.begin + begin, document.begin + end
+                    )
+                )
     return splits
 
 
-def _line_end(content: bytes, near: int) -> int:
-    """Behind the last line that ends before `near`; in a text of one line, between two letters."""
-    if (line := content.rfind(b"\n", 0, near)) >= 0:
-        return line + 1
+def _cut(content: bytes, near: int, slack: int) -> int:
+    """Behind a line, else a sentence, else a word that ends up to `slack` bytes before `near`; or between letters."""
+    low = max(0, near - slack)
+    for end in ENDS:
+        if found := [match.end() for match in re.finditer(end, content[low:near])]:
+            return low + found[-1]
     while near < len(content) and content[near] & 0xC0 == 0x80:  # within a letter of several bytes
         near += 1
     return near

@@ -21,6 +21,7 @@ class LibraryDataModule(TokenDataModule):
     def load_documents(self) -> list[Document]:
         root = Path(sysconfig.get_path("stdlib"))
         paths = [path for path in root.rglob("*.py") if not LEFT_OUT.intersection(path.relative_to(root).parts)]
+        paths = [path for path in paths if path.stat().st_size]  # __init__.py is often empty
         if not paths:
             raise RefusedError(f"{root}: no source of a standard library; your own text: datamodule=text")
-        return whole_documents(sorted(paths), root)
+        return whole_documents(sorted(paths), root, copies_too=True)  # lines such as "this is a package"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RefusedError, refusal
+from ..run_folder.folder import log
 from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 
@@ -29,12 +30,7 @@ class TextDataModule(TokenDataModule):
     def load_documents(self) -> list[Document]:
         if not self.root.exists():
             raise RefusedError(f"datamodule.root={self.root}: no such file or folder", "datamodule.root")
-        found = sorted(self.root.rglob(self.pattern)) if self.root.is_dir() else [self.root]
-        paths = [
-            path
-            for path in found
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self.root).parts)
-        ]
+        paths = self._below() if self.root.is_dir() else [self.root]
         if not paths:
             raise RefusedError(f"datamodule.root={self.root}: no file {self.pattern} below it", "datamodule.root")
         documents = whole_documents(paths, self.root)
@@ -42,3 +38,26 @@ class TextDataModule(TokenDataModule):
             what = f"none of its {len(paths)} files holds" if self.root.is_dir() else "it does not hold"
             raise RefusedError(f"datamodule.root={self.root}: {what} UTF-8 text", "datamodule.root")
         return documents
+
+    def _below(self) -> list[Path]:
+        """The files below the folder that fit the pattern, also behind links; hidden ones are counted in the log."""
+        found, hidden, seen = [], [], set()
+        pattern = self.pattern.removeprefix("**/")  # in any folder: as a pattern without it
+        for folder, folders, names in os.walk(self.root, followlinks=True):
+            place = Path(folder)
+            if (real := os.path.realpath(folder)) in seen:  # a link to a folder above
+                folders.clear()
+                continue
+            seen.add(real)
+            hidden += [place / name for name in [*folders, *names] if is_hidden(name)]
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            found += [place / name for name in names if not is_hidden(name) and (place / name).is_file()]
+        if hidden:
+            some = ", ".join(path.relative_to(self.root).as_posix() for path in sorted(hidden)[:3])
+            log.info(f"Left out: {len(hidden)} hidden files and folders: {some}{', …' if len(hidden) > 3 else ''}")
+        return sorted(path for path in found if path.relative_to(self.root).match(pattern))
+
+
+def is_hidden(name: str) -> bool:
+    """Of a file or folder that no user has made, such as .ipynb_checkpoints and a Mac's __MACOSX."""
+    return name.startswith(".") or name in ("__MACOSX", "__pycache__")

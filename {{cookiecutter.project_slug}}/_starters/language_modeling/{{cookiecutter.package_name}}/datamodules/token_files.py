@@ -19,7 +19,7 @@ from ..errors import RefusedError
 from .documents import Document, digest
 from .tokenizer import Vocabulary, learn_merges
 
-VERSION = 1  # of what is written; another one makes the files anew
+VERSION = 2  # of what is written; another one makes the files anew
 
 
 def cache_folder() -> Path:

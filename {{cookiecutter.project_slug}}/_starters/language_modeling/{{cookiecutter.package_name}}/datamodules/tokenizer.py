@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said once, it does not warn of a DataLoader's workers
 
@@ -22,6 +22,12 @@ def byte_letters() -> list[str]:
     return [letters[byte] for byte in range(BYTES)]
 
 
+def words() -> Any:
+    """Cuts a text into words, within which tokens are merged; one without an end, such as a genome, into many."""
+    long = pre_tokenizers.Split(Regex(r"\S{512}|\s{512}"), "isolated")
+    return pre_tokenizers.Sequence([long, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+
+
 def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
     """The most useful pairs of tokens, in the order in which they are merged, for a vocabulary of `vocab_size`.
 
@@ -29,7 +35,7 @@ def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
     """
     letters = byte_letters()
     learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learner.pre_tokenizer = words()
     trainer: Any = trainers.BpeTrainer(
         vocab_size=vocab_size - 1, initial_alphabet=letters, max_token_length=LONGEST, show_progress=False
     )
@@ -88,5 +94,5 @@ class Vocabulary:
         written = ["".join(letters[byte] for byte in piece) for piece in self.pieces[: self.end]]
         merges = [(written[one], written[other]) for one, other in self.merges]
         encoder = Tokenizer(models.BPE({name: number for number, name in enumerate(written)}, merges))
-        encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        encoder.pre_tokenizer = words()
         return encoder

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import RefusedError, refusal
 from ..front_door.values import Count, Fraction, Length, Seed
-from ..models.generate import TopP
+from ..models.generate import Temperature, TopP
 from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
-from .documents import Document, digest, split_documents
+from .documents import Document, digest, not_text, split_documents
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Vocabulary
 from .windows import TokenWindows, WindowOrder, evaluation_windows, training_windows
@@ -52,7 +52,7 @@ class TokenDataModule(TensorDataModule):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: Seed = 0,
-        temperature: NonNegativeFloat = 0.8,
+        temperature: Temperature = 0.8,
         top_p: TopP = 0.95,
         max_new_tokens: Count = 200,
         **options: Any,
@@ -93,13 +93,22 @@ class TokenDataModule(TensorDataModule):
         return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
 
     def _check_lengths(self) -> None:
+        """Raises RefusedError where a part has no whole window: how much text there is, and how much it takes."""
+        needed = {name: 2 * self.context if name == "train" else self.context + 1 for name in self.tokens}
         for name, tokens in self.tokens.items():
-            needed = 2 * self.context if name == "train" else self.context + 1
-            if len(tokens) < needed:
+            if len(tokens) < needed[name]:
                 files = [str(document.path) for document in self.documents[name]]
                 of = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
-                why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed} are needed"
-                raise refusal("datamodule.context", self.context, f"{why}; give more text, or a shorter context")
+                why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed[name]} are needed"
+                raise refusal("datamodule.context", self.context, f"{why}; {self._enough(needed)}")
+
+    def _enough(self, needed: dict[str, int]) -> str:
+        """The text that would be enough, and the longest context that this one is enough for."""
+        size = sum(document.end - document.begin for part in self.documents.values() for document in part)
+        times = max(needed[name] / len(tokens) for name, tokens in self.tokens.items())
+        longest = min(len(tokens) // 2 if name == "train" else len(tokens) - 1 for name, tokens in self.tokens.items())
+        shorter = f", or datamodule.context={longest} at most" if longest > 1 else ""
+        return f"all of it has {size / 1000:,.1f} kB: give more text, some {times * size / 1000:,.1f} kB{shorter}"
 
     @property
     def facts(self) -> TokenFacts:
@@ -152,10 +161,15 @@ class TokenDataModule(TensorDataModule):
         path = Path(source)
         if path.is_dir():
             raise refusal("input", source, "is a folder; expected a prompt, or a text file that holds one")
-        try:
-            prompt = path.read_bytes().decode() if path.is_file() else source
-        except (OSError, UnicodeDecodeError) as error:
-            raise RefusedError(f"input={source}: can't be read as UTF-8 text ({error})") from error
+        prompt = source
+        if path.is_file():
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise refusal("input", source, f"can't be read ({error.strerror})") from error
+            if problem := not_text(content):
+                raise refusal("input", source, problem)
+            prompt = content.decode("utf-8-sig")
         vocabulary = Vocabulary(**model["statistics"])
         self.inputs = (torch.tensor([[vocabulary.end, *vocabulary.encode(prompt)]]),)
         self.prompt = prompt

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 TopP = Annotated[float, Field(gt=0, le=1)]
+Temperature = Annotated[float, Field(ge=0, le=100)]  # from the likeliest token to any
 # tokens (1, T) and the cache of all tokens before them, to logits (1, T, V); the cache is changed in place.
 Network = Callable[[Tensor, dict[str, Any]], Tensor]
 
@@ -45,6 +46,7 @@ def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Gene
     """
     if temperature == 0:
         return int(logits.argmax())
-    probabilities, tokens = (logits / temperature).softmax(-1).sort(descending=True, stable=True)
+    logits = (logits - logits.max()) / max(temperature, 1e-6)  # so that it can't overflow
+    probabilities, tokens = logits.softmax(-1).sort(descending=True, stable=True)
     probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
     return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])

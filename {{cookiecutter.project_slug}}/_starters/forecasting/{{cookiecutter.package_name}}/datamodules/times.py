@@ -1,0 +1,213 @@
+"""Read a column of times, and write times as that column does: its format, its zone, or Unix time."""
+
+import re
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..errors import RefusedError, refusal
+from .steps import UNITS, nanoseconds
+from .tables import texts
+
+ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)"  # as ISO 8601 writes it
+ISO = re.compile(rf"(\d{{4}})(-\d+)?(-\d+)?(?:([T ])(\d\d)(:\d\d)?(:\d\d)?(\.\d+)?)?(\s?){ZONE}?")
+QUARTER = r"^(\d{4})(-?Q)([1-4])$"
+# Unix times lie between these powers of ten: 1e8 s is 1973, and 1e11 ms is, too.
+UNIX = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}
+COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # which look like Unix times
+USUAL = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m")  # days that are not ISO 8601
+HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+
+
+class Clock(NamedTuple):
+    """How a table writes its times, so that forecasts are written likewise.
+
+    Texts have a `form` of strftime, in which %z stands for what `zones` (S,) say: the zone of each series' last time.
+    Numbers have the `unit` of Unix time. A column of times has neither, but may have a `zone`. Steps are counted in
+    UTC; or, where `local`, by the calendar of the place: days and months begin when they begin there.
+    """
+
+    form: str | None = None
+    unit: str | None = None
+    zone: tzinfo | None = None
+    zones: tuple[str, ...] = ()
+    local: bool = False
+
+    @property
+    def zoned(self) -> bool:
+        """Whether the times say in which zone they are; Unix times are UTC."""
+        return self.unit is not None or self.zone is not None or bool(self.zones)
+
+    def here(self, times: pd.DatetimeIndex, row: int) -> pd.DatetimeIndex:
+        """Times (N,) as a clock at the place of series `row` shows them, without a zone."""
+        if self.local or not self.zoned or self.unit:
+            return times
+        if self.zone is not None:
+            return times.tz_localize("UTC").tz_convert(self.zone).tz_localize(None)
+        return times + pd.Timedelta(minutes=minutes(self.zones[row]))
+
+    def written(self, times: pd.DatetimeIndex, row: int) -> Any:
+        """Times (N,) of series `row` as the table would hold them."""
+        if self.unit:
+            whole, rest = np.divmod(nanoseconds(times), UNITS[self.unit])
+            return whole + rest / UNITS[self.unit] if rest.any() else whole
+        if self.zone is not None and self.local:
+            return times.tz_localize(self.zone, ambiguous=np.zeros(len(times), bool), nonexistent="shift_forward")
+        if self.zone is not None:
+            return times.tz_localize("UTC").tz_convert(self.zone)
+        if self.form is None:
+            return times
+        zone = self.zones[row] if self.zones else ""
+        return [strftime(time, self.form.replace("%z", zone)) for time in self.here(times, row)]
+
+
+def strftime(time: pd.Timestamp, form: str) -> str:
+    """As Timestamp.strftime; %3f, %6f and %9f are so many digits of the fraction of a second, %q is the quarter."""
+    fraction = f"{time.microsecond * 1000 + time.nanosecond:09d}"
+    form = re.sub(r"%(\d)f", lambda digits: fraction[: int(digits[1])], form)
+    return time.strftime(form.replace("%q", str(time.quarter)))
+
+
+class Times(NamedTuple):
+    """Times (N,) without a zone, in which steps are counted; what each says of its zone (N,); and their clock."""
+
+    at: pd.DatetimeIndex
+    zones: np.ndarray | None
+    clock: Clock
+
+
+def read_times(frame: pd.DataFrame, column: str, time_format: str | None, path: Path) -> Times:
+    """The column of times. Raises RefusedError, with file, row and column, where one can't be read."""
+    given = frame[column]
+    if given.dtype.kind == "M":
+        check_times(given, given, frame, column, path, "")
+        return typed_times(pd.DatetimeIndex(given))
+    given = texts(frame, column)
+    if time_format is None and (unit := unix_unit(given, column)):
+        return unix_times(frame, column, path, unit)
+    form, text = time_format or "ISO8601", given.astype("string")
+    quarters = None
+    if time_format is None:
+        # 2026.0 is a year that was a number, 2026Q3 a quarter, which begins with a month.
+        text = text.str.replace(r"\s*UTC$", "Z", regex=True).str.replace(r"^(\d{4})\.0$", r"\1", regex=True)
+        quarters = text.str.extract(QUARTER, expand=True)
+        first = quarters[0] + "-" + (quarters[2].astype("Int64") * 3 - 2).astype("string").str.zfill(2)
+        text = text.where(quarters[0].isna(), first)
+    elif "%Z" in time_format:
+        raise refusal("datamodule.time_format", form, "names of zones can mean several; expected offsets, as %z")
+    try:
+        times = pd.to_datetime(text, errors="coerce", format=form, utc=True)
+    except ValueError as error:
+        why = f"is no format of strftime ({error}); Unix times are read with datamodule.time_format=null"
+        raise refusal("datamodule.time_format", form, why) from error
+    example = f"as {time_format}" if time_format else "such as 2026-01-31 13:00" + other_format(given)
+    check_times(times, given, frame, column, path, example)
+    zones = zones_of(text, time_format)
+    if zones is not None and (unnamed := pd.isna(zones)).any():
+        what = f"{given[unnamed].iloc[0]!r} names no zone, others do ({given[~unnamed].iloc[0]!r})"
+        raise refused(frame, path, unnamed, column, f"{what}; expected all with one, or none")
+    longest = str(text[text.str.len().idxmax()])
+    clock = Clock(time_format or iso_form(longest))
+    if quarters is not None and quarters[1].notna().all():
+        clock = Clock(f"%Y{quarters[1].iloc[0]}%q")
+    index = pd.DatetimeIndex(times).tz_convert(None)
+    if zones is None:
+        return Times(index, None, clock)
+    offsets = pd.Series(zones).map({zone: minutes(zone) for zone in set(zones)}).to_numpy(np.int64)
+    return local_where_dates(index, index + pd.to_timedelta(offsets, unit="min"), zones, clock)
+
+
+def check_times(times: pd.Series, given: pd.Series, frame: pd.DataFrame, column: str, path: Path, example: str) -> None:
+    """Raises RefusedError for the first of `times` (N,) that could not be read from what was `given` (N,)."""
+    wrong = (times.isna() | ~times.dt.year.between(1700, 2200)).to_numpy()  # as far as nanoseconds reach
+    if wrong.any():
+        what = "there is no time" if given[wrong].isna().iloc[0] else f"{str(given[wrong].iloc[0])[:40]!r} is no time"
+        raise refused(frame, path, wrong, column, f"{what}; expected one {example or 'from 1700 to 2200'}")
+
+
+def typed_times(index: pd.DatetimeIndex) -> Times:
+    """Of a column that holds times, with or without a zone."""
+    if index.tz is None:
+        return Times(index, None, Clock())
+    return local_where_dates(index.tz_convert(None), index.tz_localize(None), None, Clock(zone=index.tz))
+
+
+def local_where_dates(utc: pd.DatetimeIndex, local: pd.DatetimeIndex, zones: np.ndarray | None, clock: Clock) -> Times:
+    """In UTC; but where all are at one time of the day there, they are dates, which no change of the clock moves."""
+    dates = (local - local.normalize()).nunique() == 1
+    return Times(local if dates else utc, zones, clock._replace(local=bool(dates)))
+
+
+def zones_of(given: pd.Series, time_format: str | None) -> np.ndarray | None:
+    """What each of the texts (N,) says of its zone; None where none does."""
+    if time_format is not None and "%z" not in time_format:
+        return None
+    behind = ZONE if time_format else r"[T ]\d\d[^Z+-]*" + ZONE  # not the day of 2026-01-31
+    zones = given.str.extract(behind + r"\s*$", expand=False).to_numpy(object)
+    if time_format and pd.isna(zones).any():  # the zone is not at the end: written in UTC
+        return np.full(len(given), "+0000", object)
+    return None if pd.isna(zones).all() else zones
+
+
+def minutes(zone: str) -> int:
+    """How far a zone such as Z, +13, +1300 or -03:30 is ahead of UTC."""
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    return 0 if zone == "Z" else (-1 if zone[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
+
+
+def iso_form(text: str) -> str:
+    """The strftime format of a time in ISO 8601, with the digits of its fraction as in %3f."""
+    if re.fullmatch(r"\d{8}", text):
+        return "%Y%m%d"
+    found = ISO.fullmatch(text)
+    if found is None:
+        return "%Y-%m-%d %H:%M:%S%z"
+    _, month, day, between, hour, minute, second, fraction, space, zone = found.groups()
+    parts = [(month, "-%m"), (day, "-%d"), (between, between), (hour, "%H"), (minute, ":%M"), (second, ":%S")]
+    form = "%Y" + "".join(part for there, part in parts if there)
+    form += f".%{len(fraction) - 1}f" if fraction else ""
+    return f"{form}{space}%z" if zone else form
+
+
+def unix_unit(given: pd.Series, column: str) -> str | None:
+    """The unit of Unix times, which their size tells; None where most of the values are none.
+
+    Raises RefusedError for dates that are written without anything between, as 2026013113.
+    """
+    numbers = pd.to_numeric(given, errors="coerce")
+    if numbers.notna().mean() <= 0.5 or not (largest := numbers.abs().median()) >= UNIX["s"]:
+        return None
+    known = given.dropna().astype("string")
+    form = COMPACT.get(int(known.str.len().iloc[0]))
+    if form and pd.to_datetime(known, format=form, errors="coerce").notna().all():
+        why = f"{known.iloc[0]} in column {column!r} looks like a date, not like Unix time"
+        raise refusal("datamodule.time_format", None, f"{why}; expected {form}")
+    return [unit for unit, least in UNIX.items() if largest >= least][-1]
+
+
+def unix_times(frame: pd.DataFrame, column: str, path: Path, unit: str) -> Times:
+    given = frame[column]
+    numbers = pd.to_numeric(given, errors="coerce")
+    if numbers.dtype.kind == "f":  # holds whole microseconds
+        times = pd.to_datetime((numbers * (UNITS[unit] / 1000)).round(), unit="us", errors="coerce")
+    else:
+        times = pd.to_datetime(numbers, unit=unit, errors="coerce")
+    check_times(times, given, frame, column, path, f"as Unix time in {unit}, like most")
+    return Times(pd.DatetimeIndex(times), None, Clock(unit=unit))
+
+
+def other_format(given: pd.Series) -> str:
+    """The formats of strftime that all of the texts have, to be suggested."""
+    known = given.dropna().astype("string").iloc[:1000]
+    forms = [day + hour for day in USUAL for hour in HOURS]
+    fitting = [form for form in forms if pd.to_datetime(known, format=form, errors="coerce").notna().all()]
+    quoted = " or ".join(f'datamodule.time_format="{form}"' for form in fitting[:2])
+    return f"; here {quoted}" if quoted else ", or its datamodule.time_format"
+
+
+def refused(frame: pd.DataFrame, path: Path, wrong: np.ndarray, column: str, why: str) -> RefusedError:
+    """What is the matter in the first row that is `wrong` (N,)."""
+    return RefusedError(f"{path}, row {frame.index[int(np.argmax(wrong))]}, column {column!r}: {why}")

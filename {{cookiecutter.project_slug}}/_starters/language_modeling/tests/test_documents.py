@@ -1,0 +1,164 @@
+"""Texts as they are found: of one line, marked, copied, hidden, behind links; and which are left out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from {{ cookiecutter.package_name }}.datamodules.documents import split_documents, whole_documents
+from {{ cookiecutter.package_name }}.datamodules.text import TextDataModule
+from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary, learn_merges
+from {{ cookiecutter.package_name }}.errors import RefusedError
+
+SENTENCE = "So it was, and „größer“ than before; no line ended."
+
+
+def parts_of(text: str, folder: Path) -> list[str]:
+    """What trains, validates and tests of a text in one file."""
+    path = folder / "book.txt"
+    path.write_bytes(text.encode())
+    splits = split_documents(whole_documents([path], path), 0.1, 0.1, 0)
+    return ["".join(document.read().decode() for document in splits[name]) for name in ("train", "val", "test")]
+
+
+ONE_LINE = {
+    "a title and one line": ("A Title\n" + " ".join([SENTENCE] * 400), ". "),
+    "sentences of another script": ("這是一個句子。" * 4000, "。"),
+    "words": ("word " * 9000, "word "),
+    "letters": ("ä€語" * 5000, ""),
+    "a long line in the middle": ("line\n" * 20 + "x " * 20_000 + "\nend\n" * 5, "x "),
+    "lines that end as on Windows": ("a line of a poem\r\n" * 900, "\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_LINE)
+def test_a_text_is_cut_near_its_shares_however_its_lines_are(kind: str, tmp_path: Path) -> None:
+    text, end = ONE_LINE[kind]
+    parts = parts_of(text, tmp_path)
+    assert "".join(parts) == text
+    sizes = np.array([len(part.encode()) for part in parts]) / len(text.encode())
+    assert sizes == pytest.approx([0.8, 0.1, 0.1], abs=0.026)  # a quarter of the least part
+    assert parts[0].endswith(end)
+    assert parts[1].endswith(end)
+
+
+def test_a_title_and_one_line_can_be_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(ONE_LINE["a title and one line"][0], encoding="utf-8")
+    data = TextDataModule(str(tmp_path / "book.txt"), tokenizer="bytes", context=128)
+    data.setup("fit")
+    assert len(next(iter(data.train_dataloader()))[0]) == 64
+
+
+@pytest.mark.parametrize(("size", "context"), [(90, 128), (4000, 256), (10, 16)])
+def test_a_short_text_is_refused_with_what_there_is_and_what_it_takes(size: int, context: int, tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("".join(chr(97 + n % 26) for n in range(size)))
+    with pytest.raises(RefusedError) as refused:
+        TextDataModule(str(path), tokenizer="bytes", context=10 * context).setup("fit")
+    told = str(refused.value)
+    assert f"all of it has {size / 1000:.1f} kB: give more text, some " in told
+    assert "\n" not in told
+    if size < 20:  # nothing would fit
+        return
+    fits = int(told.rpartition("datamodule.context=")[2].split()[0])
+    TextDataModule(str(path), tokenizer="bytes", context=fits).setup("fit")
+    with pytest.raises(RefusedError):
+        TextDataModule(str(path), tokenizer="bytes", context=fits + 1).setup("fit")
+
+
+def folder_of(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def read(root: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> tuple[dict[str, bytes], str]:
+    """Names and contents of the texts that are used, and the log."""
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        documents = TextDataModule(str(root), **arguments).load_documents()
+    return {document.name: document.read() for document in documents}, caplog.text
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder_of(
+        tmp_path / "notes",
+        {
+            "a.txt": b"one", "b/copy of a.txt": b"one", "b/c.txt": b"two", "empty.txt": b"", "blank.md": b" \n\n",
+            ".ipynb_checkpoints/a.txt": b"one, before", "b/.hidden": b"three", "__MACOSX/a.txt": b"four",
+            "utf16.txt": "fünf".encode("utf-16"), "latin.txt": "sechs: ö".encode("latin-1"), "binary.dat": b"\0\1\2",
+            "bom.txt": b"\xef\xbb\xbfseven", "bom copy.txt": b"seven", "only a mark.txt": b"\xef\xbb\xbf",
+        },
+    )  # fmt: skip
+    texts, told = read(root, caplog)
+    assert texts == {"a.txt": b"one", "b/c.txt": b"two", "bom copy.txt": b"seven"}
+    assert "3 hidden files and folders: .ipynb_checkpoints, __MACOSX, b/.hidden" in told
+    assert "2 copies of other files: b/copy of a.txt (of a.txt), bom.txt (of bom copy.txt)" in told
+    assert "3 empty files: blank.md, empty.txt, only a mark.txt" in told
+    assert "utf16.txt can't be read as UTF-8 text (it is UTF-16; iconv -f UTF-16 -t UTF-8 converts it)" in told
+    assert "latin.txt can't be read as UTF-8 text" in told
+    assert "binary.dat can't be read as text: it holds zero bytes" in told
+
+
+def test_copies_are_in_one_split_alone(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, {f"{n:02}.txt": f"text {n % 12} ".encode() * 100 for n in range(24)})
+    data = TextDataModule(str(root), tokenizer="bytes", context=16)
+    data.setup("fit")
+    contents = [document.read() for part in data.documents.values() for document in part]
+    assert len(contents) == len(set(contents)) == 12
+
+
+def test_the_mark_of_utf_8_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "bom.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + SENTENCE.encode() * 50)
+    data = TextDataModule(str(path), tokenizer="bytes", context=16)
+    data.setup("fit")
+    assert b"".join(document.read() for part in data.documents.values() for document in part) == SENTENCE.encode() * 50
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_folders_behind_links_are_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder_of(tmp_path / "root", {"a.txt": b"one"})
+    (root / "link").symlink_to(folder_of(tmp_path / "elsewhere", {"b.txt": b"two"}), target_is_directory=True)
+    (root / "circle").symlink_to(root, target_is_directory=True)
+    assert read(root, caplog)[0] == {"a.txt": b"one", "link/b.txt": b"two"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", ["a.txt", "b.md", "c/d.txt"]), ("*.txt", ["a.txt", "c/d.txt"]), ("**/*.txt", ["a.txt", "c/d.txt"]),
+        ("c/*", ["c/d.txt"]),
+    ],
+)  # fmt: skip
+def test_a_pattern_chooses_files(
+    pattern: str, names: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of(tmp_path, {"a.txt": b"one", "b.md": b"two", "c/d.txt": b"three"})
+    assert [*read(root, caplog, pattern=pattern)[0]] == names
+
+
+@pytest.mark.parametrize("pattern", ["/x", "", "../*.txt", "/"])
+def test_a_pattern_that_leads_elsewhere_is_refused(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"^datamodule\.pattern.*expected a pattern of names below the folder"):
+        TextDataModule(str(tmp_path), pattern=pattern)
+
+
+def test_words_without_an_end_take_no_more_time_than_others(tmp_path: Path) -> None:
+    """Merges are learnt within words: a genome on one line would be one, and take minutes."""
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 60_000))
+    merges = learn_merges([letters], 400)
+    vocabulary = Vocabulary(merges)
+    tokens = vocabulary.encode(letters)
+    assert vocabulary.decode(tokens) == letters
+    assert max(len(piece) for piece in vocabulary.pieces) < 64
+    lengths = np.cumsum([len(vocabulary.pieces[token]) for token in tokens])
+    assert set(range(512, 60_000, 512)) <= set(lengths.tolist())  # cut there
