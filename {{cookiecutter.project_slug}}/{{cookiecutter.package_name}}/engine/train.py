@@ -33,7 +33,7 @@ from ..run_folder.folder import (
 )
 from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
 from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
-from .build import build, build_all, build_trainer, imported, place_of
+from .build import build, build_all, build_trainer, datamodule_of, imported, place_of
 from .exact import rows_before, steps_before
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -87,6 +87,8 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     start_log(folder.log if rank() == 0 else None)
     seed_everything(cfg.seed, verbose=False)
     check_built(cfg)
+    if before:
+        load_checkpoint(before.checkpoint("last"))  # with which the outcome is compared
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
@@ -126,7 +128,7 @@ def check_built(cfg: DictConfig) -> None:
     """
     place = place_of(cfg)
     build(cfg.trainer, place=place, callbacks=build_all(cfg.get("callbacks"), place), logger=False)
-    build(cfg.datamodule, place=Place.ANY)
+    datamodule_of(cfg)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
@@ -135,7 +137,7 @@ def check_built(cfg: DictConfig) -> None:
 
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
-    datamodule = build(cfg.datamodule, place=Place.ANY)
+    datamodule = datamodule_of(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     return datamodule
