@@ -40,12 +40,27 @@ class StoppedError(BaseException):
         self.signum = signum
 
 
+# Control characters (of a terminal too), ends of lines, halves of letters, and signs that turn or hide the text around.
+UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    r"\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: object, keep: str = "") -> str:
+    """The text with what would act on a terminal shown as an escape (`\\x1b`), in one line unless it may `keep` ends.
+
+    Names of files, keys and values can come from elsewhere: whatever leaves the process as text passes through here.
+    """
+    return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
+
+
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
     """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key).
 
     Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it.
     """
-    text = {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+    text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
     text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # of a path, the file name is what counts
     wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
     near = [name for name in known if name.endswith(f".{wanted}")][:2] or difflib.get_close_matches(wanted, known, 2)

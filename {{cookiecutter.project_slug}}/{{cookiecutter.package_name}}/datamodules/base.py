@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from ..errors import RefusedError, leave_signals, refusal
-from ..front_door.values import Seed
+from ..front_door.values import Seed, Workers
 
 
 class TensorBatches(Dataset[tuple[Tensor, ...]]):
@@ -121,7 +121,7 @@ class TensorDataModule(LightningDataModule):
     A subclass says what they are in `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
     """
 
-    def __init__(self, batch_size: PositiveInt = 64, seed: Seed = 0, num_workers: NonNegativeInt = 0) -> None:
+    def __init__(self, batch_size: PositiveInt = 64, seed: Seed = 0, num_workers: Workers = 0) -> None:
         super().__init__()
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, tuple[Tensor, ...]] = {}

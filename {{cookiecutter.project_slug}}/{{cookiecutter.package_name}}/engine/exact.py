@@ -17,7 +17,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from ..datamodules.base import BatchOrder, seed_of
-from ..errors import StoppedError, stopping
+from ..errors import RefusedError, StoppedError, stopping
 from ..run_folder.folder import RunFolder, log
 from ..run_folder.metrics import MetricsLog
 
@@ -46,6 +46,7 @@ class ExactResume(Callback):
         self.saved_at: float | None = None
         self.saved: dict[str, Any] = {}
         self.sums: dict[str, Any] = {}
+        self.begun = 0  # steps of this process
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.trainer = trainer
@@ -86,6 +87,7 @@ class ExactResume(Callback):
         reseed(self.seed, trainer.current_epoch, trainer.global_rank)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.begun += 1
         self._add_sums(trainer)
         if self.saved:
             self._go_on(trainer)
@@ -162,13 +164,27 @@ class ExactResume(Callback):
 
 
 def steps_before(checkpoint: dict[str, Any]) -> int:
-    """After how many steps, as metrics.csv counts them, a checkpoint was saved; global_step counts each optimizer's."""
-    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("steps", checkpoint["global_step"])
+    """After how many steps, as metrics.csv counts them, a checkpoint was saved; global_step counts each optimizer's.
+
+    Raises RefusedError where it does not say.
+    """
+    steps = _counted(checkpoint, "steps", checkpoint.get("global_step"))
+    if not isinstance(steps, int):
+        raise RefusedError("the checkpoint does not say after how many steps it was saved (global_step)")
+    return steps
 
 
 def rows_before(checkpoint: dict[str, Any]) -> int:
     """How many rows metrics.csv had when a checkpoint was saved."""
-    return checkpoint.get("callbacks", {}).get("ExactResume", {}).get("rows", 0)
+    return _counted(checkpoint, "rows", 0)
+
+
+def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
+    """A whole number of what ExactResume has saved."""
+    callbacks = checkpoint.get("callbacks")
+    saved = callbacks.get("ExactResume") if isinstance(callbacks, dict) else None
+    value = saved.get(name) if isinstance(saved, dict) else None
+    return value if isinstance(value, int) else default
 
 
 def epoch_state(model: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..errors import FailedError, RefusedError, StoppedError
+from ..errors import FailedError, RefusedError, StoppedError, own_frames
 from ..front_door.gate import Place, all_nodes
 from ..front_door.runs import config_of_fold
 from ..run_folder.checkpoints import check_hyper_parameters, damage, how_to_go_on, load_checkpoint, resume_point
@@ -32,9 +32,18 @@ from ..run_folder.folder import (
     write_json,
 )
 from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
-from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
+from ..run_folder.provenance import (
+    begin,
+    check_comparable,
+    check_same_order,
+    compare,
+    end,
+    origin,
+    say_what_differs,
+    write_config,
+)
 from .build import build, build_all, build_trainer, datamodule_of, imported, place_of
-from .exact import rows_before, steps_before
+from .exact import ExactResume, rows_before, steps_before
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -86,9 +95,9 @@ def kind_of(cfg: DictConfig) -> str:
 def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None:
     start_log(folder.log if rank() == 0 else None)
     seed_everything(cfg.seed, verbose=False)
-    check_built(cfg)
     if before:
-        load_checkpoint(before.checkpoint("last"))  # with which the outcome is compared
+        check_comparable(before)
+    check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
@@ -180,11 +189,26 @@ def fit_and_test(
         logger.log_hyperparams(dict(model.hparams))
     try:
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-    except RuntimeError as error:
-        if resume is None or "Error(s) in loading state_dict" not in str(error):
+        _test(trainer, model, datamodule, folder)
+    except Exception as error:
+        if resume is None or not _is_of_the_checkpoint(error, trainer):
             raise
-        whose = f"name={folder.name}: the model is not the one that the run began with"
-        raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
+        if "Error(s) in loading state_dict" in str(error):
+            whose = f"name={folder.name}: the model is not the one that the run began with"
+            raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise RefusedError(f"name={folder.name}: {resume.as_posix()} holds no state to go on from: {reason}") from error
+
+
+def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:
+    """Whether an error comes of what a run was resumed from: before it took a step, and outside of research code."""
+    stepped = any(each.begun > 1 for each in trainer.callbacks if isinstance(each, ExactResume))
+    rooms = {Path(frame.filename).parent.name for frame in own_frames(error)}
+    known = isinstance(error, RefusedError | FailedError | OSError | ModuleNotFoundError)
+    return not known and not stepped and not rooms & {"models", "datamodules", "callbacks"}
+
+
+def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder) -> None:
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
@@ -236,7 +260,9 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     runs = []
     for number in range(1, cfg.folds + 1):
         fold = config_of_fold(cfg, number)
-        log.info(f"{'' if number == 1 else chr(10)}Fold {number} of {cfg.folds}")
+        if number > 1:
+            log.info("")
+        log.info(f"Fold {number} of {cfg.folds}")
         run = RunFolder(folder.path / f"fold_{number}")
         if run.metrics.is_file():
             log.info(f"{run.path.as_posix()} has finished")

@@ -10,9 +10,11 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import nn
 
 from ..errors import RefusedError, refusal
+from ..front_door.check import check_node
 from ..front_door.gate import Place
 from ..front_door.runs import choose_run, finished_runs
-from ..run_folder.checkpoints import load_checkpoint
+from ..front_door.values import check_value
+from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
 from .build import build, build_callbacks, datamodule_of, imported
@@ -59,9 +61,12 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
     if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
         raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
     content = load_checkpoint(checkpoint)
+    arguments = _arguments(model_class, content)
+    _check_ranges(cfg.model._target_, arguments, checkpoint)
     try:
-        model = model_class(**_arguments(model_class, content))
-        model.configure_model()
+        with room_for(content["state_dict"], checkpoint):
+            model = model_class(**arguments)
+            model.configure_model()
         model.on_load_checkpoint(content)
         model.load_state_dict(content["state_dict"], strict=model.strict_loading)
     except RefusedError:
@@ -70,6 +75,15 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
     return model.eval()
+
+
+def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
+    """Raises RefusedError where a hyper-parameter is not of the type that the model takes, or out of its range."""
+    try:
+        for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
+            check_value(key, value, parameter.type(), reads_data=False)
+    except RefusedError as error:
+        raise RefusedError(f"{checkpoint.as_posix()}: {error}") from error
 
 
 def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:

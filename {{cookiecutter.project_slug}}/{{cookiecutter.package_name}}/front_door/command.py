@@ -23,9 +23,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, stopping
+from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, printable, stopping
 from ..run_folder.folder import log, rank, start_log
-from .sources import PACKAGE
+from .sources import PACKAGE, check_files
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
@@ -53,6 +53,7 @@ def front_door(main: Callable[[], Any], script: str) -> None:
             from .answers import show_help
 
             return show_help(Path(script))
+        check_files(configs)
         flags = _flags()
         if not flags.shell_completion:
             sys.argv[1:] = [_adding(word, configs) for word in sys.argv[1:]]
@@ -152,27 +153,31 @@ def _check(cfg: DictConfig) -> None:
 def end(error: BaseException) -> NoReturn:
     """Say in a few lines what `error` means, and end the process with its status."""
     if TRACEBACK in given_flags:
-        traceback.print_exception(error)
+        _say("".join(traceback.format_exception(error)), keep="\n\t")
     if isinstance(error, RefusedError):
-        print(error, file=sys.stderr)
+        _say(error)
         sys.exit(2)
     if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
-        print(f"{_where(error)} needs a package that is not installed: {pip_command(error)}", file=sys.stderr)
+        _say(f"{_where(error)} needs a package that is not installed: {pip_command(error)}")
         sys.exit(2)
     if isinstance(error, StoppedError):
         if rank() == 0:
-            print(error, file=sys.stderr)
+            _say(error)
         sys.exit(128 + error.signum)
     if isinstance(error, KeyboardInterrupt):
-        print("Stopped.", file=sys.stderr)
+        _say("Stopped.")
         sys.exit(130)
     if isinstance(error, FailedError):
-        print(error, file=sys.stderr)
+        _say(error)
         sys.exit(1)
     if isinstance(error, SystemExit):
         raise error
     _report(error)
     sys.exit(1)
+
+
+def _say(text: object, keep: str = "") -> None:
+    print(printable(text, keep), file=sys.stderr)
 
 
 def _report(error: BaseException) -> None:
@@ -182,14 +187,15 @@ def _report(error: BaseException) -> None:
         places = re.findall(r'File "(.+?)", line (\d+)', reason)
         where = [where, *(f"{file}:{line}" for file, line in places if is_own(Path(file)))][-1]
         reason = reason.strip().splitlines()[-1]
-    print(f"{reason}\n  at {where}", file=sys.stderr)
+    _say(" ".join(reason.split()))
+    _say(f"  at {where}")
     path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
     try:
         with path.open("a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
-        print(f"  the whole traceback: {path}", file=sys.stderr)
+            file.write(printable("".join(traceback.format_exception(error)), keep="\n\t"))
+        _say(f"  the whole traceback: {path}")
     except OSError:
-        traceback.print_exception(error)
+        _say("".join(traceback.format_exception(error)), keep="\n\t")
 
 
 def _log_file() -> Path | None:

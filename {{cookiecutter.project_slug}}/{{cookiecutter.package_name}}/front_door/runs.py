@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import RefusedError, refusal
-from ..run_folder.folder import RUNS, RunFolder, check_links, check_unlocked, folds_of, open_run, overrides, rank
+from ..run_folder.folder import RUNS, RunFolder, check_unlocked, folds_of, open_run, overrides, rank
+from ..run_folder.plain import check_folder
 from .check import (
     check_config,
     check_keys,
@@ -101,7 +102,7 @@ def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
     folds = folds_of(folder)
     if folds and not folder.folds.is_file():
         raise refusal("run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… goes on")
-    check_links(folder)
+    check_folder(folder.path)
     opened = [open_run(str(run.path)) for run in folds or [folder]]
     for run, saved in opened:
         check_saved(saved, run)
@@ -260,8 +261,8 @@ def _steps_by_itself(target: str) -> bool:
 
 def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     """That no other process trains in the folder, and that a run goes on as it began."""
+    check_folder(run.path)
     check_unlocked(run)
-    check_links(run)
     if not run.config.is_file() and any(run.best.parent.glob("*.ckpt")):
         raise refusal("name", cfg.name, f"{run.path.as_posix()} has checkpoints but no config.yaml; choose another")
     if cfg.resume != "exact" or not run.config.is_file():

@@ -21,6 +21,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from ..errors import RefusedError
+from ..run_folder.plain import yaml_text
 
 
 def configs_folder() -> Path:
@@ -29,12 +30,17 @@ def configs_folder() -> Path:
     return Path(next(source.path for source in sources if source.provider == "main"))
 
 
+def check_files(configs: Path) -> None:
+    """Raises RefusedError for a file of configs/ that Hydra would read for ever; see `yaml_text`."""
+    for path in sorted(configs.rglob("*.yaml")):
+        yaml_text(path)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """What a file of configs/ holds; nothing where it is not there or holds no keys."""
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8") as file:
-        written = yaml.safe_load(file)
+    written = yaml.safe_load(yaml_text(path))
     return written if isinstance(written, dict) else {}
 
 
@@ -47,7 +53,7 @@ def defaults_of(written: dict[str, Any]) -> list[Any]:
 def line_of(key: str, path: Path) -> int | None:
     """The line on which the key stands in a file, from 1."""
     line = None
-    node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"))
+    node: yaml.Node | None = yaml.compose(yaml_text(path))
     for name in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found = next(((key, value) for key, value in pairs if key.value == name), None)

@@ -3,19 +3,29 @@
 import contextlib
 import errno
 import os
+import pickletools
+import re
 import zipfile
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from ..errors import RefusedError, refusal
 from ..front_door.gate import check_targets
 from .folder import PLAIN, RunFolder, log, plain_values
+from .plain import MAX_VALUES, check_plain
 
+MAX_SHARED = 16  # how many times over tensors may share what a file holds: tied weights do
 DATA = (*PLAIN, bytes, bytearray, complex, torch.device, torch.dtype, torch.layout)
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple, torch.Size, set, frozenset)
 # Where Lightning keeps arguments: of the model, of older models, of a datamodule.
@@ -62,6 +72,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         beside = path.with_name(f"{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            beside.unlink(missing_ok=True)  # of a process that was killed
             _write(checkpoint, beside)
             if path == self.run.last and path.exists():
                 os.replace(path, self.run.previous)
@@ -94,7 +105,7 @@ class _Recorder:
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:
+    with path.open("xb") as file:  # never through a link or a FIFO
         recorder: Any = _Recorder(file)
         try:
             torch.save(checkpoint, recorder)
@@ -123,16 +134,39 @@ def damage(path: Path) -> str | None:
 
     25 ms for 120 MB. Of what stands between the records Python's reader overlooks some that torch's does not.
     """
+    if reason := _broken(path):
+        return reason
+    try:
+        _open(path)
+    except Exception as error:  # what a flipped bit can make of the headers has many names
+        return f"it is cut off or overwritten ({error})"
+    return None
+
+
+def _broken(path: Path) -> str | None:
+    """What is wrong with the records of a checkpoint, or None; what they mean is not looked at."""
+    if not path.is_file():
+        return "there is no such file"
     if path.stat().st_size == 0:
         return "it is empty"
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive, path.stat().st_size)
             broken = archive.testzip()
-        if broken is None:
-            _open(path)
-    except Exception as error:  # what a flipped bit can make of the headers has many names
+    except Exception as error:
         return f"it is cut off or overwritten ({error})"
     return f"its checksum is wrong at {broken}" if broken else None
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Raises ValueError where the records would take more room than the file has: torch never packs them.
+
+    Nothing may follow the records, so that torch's reader finds the same ones.
+    """
+    records = archive.infolist()
+    packed = [record for record in records if record.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(record.file_size for record in records) > size or archive.comment:
+        raise ValueError("its records claim more than the file holds")
 
 
 def _open(path: Path) -> None:
@@ -141,26 +175,113 @@ def _open(path: Path) -> None:
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
+# What a pickle of tensors and plain values names: functions among them build of what the file holds, and no more. Of
+# what torch would let in beside, bytearray, torch.Tensor and quantised tensors take as much memory as they are told to.
+NAMED = re.compile(
+    r"torch (\w+Storage|float\w+|bfloat16|u?int\d+|bool|complex\w+|Size|device)|torch\.storage (Untyped|Typed)Storage"
+    r"|torch\._utils _rebuild_(tensor_v2|parameter)|collections (OrderedDict|Counter)|_codecs encode"
+    r"|torch\.nn\.parameter Parameter|(__builtin__|builtins) (set|complex)"
+)
+
+
+def _check_claims(path: Path) -> None:
+    """Raises RefusedError where a checkpoint names what is no plain value, or tensors of more than it holds.
+
+    The tensors are loaded without their numbers: as much as they say they are takes no memory then.
+    """
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        for opcode, argument, _ in pickletools.genops(archive.read(pickles[0]) if pickles else b""):
+            if "GLOBAL" in opcode.name and not NAMED.fullmatch(str(argument)) and str(argument) not in _registered():
+                raise UnpicklingError(argument)
+    claimed = 0
+    content = torch.load(path, map_location="meta", weights_only=True)
+    check_plain(content, path.as_posix(), MAX_VALUES)
+    for tensor in _tensors(content):
+        reach = sum((size - 1) * abs(stride) for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        claimed += max(tensor.numel(), reach + tensor.storage_offset()) * tensor.element_size()
+    if claimed > MAX_SHARED * path.stat().st_size:
+        raise RefusedError(f"{path.as_posix()} is not loaded: its tensors claim {claimed:,} bytes, more than it holds")
+
+
+def _registered() -> set[str]:
+    """What the project has declared to be safe (torch.serialization.add_safe_globals)."""
+    known = [
+        each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}"
+        for each in torch.serialization.get_safe_globals()
+    ]
+    return {" ".join(name.rsplit(".", 1)) for name in known}
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """Those in dicts, lists, tuples and sets at any depth."""
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, dict | list | tuple | set):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(part)
+
+
+def _weights(state: dict[str, Any]) -> list[Any]:
+    """The values of a state_dict but what a module gives as its `_extra_state`, which may be anything."""
+    return [value for name, value in state.items() if not str(name).endswith("_extra_state")]
+
+
+@contextlib.contextmanager
+def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
+    """Raises RefusedError where a module is built within it that is far larger than the weights `state` of `path`.
+
+    Hyper-parameters can ask for any size. A module may hold parts that are not saved: 1 GB is left for them.
+    """
+    numbers, parts = 4 * sum(value.numel() for value in _weights(state)) + 2**28, 100 * len(state) + 10_000
+    used = {"numbers": 0, "parts": 0}
+
+    def register(module: torch.nn.Module, name: str, part: Any) -> None:
+        used["numbers"] += part.numel() if isinstance(part, torch.Tensor) else 0
+        used["parts"] += 1
+        if used["numbers"] > numbers or used["parts"] > parts:
+            raise RefusedError(
+                f"{path.as_posix()}: its hyper-parameters ask for a model that is far larger than its weights"
+            )
+
+    hooks = [
+        hook(register)
+        for hook in (
+            register_module_parameter_registration_hook,
+            register_module_buffer_registration_hook,
+            register_module_module_registration_hook,
+        )
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; no code of it runs.
+    """What a checkpoint holds, on the CPU; no code of it runs, and it takes no more memory than the file has bytes.
 
     Raises RefusedError where it is damaged, holds more than tensors and plain values, is none of Lightning's, or has
     hyper-parameters that a config may not have.
     """
-    if reason := damage(path):
+    if reason := _broken(path):
         raise RefusedError(f"{path.as_posix()} is no whole checkpoint: {reason}")
     try:
+        _check_claims(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values") from error
-    except (EOFError, KeyError, RuntimeError, ValueError) as error:
-        raise RefusedError(f"{path.as_posix()} can't be loaded: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    except Exception as error:  # what a pickle that is put together by hand can raise has many names
+        if isinstance(error, RefusedError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RefusedError(f"{path.as_posix()} can't be loaded: {reason}") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in _weights(state)):
         raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: it has no state_dict")
     if other := _more_than_data(content):
         raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values ({other})")
-    if not isinstance(content["state_dict"], dict):
-        raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: its state_dict is none")
     try:
         for key in HYPER_PARAMETERS:
             check_hyper_parameters(key, content.get(key, {}))

@@ -25,7 +25,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import RefusedError, refusal
+from ..errors import RefusedError, printable, refusal
+from .plain import check_folder, new_file, read_json, yaml_text
 
 RUNS = Path("runs")
 FOLD = re.compile(r"fold_([1-9]\d*)")
@@ -124,17 +125,6 @@ def folds_of(run: RunFolder) -> list[RunFolder]:
     return [RunFolder(path) for _, path in sorted((int(match[1]), path) for match, path in found.items() if match)]
 
 
-def check_links(run: RunFolder) -> None:
-    """Raises RefusedError where a link in the folder, which may be a stranger's, leads out of it: writing would too.
-
-    W&B keeps links to logs of its own in wandb/, where nothing else is written, and that in a new folder each time.
-    """
-    root = run.path.resolve()
-    for path in run.path.rglob("*") if run.path.is_dir() else ():
-        if path.is_symlink() and root not in path.resolve().parents and run.path / "wandb" not in path.parents:
-            raise RefusedError(f"{path.as_posix()} is a link that leads out of the run folder")
-
-
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
     folder = RunFolder(Path(run))
@@ -144,10 +134,10 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
         known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"
         raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")
-    check_links(folder)
+    check_folder(folder.path)
     try:
-        content = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = yaml.safe_load(yaml_text(folder.config))
+    except (ValueError, yaml.YAMLError) as error:
         raise RefusedError(f"{key}={run}: {folder.config} can't be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
@@ -219,12 +209,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write whole or not at all."""
-    beside = path.with_name(f"{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
+    with new_file(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def overrides() -> list[str]:
@@ -260,8 +246,10 @@ def locked(run: RunFolder) -> Iterator[None]:
         run.lock.unlink(missing_ok=True)
         beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
         own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _born(psutil.Process())}
-        beside.write_text(json.dumps(own), encoding="utf-8")
+        beside.unlink(missing_ok=True)
         try:
+            with beside.open("x", encoding="utf-8") as file:
+                json.dump(own, file)
             os.link(beside, run.lock)  # with its content at once, and only where there is none
         except FileExistsError:
             raise _refusal(run, _read(run.lock)) from None
@@ -287,7 +275,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
     try:
         process = psutil.Process(holder["pid"])
         alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):  # no such process, or no number of one
+    except (psutil.Error, ValueError, OverflowError):  # no such process, or no number of one
         alive = False
     return holder if alive else None
 
@@ -302,9 +290,10 @@ def _born(process: Any) -> float:
 def _read(path: Path) -> dict[str, Any]:
     """What the lock says; the process may have been killed while it wrote it, which leaves this host's dead one."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return {"pid": int(holder["pid"]), "host": holder["host"], "since": holder["since"], "born": holder["born"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = read_json(path)
+        texts = {key: str(holder[key])[:100] for key in ("host", "since")}
+        return {"pid": int(holder["pid"]), "born": float(holder["born"]), **texts}
+    except (RefusedError, ValueError, OverflowError, KeyError, TypeError):
         return {"pid": -1, "host": platform.node(), "since": "", "born": 0}
 
 
@@ -331,6 +320,20 @@ QUIET = (
 )
 
 
+class OneLine(logging.Formatter):
+    """A record is one line, whatever the names in it hold; see `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record).rstrip("\n"))
+
+
+def one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """In place of Python's own two lines, of which the second repeats the source."""
+    return printable(f"{filename}:{lineno}: {category.__name__}: {' '.join(str(message).split())}") + "\n"
+
+
 def start_log(path: Path | None = None) -> None:
     """Show the log on the console, and keep it in `path` as well where one is given."""
     for text in QUIET:
@@ -343,9 +346,11 @@ def start_log(path: Path | None = None) -> None:
     log.propagate = False
     end_log_file()
     log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.handlers[0].setFormatter(OneLine())
+    warnings.formatwarning = one_line_warning
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        file.setFormatter(OneLine("%(asctime)s %(message)s"))
         log.addHandler(file)
         warned.addHandler(file)
         warned.propagate = False

@@ -4,7 +4,6 @@ One that can't be drawn never ends a run. Of a set of folds: one table of their 
 """
 
 import csv
-import json
 import os
 import statistics
 from collections.abc import Callable
@@ -18,7 +17,9 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from ..errors import RefusedError
 from .folder import RunFolder, log, write_json, write_text
+from .plain import MAX_TABLE, new_file, read_json, read_text
 
 FIRST = ["epoch", "step"]
 
@@ -84,23 +85,33 @@ class MetricsLog(Logger):
 
     def _rewrite(self) -> None:
         """Write beside and rename; the place of the last row is kept for the next change of it."""
-        beside = self.path.with_name(self.path.name + ".tmp")
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with new_file(self.path, flush=False) as file:
             writer = self._writer(file)
             writer.writeheader()
             writer.writerows(self.rows[:-1])
             self.last_row_at = file.tell()
             writer.writerows(self.rows[-1:])
-        os.replace(beside, self.path)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none."""
+    """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none.
+
+    Raises RefusedError, with the line, where it is no table of numbers.
+    """
     if not path.exists():
         return []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
-    return [{**row, "epoch": int(row.get("epoch", 0)), "step": int(row["step"])} for row in rows if "step" in row]
+    lines = StringIO(read_text(path, MAX_TABLE))
+    table = csv.reader(line for line in lines if line.endswith("\n"))
+    rows: list[dict[str, Any]] = []
+    try:
+        columns = next(table, [])
+        for cells in table:
+            values = {key: float(cell) for key, cell in zip(columns, cells, strict=True) if cell}
+            if "step" in values:
+                rows.append({**values, "epoch": int(values.get("epoch", 0)), "step": int(values["step"])})
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise RefusedError(f"{path.as_posix()}:{table.line_num}: is no row of metrics: {error}") from error
+    return rows
 
 
 def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
@@ -166,7 +177,7 @@ def table_of(runs: list[RunFolder]) -> Table:
 
     Metrics of a part, such as one class (`val/f1/cat`), are left to metrics.json of each run.
     """
-    found: dict[str, Any] = {run.path.name: json.loads(run.metrics.read_text(encoding="utf-8")) for run in runs}
+    found = {run.path.name: read_results(run.metrics) for run in runs}
     table: Table = {}
     for split in ("val", "test"):
         for name in next(iter(found.values()))[split]:
@@ -175,6 +186,17 @@ def table_of(runs: list[RunFolder]) -> Table:
                 mean, std = statistics.mean(values.values()), statistics.stdev(values.values())
                 table[f"{split}/{name}"] = {**values, "mean": mean, "std": std}
     return table
+
+
+def read_results(path: Path) -> dict[str, dict[str, float]]:
+    """The metrics of each split in a metrics.json. Raises RefusedError where it holds something else."""
+    found = read_json(path)
+    splits = found if isinstance(found, dict) else {}
+    for split in ("val", "test"):
+        values = splits.get(split)
+        if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+            raise RefusedError(f"{path.as_posix()}: has no metrics of the split {split}")
+    return splits
 
 
 def draw_folds(table: Table, count: int, path: Path) -> None:

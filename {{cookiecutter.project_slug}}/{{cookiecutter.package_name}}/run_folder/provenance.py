@@ -22,6 +22,7 @@ from ..errors import PACKAGE_FOLDER, RefusedError
 from .checkpoints import load_checkpoint
 from .folder import RUNS, RunFolder, log, moved, now, replaced, write_json, write_text
 from .metrics import read_metrics
+from .plain import read_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
@@ -66,8 +67,9 @@ def begin(run: RunFolder, known: dict[str, Any]) -> None:
     """
     if run.continued:
         began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
+        resumed = began["resumed"] if isinstance(began.get("resumed"), list) else []
         again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
-        write_json(run.provenance, {**began, "resumed": [*began.get("resumed", []), again]})
+        write_json(run.provenance, {**began, "resumed": [*resumed, again]})
         return
     if patch := _git("diff", "HEAD"):
         write_text(run.path / "changes.patch", patch + "\n")
@@ -81,10 +83,7 @@ def end(run: RunFolder) -> None:
 
 def read_provenance(run: RunFolder) -> dict[str, Any]:
     """What provenance.json holds. Raises RefusedError where it can't be read."""
-    try:
-        content = json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RefusedError(f"{run.provenance.as_posix()} can't be read: {error}") from error
+    content = read_json(run.provenance)
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
     return content
@@ -161,6 +160,13 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def check_comparable(before: RunFolder) -> None:
+    """Raises RefusedError where what a rerun is compared with at its end can't be read."""
+    read_provenance(before)
+    read_metrics(before.path / "metrics.csv")
+    load_checkpoint(before.last)
+
+
 def say_what_differs(before: RunFolder, known: dict[str, Any]) -> None:
     """Log what is not as it was when `before` was trained: code, data, versions, machine."""
     differing = changes(read_provenance(before), known)
@@ -182,7 +188,7 @@ def compare(run: RunFolder, before: RunFolder) -> None:
     rows, rows_before = (read_metrics(each.path / "metrics.csv") for each in (run, before))
     same = same_weights and len(gaps) == len(earlier) and rows == rows_before
     widest = max(gaps, key=lambda name: gaps[name], default="")
-    metrics = {key: [value, rows[-1].get(key)] for key, value in rows_before[-1].items() if "/" in key}
+    metrics = {key: [value, rows[-1].get(key)] for row in rows_before[-1:] for key, value in row.items() if "/" in key}
     content = {
         "of": before.path.as_posix(),
         "changed": changes(read_provenance(before), read_provenance(run)),

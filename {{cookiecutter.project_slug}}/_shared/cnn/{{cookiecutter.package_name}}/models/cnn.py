@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share, Stages
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -42,8 +41,8 @@ class CNN(nn.Module):
         self,
         input_shape: Sequence[int],
         num_classes: int,
-        width: PositiveInt = 32,
-        stages: PositiveInt = 2,
+        width: Count = 32,
+        stages: Stages = 2,
         dropout: Share = 0.2,
         channels_last: bool = False,
     ) -> None:

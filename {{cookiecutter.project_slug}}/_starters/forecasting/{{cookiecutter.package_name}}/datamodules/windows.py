@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction
+from ..front_door.values import Fraction, Length
 from .base import TensorBatches, TensorDataModule, check_split, fingerprint, split_in_time
 from .panel import Columns, Gaps, Panel, read_panel
 from .tables import read_table, write_table
@@ -64,9 +64,9 @@ class WindowsDataModule(TensorDataModule):
 
     def __init__(
         self,
-        context: PositiveInt | None = None,
-        horizon: PositiveInt | None = None,
-        seasons: list[PositiveInt] | None = None,
+        context: Length | None = None,
+        horizon: Length | None = None,
+        seasons: list[Length] | None = None,
         least: float | None = None,
         stride: PositiveInt = 1,
         eval_stride: PositiveInt = 1,

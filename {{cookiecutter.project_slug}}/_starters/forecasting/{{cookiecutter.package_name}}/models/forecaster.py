@@ -4,14 +4,13 @@ import math
 from typing import Any
 
 import torch
-from pydantic import PositiveInt
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
 from ..errors import refusal
-from ..front_door.values import Fraction
+from ..front_door.values import Fraction, Length
 from .metrics import ForecastMetrics, quantile_loss
 from .optimization import parameter_groups
 
@@ -38,8 +37,8 @@ class Forecaster(LightningModule):
         self,
         network: dict[str, Any],
         optimizer: dict[str, Any],
-        context: PositiveInt,
-        horizon: PositiveInt,
+        context: Length,
+        horizon: Length,
         seasons: list[int],
         step: str,
         least: float | None = None,

@@ -1,10 +1,9 @@
 """A mixer of patches: layers that mix pieces of the history in time, and then what is known of each piece."""
 
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 
 
 class PatchMixer(nn.Module):
@@ -20,9 +19,9 @@ class PatchMixer(nn.Module):
         horizon: int,
         quantiles: int,
         calendar: int,
-        patch: PositiveInt = 24,
-        width: PositiveInt = 64,
-        depth: PositiveInt = 3,
+        patch: Count = 24,
+        width: Count = 64,
+        depth: Count = 3,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__()

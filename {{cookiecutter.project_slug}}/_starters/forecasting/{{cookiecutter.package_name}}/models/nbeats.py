@@ -3,10 +3,9 @@
 from itertools import pairwise
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 
 
 class NBeats(nn.Module):
@@ -22,9 +21,9 @@ class NBeats(nn.Module):
         horizon: int,
         quantiles: int,
         calendar: int,
-        width: PositiveInt = 256,
-        depth: PositiveInt = 3,
-        layers: PositiveInt = 3,
+        width: Count = 256,
+        depth: Count = 3,
+        layers: Count = 3,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__()

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import DirectoryPath, PositiveInt
+from pydantic import DirectoryPath
 
 from ..errors import RefusedError
+from ..front_door.values import Pixels
 from ..run_folder.folder import log
 from .images import ImageDataModule, Pictures
 from .pictures import SUFFIXES, picture_files, read_pictures
@@ -18,9 +19,7 @@ class ImageFolderDataModule(ImageDataModule):
     They are read once and kept in memory: 12 kB a picture of 3×32×32. An unreadable file is named and left out.
     """
 
-    def __init__(
-        self, root: DirectoryPath, size: PositiveInt = 32, channels: Literal[1, 3] = 3, **options: Any
-    ) -> None:
+    def __init__(self, root: DirectoryPath, size: Pixels = 32, channels: Literal[1, 3] = 3, **options: Any) -> None:
         super().__init__(**options)
         self.root, self.size, self.channels = Path(root), size, channels
 

@@ -3,18 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 
 
 class MLP(nn.Module):
     """Flattens pictures (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
 
-    def __init__(
-        self, input_shape: Sequence[int], num_classes: int, hidden: PositiveInt = 256, dropout: Share = 0.2
-    ) -> None:
+    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: Share = 0.2) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Seed
+from ..front_door.values import Draws, Fraction, Seed
 from .base import TensorDataModule, check_split, seed_of, split_at_random
 
 SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
@@ -55,7 +55,7 @@ class ImageDataModule(TensorDataModule):
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
-        samples_per_class: PositiveInt = 10,
+        samples_per_class: Draws = 10,
         sampling_seed: Seed = 0,
         **options: Any,
     ) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from pydantic import PositiveInt
 from torch import Tensor, cat, nn
+
+from ..front_door.values import Count
 
 SLOPE = 0.2  # of the leaky ReLU below zero
 
@@ -14,7 +15,7 @@ class Generator(nn.Module):
     It begins at a quarter of the size and doubles it twice (after Radford et al., "DCGAN", 2016).
     """
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, noise_size: int, width: PositiveInt = 16) -> None:
+    def __init__(self, input_shape: Sequence[int], num_classes: int, noise_size: int, width: Count = 16) -> None:
         super().__init__()
         channels, self.height, self.width = input_shape
         self.shape = (4 * width, -(-self.height // 4), -(-self.width // 4))
@@ -40,7 +41,7 @@ class Discriminator(nn.Module):
     The class enters by a projection (Miyato & Koyama, "cGANs with Projection Discriminator", 2018).
     """
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, width: PositiveInt = 16) -> None:
+    def __init__(self, input_shape: Sequence[int], num_classes: int, width: Count = 16) -> None:
         super().__init__()
         channels, height, columns = input_shape
         size = 4 * width * -(-height // 4) * -(-columns // 4)

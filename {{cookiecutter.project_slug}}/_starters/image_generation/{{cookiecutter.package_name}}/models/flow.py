@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
-from ..front_door.values import Share
+from ..front_door.values import Draws, Share
 from .generation import Batch, ImageGenerator
 from .optimization import parameter_groups
 
@@ -41,7 +41,7 @@ class FlowMatching(ImageGenerator):
         input_shape: list[int],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
-        sampling_steps: PositiveInt = 10,
+        sampling_steps: Draws = 10,
         guidance: NonNegativeFloat = 1.0,
         drop_class: Share = 0.0,
         compile: bool = False,

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
 from ..errors import RefusedError
+from ..front_door.values import Count
 from .generation import Batch, ImageGenerator
 
 
@@ -39,7 +40,7 @@ class GAN(ImageGenerator):
         input_shape: list[int],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
-        noise_size: PositiveInt = 64,
+        noise_size: Count = 64,
         gradient_penalty: NonNegativeFloat = 0.1,
         discriminator_speed: PositiveFloat = 2.0,
     ) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share, Stages
 
 
 class Block(nn.Module):
@@ -47,8 +46,8 @@ class UNet(nn.Module):
         self,
         input_shape: Sequence[int],
         num_classes: int,
-        width: PositiveInt = 24,
-        stages: PositiveInt = 2,
+        width: Count = 24,
+        stages: Stages = 2,
         dropout: Share = 0.1,
         channels_last: bool = False,
     ) -> None:

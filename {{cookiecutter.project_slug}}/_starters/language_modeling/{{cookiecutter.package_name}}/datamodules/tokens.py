@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Seed
+from ..front_door.values import Count, Fraction, Length, Seed
 from ..models.generate import TopP
 from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
 from .documents import Document, digest, split_documents
@@ -46,7 +46,7 @@ class TokenDataModule(TensorDataModule):
         self,
         tokenizer: Literal["bpe", "bytes"] = "bpe",
         vocab_size: Annotated[int, Field(gt=BYTES, le=2**20)] = 2048,
-        context: PositiveInt = 256,
+        context: Length = 256,
         epoch_batches: PositiveInt | None = None,
         val_windows: PositiveInt | None = None,
         val_fraction: Fraction = 0.1,
@@ -54,7 +54,7 @@ class TokenDataModule(TensorDataModule):
         split_seed: Seed = 0,
         temperature: NonNegativeFloat = 0.8,
         top_p: TopP = 0.95,
-        max_new_tokens: PositiveInt = 200,
+        max_new_tokens: Count = 200,
         **options: Any,
     ) -> None:
         try:

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import refusal
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 
 
 class GPT(nn.Module):
@@ -25,9 +24,9 @@ class GPT(nn.Module):
         self,
         vocab_size: int,
         context: int,
-        width: PositiveInt = 128,
-        layers: PositiveInt = 4,
-        heads: PositiveInt = 4,
+        width: Count = 128,
+        layers: Count = 4,
+        heads: Count = 4,
         dropout: Share = 0.0,
         checkpointing: bool = False,
     ) -> None:

@@ -13,6 +13,7 @@ from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Vocabulary
 from ..engine.build import build
+from ..errors import printable
 from .generate import generate
 from .optimization import parameter_groups
 
@@ -88,10 +89,10 @@ class LanguageModel(LightningModule):
         prompt, sampling, numbers = batch
         (temperature, top_p), (length, seed) = sampling[0].tolist(), numbers[0].tolist()
         tokens = generate(self, prompt, self.vocabulary.end, length, temperature, top_p, seed)
-        sys.stdout.write(self.vocabulary.decode(prompt[0].tolist()))
+        sys.stdout.write(printable(self.vocabulary.decode(prompt[0].tolist()), keep="\n\t"))
         text = ""
         for piece in self.vocabulary.stream(tokens):
-            sys.stdout.write(piece)
+            sys.stdout.write(printable(piece, keep="\n\t"))  # a model can write what a terminal acts on
             sys.stdout.flush()
             text += piece
         sys.stdout.write("\n")

@@ -3,17 +3,16 @@
 from typing import Any
 
 import torch.nn.functional as F
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 
 
 class LSTM(nn.Module):
     """Tokens (B, T) to logits (B, T, V) of the token behind each; the embedding is the output layer too."""
 
     def __init__(
-        self, vocab_size: int, context: int, width: PositiveInt = 256, layers: PositiveInt = 1, dropout: Share = 0.0
+        self, vocab_size: int, context: int, width: Count = 256, layers: Count = 1, dropout: Share = 0.0
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import FailedError, RefusedError, refusal
-from ..front_door.values import Fraction, Seed
+from ..front_door.values import Draws, Fraction, Pixels, Seed
 from ..run_folder.folder import log
 from .augment import random_crops
 from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_at_random
@@ -79,16 +79,16 @@ class RegionDataModule(TensorDataModule):
     def __init__(
         self,
         scale: Literal[2, 3, 4] = 2,
-        patch: PositiveInt = 48,
-        region: PositiveInt = 64,
+        patch: Pixels = 48,
+        region: Pixels = 64,
         gap: NonNegativeInt = 10,
-        crops: PositiveInt = 1,
+        crops: Draws = 1,
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
-        tile: PositiveInt = 256,
+        tile: Pixels = 256,
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -1,10 +1,10 @@
 """EDSR in small: residual blocks without normalisation, then a sub-pixel convolution."""
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from ..front_door.values import Count
 from .subpixel import SubPixel
 
 
@@ -30,9 +30,7 @@ class EDSR(nn.Module):
     blocks of width 256. The last convolution is at the low size, as in ESPCN: a quarter of the work.
     """
 
-    def __init__(
-        self, scale: int, width: PositiveInt = 32, blocks: PositiveInt = 6, channels_last: bool = False
-    ) -> None:
+    def __init__(self, scale: int, width: Count = 32, blocks: Count = 6, channels_last: bool = False) -> None:
         super().__init__()
         self.head = nn.Conv2d(3, width, kernel_size=3, padding=1)
         residual = [ResidualBlock(width) for _ in range(blocks)]

@@ -1,8 +1,8 @@
 """ESPCN, three layers: what a second network costs is this file and configs/model/espcn.yaml."""
 
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from ..front_door.values import Count
 from .subpixel import SubPixel
 
 
@@ -12,7 +12,7 @@ class ESPCN(nn.Module):
     Source: Shi et al. 2016 (see subpixel.py), with ReLU in place of tanh.
     """
 
-    def __init__(self, scale: int, width: PositiveInt = 64) -> None:
+    def __init__(self, scale: int, width: Count = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(3, width, kernel_size=5, padding=2),

@@ -5,12 +5,11 @@ Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", 20
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import refusal
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
@@ -73,9 +72,9 @@ class FTTransformer(nn.Module):
         num_numbers: int,
         category_sizes: list[int],
         num_outputs: int,
-        width: PositiveInt = 32,
-        blocks: PositiveInt = 2,
-        heads: PositiveInt = 4,
+        width: Count = 32,
+        blocks: Count = 2,
+        heads: Count = 4,
         dropout: Share = 0.1,
         attention_dropout: Share = 0.1,
         checkpointing: bool = False,

@@ -5,12 +5,13 @@ take a batch of one row too, in place of batch norms.
 """
 
 import math
+from typing import Annotated
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from ..front_door.values import Share
+from ..front_door.values import Count, Share
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
@@ -44,12 +45,12 @@ class ResNet(nn.Module):
         num_numbers: int,
         category_sizes: list[int],
         num_outputs: int,
-        width: PositiveInt = 96,
-        blocks: PositiveInt = 2,
-        hidden_factor: PositiveInt = 2,
+        width: Count = 96,
+        blocks: Count = 2,
+        hidden_factor: Count = 2,
         dropout: Share = 0.1,
-        embedding: PositiveInt = 16,
-        frequencies: NonNegativeInt = 16,
+        embedding: Count = 16,
+        frequencies: Annotated[int, Field(ge=0, le=2**12)] = 16,
         sigma: PositiveFloat = 0.3,
     ) -> None:
         super().__init__()

@@ -1,0 +1,468 @@
+"""Run folders that a stranger may send: whatever a command does with one runs no code of it, and writes nowhere else.
+
+make strangers CASES=5000 [SEED=7]
+"""
+
+import contextlib
+import copy
+import importlib
+import io
+import os
+import random
+import runpy
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from cookiecutter.main import cookiecutter
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from omegaconf import open_dict
+
+CASES = int(os.environ.get("STRANGER_CASES", "500"))
+SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 10**6)
+SECONDS = 20  # a case takes 0.1
+
+pytestmark = pytest.mark.long
+
+# Of each starter: what it reads, what makes its model small, and what it predicts from.
+STARTERS = {
+    "tabular": ("datamodule=table", ("model.network.width=8", "model.network.blocks=1")),
+    "language_modeling": (
+        "datamodule=text",
+        ("model.network.width=16", "model.network.layers=1", "datamodule.vocab_size=300", "datamodule.context=8",
+         "++datamodule.max_new_tokens=3"),
+    ),
+}  # fmt: skip
+SHORT = (
+    "trainer.max_epochs=1", "++trainer.limit_train_batches=2", "++trainer.limit_val_batches=1",
+    "++trainer.limit_test_batches=1", "trainer.accelerator=cpu", "++trainer.enable_progress_bar=false",
+    "++trainer.enable_model_summary=false", "callbacks=[default]",
+)  # fmt: skip
+COMMANDS = ("evaluate", "predict", "load_run", "init_from", "rerun", "resume")
+# Where each may write: the folder of the run that it works in.
+HOME_OF = {"evaluate": "theirs", "predict": "theirs", "load_run": "", "init_from": "new", "rerun": "new"}
+
+
+class Watch:
+    """What Python is about to do while a case runs: code that is called, and writing outside of some folders.
+
+    What compiled code writes without Python's open is found by looking at the files themselves.
+    """
+
+    CALLS: ClassVar = (
+        "subprocess.Popen",
+        "os.system",
+        "os.exec",
+        "os.posix_spawn",
+        "pickle.find_class",
+        "socket.connect",
+    )
+    PATHS: ClassVar = {
+        "os.remove": (0,), "os.rename": (0, 1), "os.rmdir": (0,), "os.mkdir": (0,), "os.link": (1,), "os.symlink": (1,),
+        "os.truncate": (0,), "os.chmod": (0,), "os.utime": (0,), "sqlite3.connect": (0,), "open": (0,),
+    }  # fmt: skip
+    WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+    def __init__(self) -> None:
+        self.events: list[str] | None = None
+        self.allowed: tuple[str, ...] = ()
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Called by Python at each event; there is no way to take a hook away again."""
+        if self.events is None or (event not in self.PATHS and event not in self.CALLS):
+            return
+        if event in self.CALLS:
+            if arguments[0] not in ("git", b"git"):  # provenance.json asks it for the commit
+                self.events.append(f"{event} {arguments[:2]}"[:300])
+            return
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & self.WRITING):
+            return
+        for number in self.PATHS[event]:
+            path = arguments[number]
+            if isinstance(path, str | bytes | os.PathLike):
+                whole = os.path.realpath(os.path.abspath(os.fsdecode(path)))
+                if not f"{whole}/".startswith(self.allowed):
+                    self.events.append(f"{event} {whole}")
+
+    @contextlib.contextmanager
+    def on(self, *folders: Path) -> Iterator[list[str]]:
+        """Gather what happens outside of `folders`."""
+        self.allowed = (*(f"{os.path.realpath(folder)}/" for folder in folders), "/dev/null/")
+        self.events = events = []
+        try:
+            yield events
+        finally:
+            self.events = None
+
+
+def files_of(root: Path, *without: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of each file and folder below `root`, but of what lies in the folders `without`."""
+    found: dict[str, tuple[int, int]] = {}
+    waiting = [str(root)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if Path(entry.path) in without:
+                    continue
+                there = entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    found[entry.path] = (0, 0)
+                else:
+                    found[entry.path] = (there.st_size, there.st_mtime_ns)
+    return found
+
+
+class Project:
+    """A project with a run of its own, `other`, and one that it is sent, `theirs`; its commands, in this process."""
+
+    def __init__(self, starter: str, out: Path, user_config: Path) -> None:
+        answers = {"starter": starter, "project_name": f"Strange {starter}"}
+        self.folder = Path(cookiecutter(
+            str(ROOT), no_input=True, extra_context=answers, output_dir=str(out), config_file=str(user_config)
+        ))  # fmt: skip
+        sys.path.insert(0, str(self.folder))
+        self.package = f"strange_{starter}"
+        self.command, self.use, self.train = (
+            importlib.import_module(f"{self.package}.{name}")
+            for name in ("front_door.command", "engine.use", "engine.train")
+        )
+        self.refused = importlib.import_module(f"{self.package}.errors").RefusedError
+        runpy.run_path(str(self.folder / "evaluate.py"))  # its keys, and those of predict.py
+        runpy.run_path(str(self.folder / "predict.py"))
+        self.runs, self.kept = self.folder / "runs", out / f"{starter}_kept"
+        data, small = STARTERS[starter]
+        words = (data, f"datamodule.root={self._write_data(starter)}", *small, *SHORT)
+        self.configs = {
+            "train": self.composed("train", "name=theirs", *words),
+            "evaluate": self.composed("evaluate", "run=runs/theirs"),
+            "predict": self.composed("predict", "run=runs/theirs", f"input={self.input}"),
+            "init_from": self.composed("train", "init_from=runs/theirs", "name=new", *words),
+            "rerun": self.composed("train", "rerun=runs/theirs", "name=new"),
+        }
+        # As if it had been stopped after the first of two epochs.
+        self.configs["resume"] = self.composed("train", "name=theirs", *words, "trainer.max_epochs=2")
+        status, said = self.outcome("train")
+        assert status == 0, said
+        shutil.copytree(self.runs / "theirs", self.kept)
+        saved = (self.kept / "config.yaml").read_text()
+        (self.kept / "config.yaml").write_text(saved.replace("max_epochs: 1", "max_epochs: 2"))
+        shutil.copytree(self.kept, self.runs / "other")
+        checkpoint = torch.load(self.kept / "checkpoints" / "best.ckpt", weights_only=True)
+        del checkpoint["state_dict"]
+        contents = {
+            "hyper_parameters": checkpoint["hyper_parameters"],
+            "statistics": checkpoint["hyper_parameters"]["statistics"],
+            "checkpoint": checkpoint,
+            **{name: yaml.safe_load((self.kept / name).read_text()) for name in ("config.yaml", "provenance.json")},
+        }
+        self.spots = {place: list(spots(content)) for place, content in contents.items()}
+
+    def _write_data(self, starter: str) -> Path:
+        rng = random.Random(0)
+        path = self.folder / ("mine.csv" if starter == "tabular" else "mine.txt")
+        if starter == "tabular":
+            rows = [(rng.random(), rng.choice("abc"), rng.random()) for _ in range(60)]
+            path.write_text("x,kind,y\n" + "".join(f"{x},{kind},{2 * x + y}\n" for x, kind, y in rows))
+        else:
+            path.write_text("\n".join(" ".join(rng.choices(["one", "two", "three", "four"], k=9)) for _ in range(300)))
+        self.input = path.name if starter == "tabular" else "one"
+        return path
+
+    def composed(self, name: str, *words: str) -> Any:
+        with initialize_config_dir(str(self.folder / "configs"), version_base="1.3"):
+            return compose(name, list(words), return_hydra_config=True)
+
+    def outcome(self, name: str) -> tuple[int, str]:
+        """Exit status and what was said."""
+        said, status, before = io.StringIO(), 0, Path.cwd()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            os.chdir(self.folder)
+            try:
+                self._do(name)
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+            except self.refused as error:  # of load_run
+                print(error)
+                status = 2
+            except Exception:
+                traceback.print_exc()
+                status = 1
+            finally:
+                os.chdir(before)
+        return status, said.getvalue()
+
+    def _do(self, name: str) -> None:
+        if name == "load_run":
+            self.use.load_run("runs/theirs")
+            return
+        cfg = copy.deepcopy(self.configs[name])
+        HydraConfig.instance().set_config(self.configs[name])
+        with open_dict(cfg):
+            del cfg["hydra"]
+        task = {"evaluate": self.use.evaluate, "predict": self.use.predict}.get(name, self.train.train)
+        self.command.checked(task)(cfg)
+
+    def receive(self) -> Path:
+        """A run folder as it came, before something is done to it."""
+        for name in ("theirs", "new"):
+            shutil.rmtree(self.runs / name, ignore_errors=True)
+        return Path(shutil.copytree(self.kept, self.runs / "theirs"))
+
+
+class Stranger(NamedTuple):
+    """A command, and what was changed of the run folder that it is given: `value` at `path` of what lies in `place`."""
+
+    starter: str
+    command: str
+    place: str
+    path: tuple[Any, ...]
+    value: Any
+    shape: str
+
+
+def payloads(package: str, outside: Path, theirs: str) -> list[Any]:
+    """Nodes and texts that run code or write a file, were they built or resolved."""
+    mark, other = str(outside / "mark"), f"{theirs}/../other"
+    metrics = {"rows": [{"step": 1, "val/loss": 1.0}], "path": f"{mark}.png"}
+    nodes: dict[str, dict[str, Any]] = {
+        "torch.load": {"f": f"{theirs}/payload.pkl", "weights_only": False},
+        "torch.serialization.load": {"f": f"{theirs}/payload.pkl", "weights_only": False},
+        "pickle.load": {"file": {"_target_": "builtins.open", "file": f"{theirs}/payload.pkl", "mode": "rb"}},
+        "os.system": {"command": f"touch {mark}"},
+        "os.remove": {"path": f"{other}/metrics.csv"},
+        "os.mkdir": {"path": mark},
+        "shutil.rmtree": {"path": other},
+        "subprocess.run": {"args": ["touch", mark]},
+        "builtins.open": {"file": mark, "mode": "w"},
+        "builtins.eval": {"_args_": [f"open({mark!r}, 'w')"]},
+        "pathlib.Path.touch": {"self": {"_target_": "pathlib.Path", "_args_": [mark]}},
+        "hydra.utils.instantiate": {"config": {"_target_": "os.system", "command": f"touch {mark}"}},
+        "hydra.utils.call": {"config": {"_target_": "os.system", "command": f"touch {mark}"}},
+        "torch.save": {"obj": 1, "f": mark},
+        "torch.hub.load": {"repo_or_dir": str(outside), "model": "x", "source": "local"},
+        "torch.utils.data.datapipes.iter.FileOpener": {"datapipe": [mark], "mode": "w"},
+        "numpy.save": {"file": mark, "arr": [1]},
+        "pytorch_lightning.loggers.csv_logs.ExperimentWriter": {"log_dir": other},
+        "pytorch_lightning.loggers.CSVLogger": {"save_dir": mark},
+        "pytorch_lightning.loggers.TensorBoardLogger": {"save_dir": mark},
+        "pytorch_lightning.loggers.MLFlowLogger": {"tracking_uri": f"sqlite:///{mark}.db"},
+        "pytorch_lightning.loggers.WandbLogger": {"save_dir": mark, "offline": True},
+        "pytorch_lightning.profilers.SimpleProfiler": {"dirpath": str(outside), "filename": "mark"},
+        "pytorch_lightning.profilers.AdvancedProfiler": {"dirpath": other, "filename": "mark"},
+        "pytorch_lightning.profilers.PyTorchProfiler": {"dirpath": str(outside), "filename": "mark"},
+        "pytorch_lightning.callbacks.OnExceptionCheckpoint": {"dirpath": str(outside)},
+        "pytorch_lightning.callbacks.ModelCheckpoint": {"dirpath": other, "filename": "mark"},
+        "pytorch_lightning.callbacks.LambdaCallback": {
+            "setup": {"_target_": "os.system", "command": f"touch {mark}", "_partial_": True}
+        },
+        "pytorch_lightning.strategies.DDPStrategy": {"process_group_backend": "gloo"},
+        "lightning_fabric.plugins.io.TorchCheckpointIO": {},
+        "torch.nn.Sequential": {"_args_": [{"_target_": "os.system", "command": f"touch {mark}"}]},
+        f"{package}.run_folder.folder.write_text": {"path": mark, "text": "x"},
+        f"{package}.run_folder.metrics.draw_curves": metrics,
+        f"{package}.run_folder.metrics.MetricsLog": {"path": mark},
+        f"{package}.engine.build.build": {"node": {"_target_": "os.system", "command": f"touch {mark}"}},
+        f"{package}.engine.build.import_module": {"name": "antigravity"},
+        f"{package}.callbacks.report.draw_loss": {"points": [[1.0, 2.0]], "path": f"{mark}.png"},
+        f"{package}.callbacks.report.draw_samples": {"samples": [], "prompt": "", "path": f"{mark}.png"},
+        f"{package}.datamodules.tables.write_table": {
+            "frame": {"_target_": "pandas.DataFrame"}, "path": f"{mark}.csv",
+        },
+        f"{package}.datamodules.token_files.kept": {"name": "mark", "write": {"_target_": "os.system"}},
+    }  # fmt: skip
+    built = [{"_target_": target, **arguments} for target, arguments in nodes.items()]
+    call = f"{{_target_: os.system, command: 'touch {mark}'}}"
+    texts = [
+        f"${{oc.create:{call}}}", "${oc.env:HOME}", f"${{oc.decode:'{mark}'}}", "${p}${q}", "${${p}}",
+        "${hydra:run.dir}", str(outside / ".profile"), f"{other}/metrics.csv", "../other/metrics.csv",
+        "${oc.select:trainer}", "${oc.deprecated:seed}", "\\${oc.env:HOME}", "$", "${now:%Y}", "${name",
+        "${name}${name}",
+    ]  # fmt: skip
+    return [*built, *texts]
+
+
+PARTS = ("network", "optimizer", "scheduler", "x", "_args_", "_target_", "profiler", "0", "plugins", "${x}", "a.b", "")
+
+
+@st.composite
+def wrapped(draw: Callable[..., Any], values: list[Any], containers: tuple[str, ...]) -> Any:
+    """One of the values in up to four containers."""
+    value = copy.deepcopy(draw(st.sampled_from(values)))
+    for _ in range(draw(st.integers(0, 4))):
+        kind = draw(st.sampled_from(containers))
+        if kind in ("dict", "ordered", "counter"):
+            pairs = {draw(st.sampled_from(PARTS)): value}
+            value = {"dict": dict, "ordered": OrderedDict, "counter": Counter}[kind](pairs)
+        elif kind == "node":
+            value = {"_target_": draw(st.sampled_from(["torch.nn.Identity", "torch.nn.Sequential"])), "x": value}
+        else:
+            value = [value] if kind == "list" else (value,)
+    return value
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each part of a tree of dicts and lists, and of a key that is not there in each dict."""
+    if isinstance(value, dict):
+        yield (*path, "p")
+        for name, part in value.items():
+            yield (*path, name)
+            yield from spots(part, (*path, name))
+    elif isinstance(value, list) and len(value) < 50:
+        for number, part in enumerate(value):
+            yield (*path, number)
+            yield from spots(part, (*path, number))
+
+
+def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
+    for name in path[:-1]:
+        value = value[name]
+    value[path[-1]] = new
+
+
+PLACES = ("config.yaml", "hyper_parameters", "statistics", "checkpoint", "metrics.csv", "provenance.json", "a link")
+
+
+@st.composite
+def strangers(draw: Callable[..., Any], projects: dict[str, Project], outside: Path) -> Stranger:
+    starter = draw(st.sampled_from(sorted(projects)))
+    project = projects[starter]
+    command, place = draw(st.sampled_from(COMMANDS)), draw(st.sampled_from([*PLACES[:2] * 3, *PLACES[2:]]))
+    values = payloads(project.package, outside, str(project.runs / "theirs"))
+    plain: tuple[str, ...] = ("dict", "list", "node")
+    if place in ("hyper_parameters", "statistics", "checkpoint"):
+        plain = (*plain, "tuple", "ordered", "counter")
+    path = draw(st.sampled_from(project.spots.get(place, [()])))
+    shape = draw(st.sampled_from(["", "", "two keys", "tag", "anchor", "an object"]))
+    if place == "a link":
+        path = (
+            draw(st.sampled_from(["predictions", "evaluation_best.json.tmp", "train.log", "metrics.csv", "lock.json"])),
+        )
+    return Stranger(starter, command, place, path, draw(wrapped(values, plain)), shape)
+
+
+class Payload:
+    """Unpickled it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def send(stranger: Stranger, project: Project, outside: Path) -> None:
+    """Lay the stranger's folder into runs/theirs."""
+    folder, (_, command, place, path, value, shape) = project.receive(), stranger
+    if command == "resume":
+        (folder / "metrics.json").unlink()
+    torch.save(Payload(outside / "mark"), folder / "payload.pkl")
+    if place == "config.yaml":
+        content = yaml.safe_load((folder / place).read_text())
+        put(content, path, value)
+        if shape == "two keys":
+            content |= {"p": "$", "q": "{oc.create:{_target_: os.system, command: 'touch x'}}"}
+        text = yaml.safe_dump(content, sort_keys=False)
+        text += "zz: !!python/object/apply:os.mkdir [mark]\n" if shape == "tag" else ""
+        (folder / place).write_text(f"zy: &a {{_target_: os.getcwd}}\n{text}zz: *a\n" if shape == "anchor" else text)
+    elif place == "provenance.json":
+        content = yaml.safe_load((folder / place).read_text())
+        put(content, path, value)
+        (folder / place).write_text(importlib.import_module("json").dumps(content))
+    elif place == "metrics.csv":
+        text = (folder / place).read_text().splitlines()
+        cell = str(value).replace("\n", " ")
+        rows = {"": [*text, cell], "two keys": [f"{text[0]},{cell}", *(f"{row},1" for row in text[1:])]}
+        (folder / place).write_text("\n".join(rows.get(shape, [cell, *text])) + "\n")
+    elif place == "a link":
+        target = folder / path[0]
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        target.symlink_to(outside / "mark")
+    else:
+        for name in ("best", "last"):
+            file = folder / "checkpoints" / f"{name}.ckpt"
+            content = torch.load(file, weights_only=True)
+            inner = content if place == "checkpoint" else content["hyper_parameters"]
+            with contextlib.suppress(KeyError, IndexError):  # both do not hold the same
+                put(inner["statistics"] if place == "statistics" else inner, path, value)
+            if shape == "an object":
+                put(inner, ("p",), Payload(outside / "mark"))
+            torch.save(content, file)
+
+
+def test_nothing_that_a_stranger_sends_runs_or_writes_elsewhere(
+    tmp_path: Path, user_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"SEED={SEED}")
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    for folder in (home, temporary):
+        folder.mkdir()
+    (home / ".profile").write_text("mine\n")
+    for name, folder in {"HOME": home, "TMPDIR": temporary, "XDG_CACHE_HOME": temporary}.items():
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    # Where plots are laid is tried, how they look is not: to draw them takes longer than all the rest.
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).write_bytes(b""))
+    monkeypatch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda _: None)
+    torch.set_num_threads(1)
+    projects = {starter: Project(starter, tmp_path, user_config) for starter in STARTERS}
+    watch, counts, wrong = Watch(), Counter(), []
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, late)
+
+    def found(stranger: Stranger) -> str:
+        """What is wrong with what a command does with the run folder."""
+        project = projects[stranger.starter]
+        send(stranger, project, home)
+        name = HOME_OF.get(stranger.command, "theirs")
+        allowed = (*([project.runs / name] if name else []), temporary)
+        before = files_of(tmp_path, *allowed)
+        signal.alarm(SECONDS)
+        with watch.on(*allowed) as events:
+            status, said = project.outcome(stranger.command)
+        signal.alarm(0)
+        after = files_of(tmp_path, *allowed)
+        changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+        counts[{0: "done", 2: "refused"}.get(status, "failed")] += 1
+        if events or changed:
+            return f"{events[:3]} {changed[:3]}"
+        if status not in (0, 2) or (status == 2 and len(said.strip().splitlines()) != 1):
+            return f"status {status}: {said[-1500:]}"
+        return ""
+
+    @seed(SEED)
+    @settings(
+        max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )  # fmt: skip
+    @given(strangers(projects, home))
+    def case(stranger: Stranger) -> None:
+        if problem := found(stranger):
+            wrong.append(f"{stranger}\n    {problem}")
+            for path in (each for each in home.iterdir() if each.name != ".profile"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(project_other := projects[stranger.starter].runs / "other", ignore_errors=True)
+            shutil.copytree(projects[stranger.starter].kept, project_other)
+
+    case()
+    print(counts)
+    assert not wrong, f"{len(wrong)} of {CASES}, SEED={SEED}:\n" + "\n".join(wrong[:20])
+    assert min(counts["done"], counts["refused"]) > CASES // 20, f"the cases are not of both kinds: {counts}"
