@@ -45,7 +45,7 @@ from ..run_folder.provenance import (
     say_what_differs,
     write_config,
 )
-from .build import build, build_trainer, imported, place_of
+from .build import build, build_trainer, datamodule_of, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
 from .processes import say_who_is_awaited
 from .trial import check_callbacks, check_is, check_loggers, check_states, check_trainer, try_loops
@@ -151,7 +151,7 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     check_callbacks(callbacks)
     check_trainer(cfg, build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False), callbacks)
     check_loggers(cfg.get("logger"))
-    check_is("datamodule", build(cfg.datamodule, place=Place.ANY), LightningDataModule)
+    check_is("datamodule", datamodule_of(cfg), LightningDataModule)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
@@ -179,7 +179,7 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
-    datamodule = build(cfg.datamodule, place=Place.ANY)
+    datamodule = datamodule_of(cfg)
     try:
         datamodule.prepare_data()
         datamodule.setup("fit")

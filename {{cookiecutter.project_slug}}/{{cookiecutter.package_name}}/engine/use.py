@@ -17,7 +17,7 @@ from ..front_door.values import check_value
 from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
-from .build import build, build_callbacks, imported
+from .build import build, build_callbacks, datamodule_of, imported
 
 
 class LoadedRun(NamedTuple):
@@ -36,7 +36,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
     runs = finished_runs(RunFolder(Path(folder)))
     cfg = runs[0][1]
     model = load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs])
-    return LoadedRun(model, build(cfg.datamodule, place=Place.ANY))
+    return LoadedRun(model, datamodule_of(cfg))
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
@@ -132,7 +132,7 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     """
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)
-    datamodule = build(saved.datamodule, place=Place.ANY)
+    datamodule = datamodule_of(saved)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
