@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, Command
+from omegaconf import DictConfig
 from test_resume import QUICK
 
 from my_project import load_run
 from my_project.errors import RefusedError
+from my_project.front_door.check import resolved
 from my_project.run_folder.checkpoints import load_checkpoint
 from my_project.run_folder.folder import RunFolder, write_json
 from my_project.run_folder.metrics import read_metrics, read_results
@@ -118,6 +120,24 @@ def test_so_is_one_of_ones_own(kind: str, tmp_path: Path) -> None:
         done = own_command("train.py", *words)
         assert_refused(done, "configs/experiment/own.yaml")
         assert part in done[1]
+
+
+REFERENCES: dict[str, dict[str, Any]] = {
+    "texts": {"a0": "x" * 10, **{f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}},
+    "nodes": {"a0": {"x": 1}, **{f"a{n}": {f"k{m}": f"${{a{n - 1}}}" for m in range(10)} for n in range(1, 12)}},
+    "a chain": {"a0": "x", **{f"a{n}": f"${{a{n - 1}}}" for n in range(1, 1000)}},
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_references_that_make_too_much_of_one_another_are_refused(kind: str) -> None:
+    with pytest.raises(RefusedError, match="references"):
+        resolved(DictConfig(REFERENCES[kind]))
+
+
+def test_references_of_usual_size_are_resolved() -> None:
+    cfg = DictConfig({"a": 1, "b": "${a}", "c": {"d": "${b}", "e": "${a}${b}"}, "f": "${c}", "g": "${oc.env:HOME}"})
+    assert resolved(cfg)["f"] == {"d": 1, "e": "11"}
 
 
 def test_anchors_of_usual_size_are_read(tmp_path: Path) -> None:
@@ -315,10 +335,19 @@ CHECKPOINTS = {
     "a wide layer": spoilt(lambda content: widen(content, 10**9)),
     "a layer of another sign": spoilt(lambda content: widen(content, -1)),
     "a layer of no number": spoilt(lambda content: widen(content, float("inf"))),
+    "a picture of a million pixels a side": spoilt(
+        lambda content: content["hyper_parameters"].update(input_shape=[1, 10**6, 10**6])
+    ),
+    "nodes of the same node": spoilt(lambda content: content["hyper_parameters"]["network"].update(x=shared(12))),
     "many classes": spoilt(lambda content: content["hyper_parameters"].update(num_classes=10**10)),
     "no weights": spoilt(lambda content: content.update(state_dict={"x": "y"})),
     "no dict": lambda path: torch.save([1], path),
 }  # fmt: skip
+
+
+def shared(depth: int) -> list[Any]:
+    """Ten times the same list, of ten times the same list, and so on."""
+    return [shared(depth - 1)] * 10 if depth else [1]
 
 
 def widen(content: dict[str, Any], width: Any) -> None:

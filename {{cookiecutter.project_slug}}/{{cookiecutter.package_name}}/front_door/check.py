@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import INSTALL, RefusedError, refusal
 from ..run_folder.folder import FOLD, RUNS, RunFolder, plain_values
+from ..run_folder.plain import check_references
 from .gate import Place, allowed, nodes
 from .sources import (
     PACKAGE,
@@ -107,6 +108,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     values = dict(leaves(written))
     for key in (key for key, value in values.items() if value == "???"):
         raise refusal(key, "???", f"has to be given: {key}=…")
+    check_references(values)
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
