@@ -133,23 +133,25 @@ def check_references(values: dict[str, Any]) -> None:
 
     `values` are the ends by their keys (`a.b[0]`). A reference counts as all that stands behind it.
     """
-    sizes: dict[str, int] = {}  # of keys whose references have been followed; 0 while they are
+    measured: dict[str, tuple[int, int]] = {}  # of keys: letters, and references behind one another
 
-    def size(key: str, depth: int = 0) -> int:
-        if depth > MAX_DEPTH:
-            raise refusal(key, "", f"a chain of more than {MAX_DEPTH} references")
-        if key not in sizes:
-            sizes[key] = 0  # one that leads back to itself is OmegaConf's to refuse
+    def measure(key: str, above: int = 0) -> tuple[int, int]:
+        if key not in measured:
+            measured[key] = (0, 0)  # one that leads back to itself is OmegaConf's to refuse
             ends = [key] if key in values else [name for name in values if name.startswith((f"{key}.", f"{key}["))]
-            texts = {end: str(values[end]) for end in ends}
-            named = [name for text in texts.values() if "${" in text for name in REFERENCE.findall(text)]
-            sizes[key] = sum(map(len, texts.values())) + sum(size(name, depth + 1) for name in named)
-        if sizes[key] > MAX_CONFIG:
+            texts = [str(values[end]) for end in ends]
+            named = [name for text in texts if "${" in text for name in REFERENCE.findall(text)]
+            behind = [measure(name, above + 1) for name in named] if above < MAX_DEPTH else [(0, MAX_DEPTH)]
+            size = sum(map(len, texts)) + sum(size for size, _ in behind)
+            measured[key] = (size, 1 + max((depth for _, depth in behind), default=0))
+        if measured[key][1] > MAX_DEPTH:
+            raise refusal(key, "", f"a chain of more than {MAX_DEPTH} references")
+        if measured[key][0] > MAX_CONFIG:
             raise refusal(key, "", f"its references make a text of more than {MAX_CONFIG / 2**20:.0f} MB")
-        return sizes[key]
+        return measured[key]
 
     for key in [key for key, value in values.items() if isinstance(value, str) and "${" in value]:
-        size(key)
+        measure(key)
 
 
 @contextlib.contextmanager
