@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
 
-from ..errors import RefusedError, own_frames, pip_command
+from ..errors import RefusedError, own_frames, pip_command, refusal
 from ..front_door.gate import Place, all_nodes, check_targets
 from ..run_folder.checkpoints import AtomicCheckpointIO
 from ..run_folder.folder import RUNS, RunFolder, alone, log, plain_values
@@ -23,7 +23,7 @@ from ..run_folder.metrics import MetricsLog
 from .exact import ExactResume
 
 
-def build(node: Any, *args: Any, recursive: bool = True, place: Place = Place.ANY, **kwargs: Any) -> Any:
+def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = None, **kwargs: Any) -> Any:
     """Build `node`, a mapping with a `_target_`; its other keys, `args` and `kwargs` are the arguments.
 
     Arguments arrive as plain dicts and lists, so that they can be saved in a checkpoint. With `recursive=False` a
@@ -32,14 +32,15 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place = Place.AN
     It is not Hydra's `instantiate`, which would interpolate the texts of the node and of `kwargs` once more: a text of
     a stranger's table or checkpoint could then call a resolver.
 
-    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place`,
-    where a package is not installed, or where the library that the target comes from refuses an argument. An error in
-    this project's own code is raised as it is.
+    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place` (by
+    default the user's own where the node is a part of a config, else any: it may come out of a checkpoint), where a
+    package is not installed, or where the library that the target comes from refuses an argument. An error in this
+    project's own code is raised as it is.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     key = str(node._get_full_key(None)) if node is not plain else ""
     plain_values(plain, key)
-    check_targets(key, plain, place)
+    check_targets(key, plain, (Place.ANY if node is plain else Place.OWN) if place is None else place)
     for _, each in all_nodes("", plain):
         imported(each["_target_"])  # an error in its module is then raised as it is
     try:
@@ -63,6 +64,14 @@ def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None 
     partial = parts.pop("_partial_", False)
     arguments = {**parts, **(kwargs or {})}
     return functools.partial(target, *args, **arguments) if partial else target(*args, **arguments)
+
+
+def datamodule_of(cfg: DictConfig) -> Any:
+    """The datamodule of a config, with nothing read. Raises RefusedError where it is none."""
+    datamodule = build(cfg.datamodule, place=Place.ANY)
+    if not isinstance(datamodule, LightningDataModule):
+        raise refusal("datamodule._target_", cfg.datamodule._target_, "is no LightningDataModule")
+    return datamodule
 
 
 def imported(target: str) -> Any:

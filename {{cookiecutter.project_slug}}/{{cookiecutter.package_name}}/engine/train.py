@@ -42,7 +42,7 @@ from ..run_folder.provenance import (
     say_what_differs,
     write_config,
 )
-from .build import build, build_all, build_trainer, imported, place_of
+from .build import build, build_all, build_trainer, datamodule_of, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -137,16 +137,16 @@ def check_built(cfg: DictConfig) -> None:
     """
     place = place_of(cfg)
     build(cfg.trainer, place=place, callbacks=build_all(cfg.get("callbacks"), place), logger=False)
-    build(cfg.datamodule)
+    datamodule_of(cfg)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
-            build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))])
+            build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
     """The datamodule with its training data read, so that its `facts` are known."""
-    datamodule = build(cfg.datamodule)
+    datamodule = datamodule_of(cfg)
     datamodule.prepare_data()
     datamodule.setup("fit")
     return datamodule
@@ -158,7 +158,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
     Raises RefusedError where a checkpoint could not be loaded again: its hyper-parameters are plain values alone.
     """
     plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
-    model = build(cfg.model, recursive=False, **datamodule.facts)
+    model = build(cfg.model, recursive=False, place=Place.ANY, **datamodule.facts)
     check_hyper_parameters("model.hparams", dict(model.hparams))
     if cfg.init_from:
         source, _ = open_run(cfg.init_from)

@@ -18,7 +18,7 @@ from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
 from ..run_folder.plain import check_plain
-from .build import build, build_callbacks, imported
+from .build import build, build_callbacks, datamodule_of, imported
 
 
 class LoadedRun(NamedTuple):
@@ -36,7 +36,8 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
     """
     runs = finished_runs(RunFolder(Path(folder)))
     cfg = runs[0][1]
-    return LoadedRun(load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs]), build(cfg.datamodule))
+    model = load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs])
+    return LoadedRun(model, datamodule_of(cfg))
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
@@ -134,7 +135,7 @@ def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
     """
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)
-    datamodule = build(saved.datamodule)
+    datamodule = datamodule_of(saved)
     datamodule.prepare_data()
     # A ModelCheckpoint has nothing to save here.
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]

@@ -24,9 +24,10 @@ class Place(IntEnum):
     OWN = 2
 
 
-LISTED = {Place.ANY: ALLOWED_TARGETS, Place.RERUN: TRAINING_TARGETS, Place.OWN: OWN_TARGETS}
+Names = dict[Place, tuple[str, ...]]
+LISTED: Names = {Place.ANY: ALLOWED_TARGETS, Place.RERUN: TRAINING_TARGETS, Place.OWN: OWN_TARGETS}
 # Of this package's classes: those with one of these bases.
-BASES = {
+BASES: Names = {
     Place.ANY: (
         *ALLOWED_TARGETS, "torch", "torchmetrics", "pytorch_lightning.LightningDataModule",
         "pytorch_lightning.LightningModule",
@@ -49,7 +50,8 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
     may = f"a config may name {PACKAGE}, {known}"
     parts = target.split(".")
-    if parts[0] not in ROOTS or not all(part.isidentifier() for part in parts):
+    private = any(part.startswith("_") for part in parts) and parts[0] != PACKAGE
+    if parts[0] not in ROOTS or private or not all(part.isidentifier() for part in parts):
         raise refusal(key, target, f"not allowed; {may}")
     found = locate(target)
     if isinstance(found, str):
@@ -72,7 +74,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     return found
 
 
-def _place_in(names: dict[Place, tuple[str, ...]], target: str) -> Place | None:
+def _place_in(names: Names, target: str) -> Place | None:
     """The first place whose names have this class: by itself, wherever it is in that package, or by its package."""
     home, _, name = target.rpartition(".")
     for place, entries in names.items():

@@ -1,0 +1,254 @@
+"""What each class can do that a config might name, and at which place of which config it may therefore be named."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killed import PACKAGE
+
+import my_project
+from my_project import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS
+from my_project.errors import RefusedError
+from my_project.front_door.gate import Place, allowed
+from my_project.front_door.sources import read_module
+
+# Of each public class of Lightning's packages: the place that it is let in at, and what it can do with its arguments.
+# A class that a new version brings is refused until it stands here and in a list of __init__.py.
+COMPUTES = (Place.RERUN, "computes, or prints")
+OWN_FILE = (Place.OWN, "writes a file where its argument says")
+UPLOADS = (Place.OWN, "writes or uploads where its arguments say")
+CALLS = (Place.OWN, "calls what it is given")
+PROCESSES = (Place.OWN, "joins or starts processes as its arguments say")
+NUMBERS = (Place.OWN, "changes how numbers are computed; may import a package")
+ABSTRACT = (None, "a base class, a type or a helper: nothing to build")
+CLASSES = {
+    "pytorch_lightning.callbacks": {
+        "BackboneFinetuning": COMPUTES, "BaseFinetuning": ABSTRACT, "BasePredictionWriter": ABSTRACT,
+        "BatchSizeFinder": (Place.RERUN, "keeps a checkpoint in the run folder for a while"), "Callback": ABSTRACT,
+        "Checkpoint": ABSTRACT, "DeviceStatsMonitor": COMPUTES, "EMAWeightAveraging": COMPUTES,
+        "EarlyStopping": COMPUTES, "EarlyStoppingReason": ABSTRACT, "GradientAccumulationScheduler": COMPUTES,
+        "Interval": ABSTRACT, "LambdaCallback": CALLS,
+        "LearningRateFinder": (Place.RERUN, "keeps a checkpoint in the run folder for a while"),
+        "LearningRateMonitor": COMPUTES,
+        "ModelCheckpoint": (Place.RERUN, "writes and removes checkpoints: see _check_paths and AtomicCheckpointIO"),
+        "ModelPruning": CALLS, "ModelSummary": COMPUTES, "OnExceptionCheckpoint": OWN_FILE, "ProgressBar": ABSTRACT,
+        "RichModelSummary": CALLS, "RichProgressBar": CALLS, "RichProgressBarTheme": ABSTRACT,
+        "SpikeDetection": OWN_FILE, "StochasticWeightAveraging": COMPUTES, "TQDMProgressBar": COMPUTES,
+        "ThroughputMonitor": CALLS, "Timer": COMPUTES, "Tqdm": ABSTRACT, "WeightAveraging": COMPUTES,
+        "WriteInterval": ABSTRACT,
+    },
+    "pytorch_lightning.loggers": {
+        "CSVLogger": UPLOADS, "CometLogger": UPLOADS, "DummyLogger": ABSTRACT,
+        "ExperimentWriter": (None, "removes a metrics.csv where its argument says, and makes folders"),
+        "LitLogger": UPLOADS, "Logger": ABSTRACT, "MLFlowLogger": UPLOADS,
+        "NeptuneLogger": (None, "no longer there: it raises an error"), "TensorBoardLogger": UPLOADS,
+        "WandbLogger": UPLOADS,
+    },
+    "pytorch_lightning.plugins": {
+        "AsyncCheckpointIO": (Place.OWN, "writes checkpoints otherwise than this project"),
+        "BitsandbytesPrecision": NUMBERS, "DeepSpeedPrecision": NUMBERS, "DoublePrecision": NUMBERS,
+        "FSDPPrecision": NUMBERS, "HalfPrecision": NUMBERS, "LayerSync": ABSTRACT,
+        "LightningDoublePrecisionModule": ABSTRACT, "MixedPrecision": NUMBERS, "Precision": ABSTRACT,
+        "TorchSyncBatchNorm": NUMBERS, "TransformerEnginePrecision": NUMBERS, "XLAPrecision": NUMBERS,
+    },
+    "pytorch_lightning.profilers": {
+        "AdvancedProfiler": OWN_FILE, "PassThroughProfiler": (Place.OWN, "does nothing"), "Profiler": ABSTRACT,
+        "PyTorchProfiler": OWN_FILE, "RegisterRecordFunction": ABSTRACT, "ScheduleWrapper": ABSTRACT,
+        "SimpleProfiler": OWN_FILE, "XLAProfiler": (Place.OWN, "opens a port"),
+    },
+    "pytorch_lightning.strategies": {
+        "DDPStrategy": PROCESSES, "DeepSpeedStrategy": PROCESSES, "FSDPStrategy": PROCESSES,
+        "ModelParallelStrategy": PROCESSES, "ParallelStrategy": ABSTRACT, "SingleDeviceStrategy": PROCESSES,
+        "SingleDeviceXLAStrategy": PROCESSES, "Strategy": ABSTRACT, "XLAStrategy": PROCESSES,
+    },
+    "lightning_fabric.plugins": {
+        "BitsandbytesPrecision": NUMBERS, "CheckpointIO": ABSTRACT, "ClusterEnvironment": ABSTRACT,
+        "Collective": ABSTRACT, "DeepSpeedPrecision": NUMBERS, "DoublePrecision": NUMBERS, "FSDPPrecision": NUMBERS,
+        "HalfPrecision": NUMBERS, "KubeflowEnvironment": PROCESSES, "LSFEnvironment": PROCESSES,
+        "LightningEnvironment": PROCESSES, "MPIEnvironment": PROCESSES, "MixedPrecision": NUMBERS,
+        "Precision": ABSTRACT, "SLURMEnvironment": PROCESSES, "SingleDeviceCollective": ABSTRACT,
+        "TorchCheckpointIO": (Place.OWN, "writes and removes where Lightning says"), "TorchCollective": ABSTRACT,
+        "TorchElasticEnvironment": PROCESSES, "TransformerEnginePrecision": NUMBERS, "XLACheckpointIO": OWN_FILE,
+        "XLAEnvironment": PROCESSES, "XLAPrecision": NUMBERS,
+    },
+}  # fmt: skip
+
+
+def modules_of(package: str) -> Iterator[tuple[str, ast.AST]]:
+    """Name and source of each module of a package, or of the module of that name."""
+    found = read_module(package)
+    assert found is not None, package
+    root = found.path.parent
+    for path in sorted(root.rglob("*.py")) if found.path.name == "__init__.py" else [found.path]:
+        inner = path.relative_to(root).with_suffix("").parts if path.name != "__init__.py" else ()
+        name = ".".join([package, *inner]) if found.path.name == "__init__.py" else package
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def place_of(target: str) -> Place | None:
+    """The first place at which it may be named."""
+    for place in Place:
+        try:
+            allowed(target, place=place)
+        except RefusedError:
+            continue
+        return place
+    return None
+
+
+@pytest.mark.parametrize("package", CLASSES)
+def test_each_class_of_lightning_is_let_in_where_what_it_can_do_does_no_harm(package: str) -> None:
+    seen = set()
+    for module, tree in modules_of(package):
+        for node in ast.iter_child_nodes(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                seen.add(node.name)
+                known = CLASSES[package].get(node.name)
+                assert known, f"{module}.{node.name} is new: what can it do? Say so in CLASSES, and list it accordingly"
+                place = known[0] if f"{package}.{node.name}" in (*TRAINING_TARGETS, *OWN_TARGETS) else None
+                twin = f"pytorch_lightning.plugins.{node.name}"  # of lightning_fabric, which has its own of that name
+                assert place_of(f"{module}.{node.name}") == place, node.name
+                assert place == known[0] or twin in OWN_TARGETS, node.name
+    listed = {name.rpartition(".")[2] for name in (*TRAINING_TARGETS, *OWN_TARGETS) if name.startswith(f"{package}.")}
+    assert listed <= seen, "a list in __init__.py names what is not there"
+
+
+# Calls and imports by which code reads or writes files, starts programs, downloads or unpickles.
+FILES = re.compile(
+    r"(^|\.)(open|exec|eval|__import__|import_module|system|popen|Popen|run|check_output|check_call|loads?|save|savefig"
+    r"|mkdir|makedirs|rmtree|unlink|rename|write_text|write_bytes|urlopen|urlretrieve|download|from_pretrained|fromfile"
+    r"|load_state_dict_from_url|get_filesystem|CDLL|memmap)$"
+)
+PATHS = re.compile(r"(^|_)(path|file|filename|dir|dirpath|folder|url|model_name\w*|command|cmd)$")
+IMPORTS = {
+    "ctypes",
+    "fsspec",
+    "importlib",
+    "pickle",
+    "requests",
+    "shutil",
+    "subprocess",
+    "tempfile",
+    "urllib",
+    "zipfile",
+}
+# What the search finds, and why it does no harm.
+HARMLESS = {
+    ("torch.nn.modules.module.Module", "load"): "a function within load_state_dict, of that name",
+}
+
+
+@pytest.mark.parametrize("package", ALLOWED_TARGETS)
+def test_no_class_that_any_config_may_name_reads_writes_or_runs(package: str) -> None:
+    """By its source: no call, no import and no argument that has to do with files, programs or the network."""
+    for module, tree in modules_of(package):
+        kinds = (node for node in ast.iter_child_nodes(tree) if isinstance(node, ast.ClassDef))
+        classes = [node for node in kinds if not node.name.startswith("_")]  # a private one is no target
+        for node in classes:
+            found = {*suspicious(node)} - {what for where, what in HARMLESS if where == f"{module}.{node.name}"}
+            assert not found, f"{module}.{node.name}: {found}: list the classes of {package} that do no such thing"
+        imported = {name.partition(".")[0] for node in ast.walk(tree) for name in imports(node)}
+        assert not classes or not imported & IMPORTS, f"{module} imports {imported & IMPORTS}"
+
+
+def imports(node: ast.AST) -> list[str]:
+    """The modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [each.name for each in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+
+
+def suspicious(node: ast.ClassDef) -> Iterator[str]:
+    """Calls within a class, and arguments of its constructor."""
+    for inner in ast.walk(node):
+        called = ast.unparse(inner.func) if isinstance(inner, ast.Call) else ""
+        if FILES.search(called) and not (called.startswith("self.") and called.endswith(".eval")):
+            yield called
+        if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
+            arguments = [*inner.args.posonlyargs, *inner.args.args, *inner.args.kwonlyargs]
+            yield from (each.arg for each in arguments if PATHS.search(each.arg))
+
+
+NOT_TARGETS = (
+    "torch.load", "torch.nn.init.ones_", "torch.nn.Module.half", "torch.utils.data.DataLoader", "torch.hub.load",
+    "torch.nn.modules.module.torch.load", "torch.nn.modules.module.namedtuple", "torch.nn..Linear", "torch.nn.Linear ",
+    "torch.nn.modules.linear.Parameter.data", "torch.optim.optimizer.defaultdict",
+    "torch.nn.attention._fa3._FA3", "torch", "", 3, ["torch.nn.Linear"],
+    "torchmetrics.text.BERTScore", "torchmetrics.image.FrechetInceptionDistance", "torchmetrics.metric.deepcopy",
+    "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "pytorch_lightning.loggers.csv_logs.os.remove",
+    "pytorch_lightning.core.saving.load_hparams_from_yaml", "pytorch_lightning.cli.LightningCLI",
+    "lightning_fabric.fabric.Fabric", "hydra.utils.get_method", "builtins.eval", "os.system",
+    f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.run_folder.folder.RunFolder",
+    f"{PACKAGE}.run_folder.metrics.MetricsLog", f"{PACKAGE}.run_folder.metrics.draw_curves",
+    f"{PACKAGE}.engine.use.BatchWriter", f"{PACKAGE}.front_door.gate.allowed",
+    f"{PACKAGE}.models.optimization.parameter_groups", f"{PACKAGE}.callbacks.finite_guard.bad_weights",
+    f"{PACKAGE}.callbacks.finite_guard.Place", f"{PACKAGE}.callbacks.finite_guard.Path",
+    f"{PACKAGE}.datamodules.base.Split", f"{PACKAGE}.datamodules.base.fingerprint",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_TARGETS, ids=str)
+def test_what_no_config_may_name_is_refused_in_one_line(name: object) -> None:
+    with pytest.raises(RefusedError) as refused:
+        allowed(name, place=Place.OWN)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["model", "datamodule", "network", "schedule", "callback"])
+def test_what_a_config_names_is_let_in_where_it_belongs(kind: str) -> None:
+    target = {
+        "model": "torch.nn.Linear", "datamodule": f"{PACKAGE}.datamodules.base.TensorDataModule",
+        "network": "torchmetrics.Accuracy", "schedule": f"{PACKAGE}.models.optimization.plateau",
+        "callback": f"{PACKAGE}.callbacks.finite_guard.FiniteGuard",
+    }[kind]  # fmt: skip
+    assert place_of(target) == (Place.RERUN if kind == "callback" else Place.ANY)
+
+
+OWN = """
+import functools
+import my_project
+import pytorch_lightning as pl
+import torch.nn as net
+import torch.utils.data
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+from my_project import target
+from my_project.models import optimization
+
+class Block(nn.Module): ...
+class Deeper(Block): ...
+class Set(torch.utils.data.Dataset[int]): ...
+class Head(net.Linear): ...
+class Reports(pl.Callback): ...
+class Both(nn.Module, pl.Callback): ...
+class Logs(CSVLogger): ...
+class Plain: ...
+class Mixer(Mixer): ...
+@target
+class Marked: ...
+@target
+def made(): ...
+def drawn(path): ...
+@functools.cache
+def cached(path): ...
+def wraps(f): return f
+@wraps
+def wrapped(): ...
+"""
+
+
+def test_own_code_is_a_target_by_its_base_or_by_its_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_code.py").write_text(OWN, encoding="utf-8")
+    spec: Any = my_project.__spec__
+    monkeypatch.setattr(spec, "submodule_search_locations", [*spec.submodule_search_locations, str(tmp_path)])
+    expected = {
+        Place.ANY: ["Block", "Deeper", "Set", "Head", "Marked", "made"], Place.RERUN: ["Reports", "Both"],
+        Place.OWN: ["Logs"], None: ["Plain", "Mixer", "drawn", "cached", "wraps", "wrapped"],
+    }  # fmt: skip
+    for place, names in expected.items():
+        assert {name: place_of(f"{PACKAGE}.own_code.{name}") for name in names} == dict.fromkeys(names, place)
+    with pytest.raises(RefusedError, match=r"has to be marked; put @target \(from my_project import target\) above it"):
+        allowed(f"{PACKAGE}.own_code.drawn")
