@@ -1,5 +1,6 @@
 """Nothing in a run folder, a checkpoint or a config makes a command hang, or take more memory than the file has."""
 
+import copy
 import os
 import resource
 import shutil
@@ -14,13 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Command
-from omegaconf import DictConfig
+from conftest import ROOT, Command, options
+from omegaconf import DictConfig, OmegaConf
 from test_resume import QUICK
 
 from my_project import load_run
 from my_project.errors import RefusedError
-from my_project.front_door.check import resolved
+from my_project.front_door.check import check_config, leaves, resolved
 from my_project.run_folder.checkpoints import load_checkpoint
 from my_project.run_folder.folder import RunFolder, write_json
 from my_project.run_folder.metrics import read_metrics, read_results
@@ -144,6 +145,24 @@ def test_anchors_of_usual_size_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: &a {lr: 0.1}\nb: {<<: *a, x: [*a, *a]}\n", encoding="utf-8")
     assert read_yaml(path)["b"] == {"lr": 0.1, "x": [{"lr": 0.1}] * 2}
+
+
+# Of a datamodule: what decides how long a prediction takes, and how much memory.
+SIZES = ("samples_per_class", "max_new_tokens", "num_workers", "context", "size", "tile", "patch", "region", "crops")
+
+
+@pytest.mark.parametrize("option", [*(f"model={name}" for name in options("model")), "datamodule"])
+def test_what_decides_size_or_time_has_an_upper_end(option: str, configure: Callable[..., DictConfig]) -> None:
+    cfg = configure(*([option] if "=" in option else []))
+    group = option.partition("=")[0]
+    numbers = [key for key, value in leaves(OmegaConf.to_container(cfg[group])) if type(value) is int]
+    model = [key for key in numbers if not key.startswith(("optimizer", "scheduler"))]
+    for key in model if group == "model" else [key for key in numbers if key in SIZES]:
+        for value in (10**9, float("inf")):
+            changed = copy.deepcopy(cfg)
+            OmegaConf.update(changed, f"{group}.{key}", value)
+            with pytest.raises(RefusedError, match=rf"^{group}\.{key}="):
+                check_config(changed)
 
 
 def pipe(path: Path) -> None:

@@ -283,7 +283,7 @@ STATES: dict[str, Any] = {
 def test_no_part_of_a_checkpoint_holds_more_than_data(part: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     torch.save({"state_dict": {}, part: {"a": [({1: STATES[kind]},)]}}, path)
-    with pytest.raises(RefusedError, match="holds more than tensors and plain values|it has no state_dict"):
+    with pytest.raises(RefusedError, match=r"holds more than tensors and plain values|it has no state_dict"):
         load_checkpoint(path)
 
 
