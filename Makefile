@@ -9,7 +9,7 @@ REQUIREMENTS := $(wildcard $(STARTERS:=/_requirements.txt))
 PINS := $(wildcard $(STARTERS:=/_constraints.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos fuzz lint docs clean python
+.PHONY: help demo test test-all chaos fuzz strangers lint docs clean python
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ chaos: .venv/made ## Kill KILLS trainings at random moments, from SEED, and comp
 CASES ?= 3000
 fuzz: .venv/made ## Send CASES mutated configs through the checker, and as many hostile answers through the hooks, from SEED
 	FUZZ_CASES=$(CASES) ANSWER_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 2 -rP tests/test_fuzz.py tests/test_answers.py
+
+strangers: .venv/made ## Send CASES run folders that a stranger could make through every command, from SEED
+	STRANGER_CASES=$(CASES) FUZZ_SEED=$(SEED) .venv/bin/python -m pytest -n 0 -rP tests/test_strangers.py
 
 lint: .venv/made
 	@.venv/bin/ruff check --no-cache tests benchmarks docs && .venv/bin/ruff format --no-cache --check tests benchmarks docs

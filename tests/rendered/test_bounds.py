@@ -1,5 +1,6 @@
 """Nothing in a run folder, a checkpoint or a config makes a command hang, or take more memory than the file has."""
 
+import copy
 import os
 import resource
 import shutil
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Command
+from conftest import ROOT, Command, options
+from omegaconf import DictConfig, OmegaConf
 from test_resume import QUICK
 
 from my_project import load_run
 from my_project.errors import RefusedError
+from my_project.front_door.check import check_config, leaves, resolved
 from my_project.run_folder.checkpoints import load_checkpoint
 from my_project.run_folder.folder import RunFolder, write_json
 from my_project.run_folder.metrics import read_metrics, read_results
@@ -120,10 +123,46 @@ def test_so_is_one_of_ones_own(kind: str, tmp_path: Path) -> None:
         assert part in done[1]
 
 
+REFERENCES: dict[str, dict[str, Any]] = {
+    "texts": {"a0": "x" * 10, **{f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}},
+    "nodes": {"a0": {"x": 1}, **{f"a{n}": {f"k{m}": f"${{a{n - 1}}}" for m in range(10)} for n in range(1, 12)}},
+    "a chain": {"a0": "x", **{f"a{n}": f"${{a{n - 1}}}" for n in range(1, 1000)}},
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_references_that_make_too_much_of_one_another_are_refused(kind: str) -> None:
+    with pytest.raises(RefusedError, match="references"):
+        resolved(DictConfig(REFERENCES[kind]))
+
+
+def test_references_of_usual_size_are_resolved() -> None:
+    cfg = DictConfig({"a": 1, "b": "${a}", "c": {"d": "${b}", "e": "${a}${b}"}, "f": "${c}", "g": "${oc.env:HOME}"})
+    assert resolved(cfg)["f"] == {"d": 1, "e": "11"}
+
+
 def test_anchors_of_usual_size_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: &a {lr: 0.1}\nb: {<<: *a, x: [*a, *a]}\n", encoding="utf-8")
     assert read_yaml(path)["b"] == {"lr": 0.1, "x": [{"lr": 0.1}] * 2}
+
+
+# Of a datamodule: what decides how long a prediction takes, and how much memory.
+SIZES = ("samples_per_class", "max_new_tokens", "num_workers", "context", "size", "tile", "patch", "region", "crops")
+
+
+@pytest.mark.parametrize("option", [*(f"model={name}" for name in options("model")), "datamodule"])
+def test_what_decides_size_or_time_has_an_upper_end(option: str, configure: Callable[..., DictConfig]) -> None:
+    cfg = configure(*([option] if "=" in option else []))
+    group = option.partition("=")[0]
+    numbers = [key for key, value in leaves(OmegaConf.to_container(cfg[group])) if type(value) is int]
+    model = [key for key in numbers if not key.startswith(("optimizer", "scheduler"))]
+    for key in model if group == "model" else [key for key in numbers if key in SIZES]:
+        for value in (10**9, float("inf")):
+            changed = copy.deepcopy(cfg)
+            OmegaConf.update(changed, f"{group}.{key}", value)
+            with pytest.raises(RefusedError, match=rf"^{group}\.{key}="):
+                check_config(changed)
 
 
 def pipe(path: Path) -> None:
@@ -315,10 +354,19 @@ CHECKPOINTS = {
     "a wide layer": spoilt(lambda content: widen(content, 10**9)),
     "a layer of another sign": spoilt(lambda content: widen(content, -1)),
     "a layer of no number": spoilt(lambda content: widen(content, float("inf"))),
+    "a picture of a million pixels a side": spoilt(
+        lambda content: content["hyper_parameters"].update(input_shape=[1, 10**6, 10**6])
+    ),
+    "nodes of the same node": spoilt(lambda content: content["hyper_parameters"]["network"].update(x=shared(12))),
     "many classes": spoilt(lambda content: content["hyper_parameters"].update(num_classes=10**10)),
     "no weights": spoilt(lambda content: content.update(state_dict={"x": "y"})),
     "no dict": lambda path: torch.save([1], path),
 }  # fmt: skip
+
+
+def shared(depth: int) -> list[Any]:
+    """Ten times the same list, of ten times the same list, and so on."""
+    return [shared(depth - 1)] * 10 if depth else [1]
 
 
 def widen(content: dict[str, Any], width: Any) -> None:

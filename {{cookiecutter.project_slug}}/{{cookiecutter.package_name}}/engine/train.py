@@ -48,7 +48,7 @@ from ..run_folder.provenance import (
 from .build import build, build_trainer, datamodule_of, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
 from .processes import say_who_is_awaited
-from .trial import check_callbacks, check_is, check_loggers, check_states, check_trainer, try_loops
+from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -151,7 +151,7 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     check_callbacks(callbacks)
     check_trainer(cfg, build(cfg.trainer, place=place, callbacks=[*callbacks.values()], logger=False), callbacks)
     check_loggers(cfg.get("logger"))
-    check_is("datamodule", datamodule_of(cfg), LightningDataModule)
+    datamodule_of(cfg)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
         target = imported(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):

@@ -17,6 +17,7 @@ from ..front_door.values import check_value
 from ..run_folder.checkpoints import load_checkpoint, room_for
 from ..run_folder.folder import RunFolder, log, start_log, write_json
 from ..run_folder.metrics import headline, split_metrics
+from ..run_folder.plain import check_plain
 from .build import build, build_callbacks, datamodule_of, imported
 
 
@@ -80,6 +81,8 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
 def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
     """Raises RefusedError where a hyper-parameter is not of the type that the model takes, or out of its range."""
     try:
+        for name in (name for name, value in arguments.items() if isinstance(value, dict) and "_target_" in value):
+            check_plain(arguments[name], f"hyper_parameters.{name}")
         for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
             check_value(key, value, parameter.type(), reads_data=False)
     except RefusedError as error:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import INSTALL, RefusedError, is_meant, refusal
 from ..run_folder.folder import FOLD, RUNS, RunFolder, overrides, plain_values
+from ..run_folder.plain import check_references
 from .gate import Place, all_nodes, allowed, nodes
 from .sources import (
     PACKAGE,
@@ -178,6 +179,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     values = dict(leaves(written))
     for key in (key for key, value in values.items() if value == "???"):
         raise refusal(key, "???", f"has to be given: {key}=…")
+    check_references(values)
     try:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:

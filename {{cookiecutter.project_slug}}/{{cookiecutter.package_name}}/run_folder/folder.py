@@ -144,7 +144,9 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     if not isinstance(content, dict):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
     try:
-        plain_values(content := replaced(content, "${name}", str(content.get("name"))))
+        if len(name := str(content.get("name"))) > 200:  # a name that can be a folder's is shorter
+            raise refusal("name", name, f"has {len(name):,} letters")
+        plain_values(content := replaced(content, "${name}", name))
         return folder, OmegaConf.create(content)  # of which nothing is left to resolve
     except (RefusedError, RecursionError, OmegaConfBaseException) as error:
         raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error

@@ -6,6 +6,7 @@ The bounds are generous for real use, and small enough that what is within them 
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -21,6 +22,7 @@ MAX_TABLE = 2**28  # bytes of metrics.csv: two million rows of ten metrics
 MAX_SCALAR = 2**16  # letters of one value in YAML, or digits of one number in JSON
 MAX_NODES = 20_000  # keys and values of a config, those behind an alias counted each time; a starter's has 200
 MAX_VALUES = 2**23  # of hyper-parameters, which hold categories and merges: the largest vocabulary has three million
+REFERENCE = re.compile(r"\$\{([\w.\[\]]+)\}")
 MAX_DEPTH = 50  # of containers within containers; a starter's config has 4
 
 
@@ -124,6 +126,32 @@ def check_plain(value: Any, key: str, limit: int = MAX_NODES) -> None:
         if parts > limit:
             raise refusal(key, "", f"holds more than {limit:,} values")
         waiting.extend((name, each, depth + 1) for each in inner if not isinstance(each, str | int | float))
+
+
+def check_references(values: dict[str, Any]) -> None:
+    """Raises RefusedError, with the key, where `${key}` in the ends of a config would make too much of one another.
+
+    `values` are the ends by their keys (`a.b[0]`). A reference counts as all that stands behind it.
+    """
+    measured: dict[str, tuple[int, int]] = {}  # of keys: letters, and references behind one another
+
+    def measure(key: str, above: int = 0) -> tuple[int, int]:
+        if key not in measured:
+            measured[key] = (0, 0)  # one that leads back to itself is OmegaConf's to refuse
+            ends = [key] if key in values else [name for name in values if name.startswith((f"{key}.", f"{key}["))]
+            texts = [str(values[end]) for end in ends]
+            named = [name for text in texts if "${" in text for name in REFERENCE.findall(text)]
+            behind = [measure(name, above + 1) for name in named] if above < MAX_DEPTH else [(0, MAX_DEPTH)]
+            size = sum(map(len, texts)) + sum(size for size, _ in behind)
+            measured[key] = (size, 1 + max((depth for _, depth in behind), default=0))
+        if measured[key][1] > MAX_DEPTH:
+            raise refusal(key, "", f"a chain of more than {MAX_DEPTH} references")
+        if measured[key][0] > MAX_CONFIG:
+            raise refusal(key, "", f"its references make a text of more than {MAX_CONFIG / 2**20:.0f} MB")
+        return measured[key]
+
+    for key in [key for key, value in values.items() if isinstance(value, str) and "${" in value]:
+        measure(key)
 
 
 @contextlib.contextmanager

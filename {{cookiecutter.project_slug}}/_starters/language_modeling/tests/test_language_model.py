@@ -121,6 +121,18 @@ def test_bits_per_byte_are_those_of_the_definition() -> None:
     assert logged["test/bits_per_byte"].item() == pytest.approx(nats / size / 0.693147, rel=1e-5)
 
 
+def test_text_that_a_terminal_acts_on_is_shown_as_escapes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = {"_target_": f"{GPT.__module__}.GPT", "width": 16, "layers": 1}
+    model = LanguageModel(node, {}, CONTEXT, {"merges": []}).eval()
+    written = b"\x1b[31m\n\tb"
+    monkeypatch.setattr(f"{LanguageModel.__module__}.generate", lambda *_: iter(written))
+    batch = (torch.tensor([[27, 97]]), torch.tensor([[1.0, 1.0]]), torch.tensor([[9, 0]]))
+    assert model.predict_step(batch, 0) == written.decode()
+    assert capsys.readouterr().out == "\\x1ba\\x1b[31m\n\tb\n"
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has one from 2.9 on")
 def test_the_step_of_the_optimizer_is_that_of_torch_s_two() -> None:
     ours, theirs = network("gpt"), network("gpt")

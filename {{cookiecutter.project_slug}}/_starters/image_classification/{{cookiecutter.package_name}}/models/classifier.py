@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine.build import build
+from ..front_door.values import Pixels
 
 
 class Classifier(LightningModule):
@@ -33,7 +34,7 @@ class Classifier(LightningModule):
         network: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
-        input_shape: list[int],
+        input_shape: list[Pixels],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
         compile: bool = False,

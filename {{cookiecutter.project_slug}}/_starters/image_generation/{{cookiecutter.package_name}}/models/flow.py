@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
-from ..front_door.values import Draws, Share
+from ..front_door.values import Draws, Pixels, Share
 from .generation import Batch, ImageGenerator
 from .optimization import parameter_groups
 
@@ -38,7 +38,7 @@ class FlowMatching(ImageGenerator):
         network: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
-        input_shape: list[int],
+        input_shape: list[Pixels],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
         sampling_steps: Draws = 10,

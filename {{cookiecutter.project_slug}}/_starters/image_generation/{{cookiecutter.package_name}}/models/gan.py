@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine.build import build
 from ..errors import RefusedError
-from ..front_door.values import Count
+from ..front_door.values import Count, Pixels
 from .generation import Batch, ImageGenerator
 
 
@@ -37,7 +37,7 @@ class GAN(ImageGenerator):
         discriminator: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
-        input_shape: list[int],
+        input_shape: list[Pixels],
         class_names: list[str],
         scheduler: dict[str, Any] | None = None,
         noise_size: Count = 64,
