@@ -183,13 +183,10 @@ def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
     assert len([*tmp_path.glob("runs/*/metrics.json")]) == 2
 
 
-@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)])
-def test_closed_streams_are_as_good_as_none(closed: tuple[int, ...], tmp_path: Path) -> None:
-    """As `>&-` in a shell: nothing is printed, least of all into a file of the run."""
-    close = " ".join(f"{number}{'<' if number == 0 else '>'}&-" for number in closed)
-    for words, status in (("--help", 0), ("--cfg job", 0), ("nope=1", 2)):
-        done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words} {close}"], cwd=tmp_path)
-        assert done.returncode == status
+@pytest.mark.parametrize(("words", "status"), [("--help >&-", 0), ("--cfg job >&-", 0), ("nope=1 2>&-", 2)])
+def test_a_closed_stream_is_as_good_as_one_that_nobody_reads(words: str, status: int, tmp_path: Path) -> None:
+    done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words}"], cwd=tmp_path)
+    assert done.returncode == status
     assert list(tmp_path.iterdir()) == []
 
 

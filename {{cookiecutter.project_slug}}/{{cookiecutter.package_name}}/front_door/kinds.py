@@ -8,8 +8,7 @@ import ast
 from typing import Any
 
 from ..errors import refusal
-from .check import allowed
-from .sources import PACKAGE, Definition, lineage, locate, signature
+from .sources import PACKAGE, Definition, Module, lineage, locate, signature
 
 KINDS = {
     "model": "LightningModule",
@@ -30,7 +29,8 @@ LATE = {
 def check_kind(key: str, node: dict[str, Any]) -> None:
     """Raises RefusedError where the target of a group's node is no class of that kind, or can't be built or started."""
     target, kind = str(node["_target_"]), KINDS[key.partition(".")[0]]
-    classes = [*lineage(allowed(target, f"{key}._target_"))]
+    found = locate(target)
+    classes = [*lineage(found)] if isinstance(found, Definition) else [Definition(Module(target), None)]
     known = {each.node.name for each in classes if isinstance(each.node, ast.ClassDef)}
     readable = isinstance(classes[0].node, ast.ClassDef) and all(each.node is not None for each in classes)
     if readable and kind not in known:
@@ -41,7 +41,9 @@ def check_kind(key: str, node: dict[str, Any]) -> None:
 
 def check_late(key: str, node: dict[str, Any]) -> None:
     """Raises RefusedError for an argument that the target takes as one of `**kwargs`, and what it is for does not."""
-    found = allowed(node["_target_"])
+    found = locate(str(node["_target_"]))
+    if not isinstance(found, Definition):
+        return
     classes = [each.node.name for each in lineage(found) if isinstance(each.node, ast.ClassDef)]
     own = signature(found)
     takers = [locate(LATE[name]) for name in classes if name in LATE]
