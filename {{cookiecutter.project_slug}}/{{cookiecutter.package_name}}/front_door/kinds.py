@@ -57,15 +57,19 @@ def check_late(key: str, node: dict[str, Any]) -> None:
 
 
 def _left_open(classes: list[Definition]) -> str | None:
-    """The first method that a class of this project only names: it is abstract, or raises NotImplementedError."""
-    seen = set()
-    for each in classes:
-        for part in each.node.body if isinstance(each.node, ast.ClassDef) else ():
-            if not isinstance(part, ast.FunctionDef) or part.name in seen:
-                continue
-            seen.add(part.name)
-            abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
-            raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])
-            if f"{each.module.name}.".startswith(f"{PACKAGE}.") and (abstract or raises):
-                return part.name
+    """The first method that a class only names and calls itself: it is abstract, or raises NotImplementedError.
+
+    One that is not called, such as a hook of which the class says that it has none, may be left.
+    """
+    own = [each for each in classes if each is classes[0] or f"{each.module.name}.".startswith(f"{PACKAGE}.")]
+    bodies = [each.node for each in own if isinstance(each.node, ast.ClassDef)]
+    called = {ast.unparse(part.func) for body in bodies for part in ast.walk(body) if isinstance(part, ast.Call)}
+    first: dict[str, ast.FunctionDef] = {}
+    for part in (part for body in bodies for part in body.body if isinstance(part, ast.FunctionDef)):
+        first.setdefault(part.name, part)
+    for name, part in first.items():
+        abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
+        raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])
+        if abstract or (raises and f"self.{name}" in called):
+            return name
     return None

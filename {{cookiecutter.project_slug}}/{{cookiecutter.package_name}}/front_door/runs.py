@@ -210,9 +210,6 @@ def _check_sense(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     if trainer.get("fast_dev_run"):
         raise refusal("trainer.fast_dev_run", trainer.fast_dev_run, "leaves no run; trainer=debug does a few batches")
-    if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1 and not trainer.get("max_time"):
-        why = "a run has to end: give this, trainer.max_steps or trainer.max_time (Lightning would train 1,000 epochs)"
-        raise refusal("trainer.max_epochs", trainer.get("max_epochs", "absent"), why)
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(key) == 0:
             raise refusal(f"trainer.{key}", 0, "nothing would be trained")
