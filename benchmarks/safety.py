@@ -71,7 +71,7 @@ def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
     from my_project.engine.train import build_datamodule, build_model
     from my_project.run_folder.folder import RunFolder
 
-    cfg = compose("train", [f"model={model}", f"name={folder.name}", *overrides])
+    cfg = compose("train", [f"model={model}", f"name={folder.name}", "mode=min", *overrides])
     datamodule = build_datamodule(cfg)
     trainer, _ = build_trainer(cfg, RunFolder(folder))
     folder.mkdir()

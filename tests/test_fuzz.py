@@ -223,7 +223,7 @@ def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path:
     run_folder = tmp_path / "run"
     (run_folder / "checkpoints").mkdir(parents=True)
     (run_folder / "checkpoints" / "best.ckpt").touch()
-    shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", cwd=project)
+    shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", "mode=min", cwd=project)
     assert shown.returncode == 0, shown.stderr
     runpy.run_path(str(project / "evaluate.py"))  # its keys
     cfg = command._composed(project / "configs", "evaluate", [f"run={run_folder}"])

@@ -72,7 +72,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_accuracy(command: Command) -
     "words",
     [
         ("monitor=val/f1/cat",),
-        ("monitor=val/f1/[1]",),
+        ("monitor=val/f1/11",),
         ("callbacks.own={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/f1/cat,mode:max}",),
     ],
 )

@@ -131,8 +131,6 @@ REFUSED = {
     "train.py callbacks.checkpoint.monitor=train/loss": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.monitor=null": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.save_on_train_epoch_end=false monitor=train/loss": "not known yet at a",
-    "train.py trainer.limit_val_batches=0": "nothing is validated, so that there is no val/",
-    "train.py trainer.max_epochs=2 trainer.check_val_every_n_epoch=3": "of 2 epochs none is validated",
     # a class that is not of its group's kind, or is not whole
     "train.py callbacks.own={_target_:torch.nn.Identity}": "_target_=torch.nn.Identity: expected a Callback",
     "train.py callbacks.own={_target_:datetime.timedelta,minutes:5}": "expected a Callback",
@@ -141,10 +139,9 @@ REFUSED = {
     "train.py datamodule._target_=torch.nn.Identity": "expected a LightningDataModule",
     "train.py trainer._target_=torch.nn.Identity": "expected a Trainer",
     "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to be written by a class",
+    "train.py callbacks.own={_target_:pytorch_lightning.callbacks.BaseFinetuning}": "to be written by a class",
     "train.py model.optimizer._partial_=true": "model.optimizer._partial_=true: expected _target_ or an argument",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.EMAWeightAveraging,nope:1}": "callbacks.own.nope=1: ",
-    "train.py ~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end",
-    "train.py trainer.max_epochs=null": "trainer.max_epochs=null: a run has to end",
 }
 
 
@@ -183,13 +180,10 @@ def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
     assert len([*tmp_path.glob("runs/*/metrics.json")]) == 2
 
 
-@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)])
-def test_closed_streams_are_as_good_as_none(closed: tuple[int, ...], tmp_path: Path) -> None:
-    """As `>&-` in a shell: nothing is printed, least of all into a file of the run."""
-    close = " ".join(f"{number}{'<' if number == 0 else '>'}&-" for number in closed)
-    for words, status in (("--help", 0), ("--cfg job", 0), ("nope=1", 2)):
-        done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words} {close}"], cwd=tmp_path)
-        assert done.returncode == status
+@pytest.mark.parametrize(("words", "status"), [("--help >&-", 0), ("--cfg job >&-", 0), ("nope=1 2>&-", 2)])
+def test_a_closed_stream_is_as_good_as_one_that_nobody_reads(words: str, status: int, tmp_path: Path) -> None:
+    done = subprocess.run(["sh", "-c", f"{sys.executable} {ROOT / 'train.py'} {words}"], cwd=tmp_path)
+    assert done.returncode == status
     assert list(tmp_path.iterdir()) == []
 
 

@@ -144,17 +144,19 @@ def _check_targets(plain: Any) -> Iterator[Argument]:
     """Each object that the engine builds, and within it each that the model or the datamodule builds."""
     from .kinds import check_kind, check_late
 
-    for group in GROUPS:
-        for key, node in all_nodes(group, plain.get(group)):
-            if key.count(".") == (group in ("callbacks", "logger")):
-                check_kind(key, node)
+    built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
+    chosen = {key: node for key, node in built.items() if key.count(".") == key.startswith(("callbacks.", "logger."))}
+    unknown = None
     try:
         yield from _check_groups(plain)
     except UnknownArgumentError as error:
-        raise error.elsewhere(plain) from None
-    for group in GROUPS:
-        for key, node in all_nodes(group, plain.get(group)):
-            check_late(key, node)
+        unknown = error
+    for key, node in chosen.items():
+        check_kind(key, node)
+    if unknown:
+        raise unknown.elsewhere(plain)
+    for key, node in built.items():
+        check_late(key, node)
 
 
 def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:

@@ -8,8 +8,7 @@ import ast
 from typing import Any
 
 from ..errors import refusal
-from .gate import Place, allowed
-from .sources import PACKAGE, Definition, lineage, locate, signature
+from .sources import PACKAGE, Definition, Module, lineage, locate, signature
 
 KINDS = {
     "model": "LightningModule",
@@ -30,7 +29,8 @@ LATE = {
 def check_kind(key: str, node: dict[str, Any]) -> None:
     """Raises RefusedError where the target of a group's node is no class of that kind, or can't be built or started."""
     target, kind = str(node["_target_"]), KINDS[key.partition(".")[0]]
-    classes = [*lineage(allowed(target, f"{key}._target_", Place.OWN))]
+    found = locate(target)
+    classes = [*lineage(found)] if isinstance(found, Definition) else [Definition(Module(target), None)]
     known = {each.node.name for each in classes if isinstance(each.node, ast.ClassDef)}
     readable = isinstance(classes[0].node, ast.ClassDef) and all(each.node is not None for each in classes)
     if readable and kind not in known:
@@ -41,7 +41,9 @@ def check_kind(key: str, node: dict[str, Any]) -> None:
 
 def check_late(key: str, node: dict[str, Any]) -> None:
     """Raises RefusedError for an argument that the target takes as one of `**kwargs`, and what it is for does not."""
-    found = allowed(node["_target_"], place=Place.OWN)  # where it may stand is told before
+    found = locate(str(node["_target_"]))
+    if not isinstance(found, Definition):
+        return
     classes = [each.node.name for each in lineage(found) if isinstance(each.node, ast.ClassDef)]
     own = signature(found)
     takers = [locate(LATE[name]) for name in classes if name in LATE]
@@ -55,15 +57,19 @@ def check_late(key: str, node: dict[str, Any]) -> None:
 
 
 def _left_open(classes: list[Definition]) -> str | None:
-    """The first method that a class of this project only names: it is abstract, or raises NotImplementedError."""
-    seen = set()
-    for each in classes:
-        for part in each.node.body if isinstance(each.node, ast.ClassDef) else ():
-            if not isinstance(part, ast.FunctionDef) or part.name in seen:
-                continue
-            seen.add(part.name)
-            abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
-            raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])
-            if f"{each.module.name}.".startswith(f"{PACKAGE}.") and (abstract or raises):
-                return part.name
+    """The first method that a class only names and calls itself: it is abstract, or raises NotImplementedError.
+
+    One that is not called, such as a hook of which the class says that it has none, may be left.
+    """
+    own = [each for each in classes if each is classes[0] or f"{each.module.name}.".startswith(f"{PACKAGE}.")]
+    bodies = [each.node for each in own if isinstance(each.node, ast.ClassDef)]
+    called = {ast.unparse(part.func) for body in bodies for part in ast.walk(body) if isinstance(part, ast.Call)}
+    first: dict[str, ast.FunctionDef] = {}
+    for part in (part for body in bodies for part in body.body if isinstance(part, ast.FunctionDef)):
+        first.setdefault(part.name, part)
+    for name, part in first.items():
+        abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
+        raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])
+        if abstract or (raises and f"self.{name}" in called):
+            return name
     return None

@@ -83,10 +83,10 @@ def check_monitor(plain: dict[str, Any]) -> None:
 
 
 def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]]) -> None:
-    """Raises RefusedError for a metric that is not known yet where it is looked at."""
+    """Raises RefusedError for a metric of the training that is not known yet where a callback looks at it."""
     trainer = plain["trainer"]
-    every, interval = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
-    after_each_epoch = every == 1 and interval in (None, 1.0)
+    every, within = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
+    after_each_epoch = every == 1 and within in (None, 1.0)
     for key, node in callbacks.items():
         at_end = [node[name] for name in AT_EPOCH_END if node.get(name) is not None] or [after_each_epoch]
         if str(node.get("monitor")).startswith("train/") and not at_end[0]:
