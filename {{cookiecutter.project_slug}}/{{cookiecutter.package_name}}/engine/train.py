@@ -1,35 +1,61 @@
 """Train: from a config to a finished run folder; and k-fold cross-validation, a set of such runs."""
 
 import errno
+import hashlib
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning_utilities.core.apply_func import apply_to_collection
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..errors import FailedError, RefusedError, StoppedError
+from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..front_door.check import all_nodes
 from ..front_door.runs import config_of_fold
 from ..run_folder.checkpoints import damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.folder import (
+    RUNS,
     RunFolder,
     claim_run_folder,
     end_log_file,
+    folds_of,
     leave_nothing,
     locked,
     log,
     open_run,
     overrides,
+    quiet,
     rank,
     start_log,
     write_json,
 )
-from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
-from ..run_folder.provenance import begin, check_same_order, compare, end, origin, say_what_differs, write_config
+from ..run_folder.metrics import (
+    MetricsLog,
+    draw_curves,
+    headline,
+    of_samples,
+    read_metrics,
+    samples_of,
+    split_metrics,
+    summarise,
+)
+from ..run_folder.provenance import (
+    begin,
+    check_same_order,
+    compare,
+    end,
+    origin,
+    read_seen,
+    say_what_differs,
+    write_config,
+    write_seen,
+)
 from .build import build, build_all, build_trainer, imported
 from .exact import rows_before, steps_before
 
@@ -88,6 +114,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
                 checkpoint = load_checkpoint(resume)
                 rows, step = rows_before(checkpoint), steps_before(checkpoint)
         begin(folder, known)
+        note_seen(cfg, folder, datamodule)
         write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
         begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
@@ -101,9 +128,23 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         metrics_log.rewind(rows)
     elif folder.continued and folder.last.exists():
         resume = folder.last
-    fit_and_test(trainer, model, datamodule, folder, resume)
+    samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, metrics_log, cfg.monitor, before)
+        finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
+
+
+def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
+    """Keep what the run is trained on, and warn where the run `init_from` was trained on what this one tests on."""
+    if not hasattr(datamodule, "trained_on"):
+        log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
+        return
+    keys = datamodule.trained_on()
+    earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
+    if earlier is not None:
+        if count := int(datamodule.is_seen(earlier).sum()):
+            log.warning(f"init_from={cfg.init_from} was trained on {count:,} of the test {datamodule.sample_name}")
+        keys = np.concatenate([keys, earlier])
+    write_seen(folder, keys)
 
 
 def check_built(cfg: DictConfig) -> None:
@@ -152,8 +193,11 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
 
 def fit_and_test(
     trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
-) -> None:
-    """Train, on from `resume` where a run was begun before; then test the best checkpoint."""
+) -> dict[str, tuple[int, int]]:
+    """Train, on from `resume` where a run was begun before; then test the best checkpoint.
+
+    Returns of each split how many samples were taken, and how many there are.
+    """
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
     try:
@@ -163,6 +207,7 @@ def fit_and_test(
             raise
         whose = f"name={folder.name}: the model is not the one that the run began with"
         raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
+    samples = {split: samples_of(trainer, split) for split in ("train", "val")}
     if not folder.best.is_file():
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
@@ -171,9 +216,13 @@ def fit_and_test(
         model.load_state_dict(load_checkpoint(tested)["state_dict"])
         tested = None
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
+    return {**samples, "test": samples_of(trainer, "test")}
 
 
-def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: RunFolder | None = None) -> None:
+def finish(
+    folder: RunFolder, metrics_log: MetricsLog, monitor: str, datamodule: Any, samples: dict[str, tuple[int, int]],
+    before: RunFolder | None = None,
+) -> None:  # fmt: skip
     """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next.
 
     Of a rerun say too how it compares with the run `before`.
@@ -183,7 +232,7 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     if folder.best.is_file():
         best_step = steps_before(load_checkpoint(folder.best))
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
-    results = {split: split_metrics(at_best, split) for split in ("train", "val")}
+    results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
     draw_curves(rows, folder.pictures / "learning_curves.png")
     run = folder.path.as_posix()
@@ -192,12 +241,20 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     log.info("")
     if before:
         compare(folder, before)
-    write_json(folder.metrics, results)
+    write_json(folder.metrics, {**results, "samples": {split: taken for split, (taken, _) in samples.items()}})
     kind = "Best" if folder.best.is_file() else "Last"
-    log.info(f"{kind} {monitor} {at_best.get(monitor, float('nan')):.4f}; {headline(results['test'], 'test')}")
+    value = at_best.get(monitor, float("nan"))
+    reached = f"{kind} {monitor} {value:.4f}" if math.isfinite(value) else f"No value of {monitor} was logged"
+    measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
+    log.info(f"{reached}; {headline(results['test'], 'test')}{measured}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
-    log.info(f"Next     python predict.py run={run} input=<your files>")
+    log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")
+
+
+def input_example(datamodule: Any) -> str:
+    """A value of `input=` of predict.py; the datamodule's class may say it."""
+    return getattr(datamodule, "input_example", "<your files>")
 
 
 def train_folds(cfg: DictConfig) -> RunFolder:
@@ -209,6 +266,8 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     if build(cfg.trainer, logger=False).world_size > 1:
         one = f"name={cfg.name or '<set>'}/fold_1 datamodule.folds={cfg.folds} datamodule.fold=1"
         raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
+    if not (cfg.name and folds_of(RunFolder(RUNS / cfg.name))):  # a set that was begun has passed it
+        check_folds_differ(cfg)
     folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
     cfg.name = folder.name
     runs = []
@@ -225,5 +284,26 @@ def train_folds(cfg: DictConfig) -> RunFolder:
                 error.args = (str(error).replace(f"name={fold.name}", f"name={cfg.name}"),)
                 raise
         runs.append(run)
-    summarise(folder, runs, cfg.monitor)
+    summarise(folder, runs, cfg.monitor, input_example(imported(cfg.datamodule._target_)))
     return folder
+
+
+def check_folds_differ(cfg: DictConfig) -> None:
+    """Raises RefusedError where two folds validate on the same samples: they would be one training, done twice."""
+    with quiet(True):  # the trainings say what was read
+        first, second = (validated(build_datamodule(config_of_fold(cfg, number))) for number in (1, 2))
+    if first == second:
+        name = cfg.datamodule._target_.rpartition(".")[2]
+        why = f"folds 1 and 2 validate on the same samples; {name} does not divide its data by `folds` and `fold`"
+        raise refusal("folds", cfg.folds, why)
+
+
+def validated(datamodule: Any) -> str:
+    """SHA-256 of the validation batches; of all the data where they hold no tensors."""
+    parts: list[bytes] = []
+    digest = hashlib.sha256()
+    for batch in datamodule.val_dataloader():
+        parts.clear()
+        apply_to_collection(batch, torch.Tensor, lambda tensor: parts.append(tensor.contiguous().numpy().tobytes()))
+        digest.update(b"".join(parts))
+    return digest.hexdigest() if parts else datamodule.fingerprint()

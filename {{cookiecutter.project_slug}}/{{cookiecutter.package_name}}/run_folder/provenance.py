@@ -4,6 +4,7 @@ A rerun says what differs between a finished run and now, and whether training i
 """
 
 import hashlib
+import io
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -88,6 +90,33 @@ def read_provenance(run: RunFolder) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
     return content
+
+
+def write_seen(run: RunFolder, keys: np.ndarray) -> None:
+    """Write seen.npy: keys of the content that the run trains on, by which evaluate.py tells it in other data.
+
+    A resumed run (resume=inexact takes other data) has also seen what it trained on before.
+    """
+    earlier = read_seen(run) if run.continued else None
+    keys = np.unique(keys if earlier is None else np.concatenate([earlier, keys]))
+    content = io.BytesIO()
+    np.save(content, keys, allow_pickle=False)
+    beside = run.seen.with_name(f"{run.seen.name}.tmp")
+    beside.write_bytes(content.getvalue())
+    os.replace(beside, run.seen)
+
+
+def read_seen(run: RunFolder) -> np.ndarray | None:
+    """The keys of seen.npy; None where there is none. Raises RefusedError where it is no such file."""
+    if not run.seen.is_file():
+        return None
+    try:
+        keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RefusedError(f"{run.seen.as_posix()} can't be read: {str(error).splitlines()[0]}") from error
+    if keys.dtype != np.uint64 or keys.ndim != 1:
+        raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of what the run was trained on")
+    return np.array(keys)
 
 
 def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:

@@ -50,6 +50,9 @@ class ImageDataModule(TensorDataModule):
     all zero: none. Batches are `(images (B, C, H, W), targets (B,))`.
     """
 
+    sample_name = "images"
+    input_example = "<an image, a folder of images or an .npy file>"
+
     def __init__(
         self,
         val_fraction: Fraction = 0.1,

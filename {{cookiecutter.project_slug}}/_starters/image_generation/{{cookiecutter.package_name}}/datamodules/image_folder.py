@@ -32,6 +32,7 @@ class ImageFolderDataModule(ImageDataModule):
             log.warning(f"Left out: {problem}")
         targets = torch.tensor([class_of[path] for path in readable], dtype=torch.long)
         fewest = 3 if self.folds is None else self.folds + 1  # one for each split, or for each fold and the test
+        fewest = 0 if self.test_fraction == 1 else fewest
         for name, count in zip(files, torch.bincount(targets, minlength=len(files)).tolist(), strict=True):
             if count < fewest:
                 where = self.root / name if len(files) > 1 else self.root

@@ -49,6 +49,9 @@ class TabularDataModule(TensorDataModule):
     `groups`, a column, rows of one group are never divided.
     """
 
+    sample_name = "rows"
+    input_example = "<a CSV or Parquet file>"
+
     def __init__(
         self,
         target: str | None = None,
@@ -78,7 +81,7 @@ class TabularDataModule(TensorDataModule):
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         frame, path = self.load_table()
-        self.target = self.target or frame.columns[-1]
+        self.target = self.target or self.trained.get("target") or frame.columns[-1]
         named = {"target": [self.target], "columns": self.columns, "categories": self.as_categories}
         named["groups"] = [self.groups] if self.groups else []
         for key, columns in named.items():
@@ -86,7 +89,12 @@ class TabularDataModule(TensorDataModule):
         if self.columns is not None and self.target in self.columns:
             raise refusal("datamodule.columns", self.columns, f"{self.target!r} is the target: it would predict itself")
         others = [name for name in frame.columns if name not in (self.target, self.groups)]
-        self.chosen = choose_columns(frame, self.columns, others, self.as_categories)
+        known = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
+        if known and {*(self.columns or known)} == {*known}:  # a small table tells less of them
+            need_columns(frame, known, path, "datamodule.root")
+            self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
+        else:
+            self.chosen = choose_columns(frame, self.columns, others, self.as_categories)
         numeric = self.target not in self.as_categories and is_numeric(frame[self.target])
         targets = _number_target(frame, self.target, path) if numeric else self._class_target(frame, path)
         parts = split_at_random(
@@ -101,7 +109,7 @@ class TabularDataModule(TensorDataModule):
     def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """Numbers of the classes (N,); sets `class_names`."""
         values = _all_given(texts(frame, self.target), self.target, path)
-        self.class_names = sorted(values.unique())
+        self.class_names = sorted({*values.unique(), *self.trained.get("class_names", ())})
         if not 2 <= len(self.class_names) <= MOST_CLASSES:
             found = f"has {len(self.class_names)} different values: expected 2 to {MOST_CLASSES:,} classes"
             raise RefusedError(f"{path}, column {self.target!r}: the target {found}")
@@ -118,7 +126,7 @@ class TabularDataModule(TensorDataModule):
             "numbers": number_statistics(training, self.chosen, path),
             "categories": category_statistics(training, self.chosen),
         }
-        if not self.class_names:
+        if not self.class_names and len(targets):
             values = targets.double().numpy()
             self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
 
