@@ -79,7 +79,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)
     runs = zip(checkpoints, folds_of(folder) or [folder], strict=True)
-    data = read_test_data(saved.datamodule, model, [origin_of(path, run) for path, run in runs])
+    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs])
     name = getattr(data.datamodule, "sample_name", "samples")
     measured = {
         "checkpoint": str(cfg.checkpoint), "overrides": changes, "data_sha256": data.datamodule.fingerprint(),
@@ -106,16 +106,16 @@ def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
     return run
 
 
-def read_test_data(node: DictConfig, model: Any, origins: list[RunFolder]) -> TestData:
-    """The data of the datamodule's config `node`, less what the model was trained on in the runs `origins`.
+def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder]) -> TestData:
+    """The data that the config of a run names, less what the model was trained on in the runs `origins`.
 
     A run's own data is tested on its test split; other data is tested on whole, as far as it has no split of its own.
     Which it is tells the content: own data may lie elsewhere by now, and other data may hold copies of it.
     """
-    takes_whole = hasattr(imported(node._target_), "take_whole")
+    takes_whole = hasattr(imported(saved.datamodule._target_), "take_whole")
     data = None
     try:
-        data = _set_up(build(node), model)
+        data = _set_up(build(saved.datamodule), model)
     except RefusedError:  # too few samples to be split, say: whole they may do
         if not takes_whole:
             raise
@@ -126,7 +126,7 @@ def read_test_data(node: DictConfig, model: Any, origins: list[RunFolder]) -> Te
     own = data and takes_whole and seen and np.array_equal(np.unique(data.trained_on()), seen[0])
     if takes_whole and not own:
         with quiet(data is not None):  # it has said all there is to say of what it read
-            data = build(node)
+            data = build(saved.datamodule)
             data.take_whole()
             data = _set_up(data, model)
     if not takes_whole or len(seen) < len(origins):
