@@ -59,9 +59,9 @@ def test_moved_data_is_own_data_and_no_evaluation_replaces_another(run: Path, co
     assert (metrics["samples"]["test"], metrics["test"]) == (own["samples"], own["test"])
 
 
-def test_a_run_that_does_not_say_what_it_has_seen_says_so(run: Path, command: Command, own_data: Path) -> None:
-    """One that was trained before seen.npy was written; the data is another, with one file or line less."""
-    older = shutil.copytree(run, run.with_name("older"))
+def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: Command, own_data: Path) -> None:
+    """One that was trained before seen.npy was written. Data that the command names is whole, else as it is divided."""
+    older = shutil.copytree(run, run.with_name("older"), ignore=shutil.ignore_patterns("evaluation_*"))
     (older / "seen.npy").unlink()
     config = OmegaConf.load(older / "config.yaml")
     config.name = "older"
@@ -70,10 +70,15 @@ def test_a_run_that_does_not_say_what_it_has_seen_says_so(run: Path, command: Co
     provenance.write_text(provenance.read_text(encoding="utf-8").replace('"data_sha256": "', '"data_sha256": "0'))
     status, output = command("evaluate.py", "run=runs/older")
     assert status == 0, output
+    assert "The data is not what the run was trained on: it is divided anew" in output
+    test = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["samples"]["test"]
+    assert evaluated(older, "evaluation_best")["samples"] == test
+    status, output = command("evaluate.py", "run=runs/older", f"datamodule.root=own{own_data.suffix}")
+    assert status == 0, output
     assert "Whether the model was trained on some of this data is not known: runs/older (it has no seen.npy)" in output
-    (content,) = (json.loads(path.read_text(encoding="utf-8")) for path in older.glob("evaluation_best_on_own.json"))
+    content = evaluated(older, "evaluation_best_on_own")
     assert content["left_out"] is None
-    assert content["samples"] > json.loads((run / "metrics.json").read_text(encoding="utf-8"))["samples"]["test"]
+    assert content["samples"] > test
 
 
 def test_names_of_evaluations(tmp_path: Path) -> None:

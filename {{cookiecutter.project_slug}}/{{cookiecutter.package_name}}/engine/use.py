@@ -79,7 +79,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     folder, saved, checkpoints, changes = choose_run(cfg)
     model = load_models(saved, checkpoints)
     runs = zip(checkpoints, folds_of(folder) or [folder], strict=True)
-    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs])
+    other = any(word.lstrip("+~").startswith("datamodule") for word in changes)
+    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], other)
     name = getattr(data.datamodule, "sample_name", "samples")
     measured = {
         "checkpoint": str(cfg.checkpoint), "overrides": changes, "data_sha256": data.datamodule.fingerprint(),
@@ -106,42 +107,49 @@ def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
     return run
 
 
-def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder]) -> TestData:
+def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], other: bool) -> TestData:
     """The data that the config of a run names, less what the model was trained on in the runs `origins`.
 
     A run's own data is tested on its test split; other data is tested on whole, as far as it has no split of its own.
-    Which it is tells the content: own data may lie elsewhere by now, and other data may hold copies of it.
+    Where the command says `other`, which it is tells the content: own data may lie elsewhere by now, and other data may
+    hold copies of it. Where it says nothing, files that have changed stay divided: another version of a library that
+    reads them would make each sample a new one.
     """
-    takes_whole = hasattr(imported(saved.datamodule._target_), "take_whole")
+    known = hasattr(imported(saved.datamodule._target_), "take_whole")
     data = None
     try:
         data = _set_up(build(saved.datamodule), model)
     except RefusedError:  # too few samples to be split, say: whole they may do
-        if not takes_whole:
+        if not (known and other):
             raise
+    else:
+        _check_facts(model, data.facts)
     recorded = read_provenance(origins[0]) if origins[0].provenance.is_file() else {}
     if data and data.fingerprint() == recorded.get("data_sha256"):
         return TestData(data, False, 0)
     seen = [keys for keys in map(read_seen, origins) if keys is not None]
-    own = data and takes_whole and seen and np.array_equal(np.unique(data.trained_on()), seen[0])
-    if takes_whole and not own:
+    if data and not other:
+        log.warning("The data is not what the run was trained on: it is divided anew, and what was trained on left out")
+    elif data and known and seen:
+        other = not np.array_equal(np.unique(data.trained_on()), seen[0])
+    if known and other:
         with quiet(data is not None):  # it has said all there is to say of what it read
             data = build(saved.datamodule)
             data.take_whole()
             data = _set_up(data, model)
-    if not takes_whole or len(seen) < len(origins):
+        _check_facts(model, data.facts)
+    if not known or len(seen) < len(origins):
         why = "the datamodule" if len(seen) == len(origins) else f"{origins[0].path.as_posix()} (it has no seen.npy)"
         log.warning(f"Whether the model was trained on some of this data is not known: {why} does not say it")
-        return TestData(data, not own, None)
-    return TestData(data, not own, _leave_out(data, np.concatenate(seen)))
+        return TestData(data, other, None)
+    return TestData(data, other, _leave_out(data, np.concatenate(seen)))
 
 
 def _set_up(datamodule: Any, model: Any) -> Any:
-    """The datamodule with its test data read. Raises RefusedError where that is not of the model's kind."""
+    """The datamodule with its test data read, as that of the model's kind."""
     datamodule.trained = model.hparams
     datamodule.prepare_data()
     datamodule.setup("test")
-    _check_facts(model, datamodule.facts)
     return datamodule
 
 

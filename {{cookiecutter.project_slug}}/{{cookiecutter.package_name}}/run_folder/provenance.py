@@ -102,8 +102,11 @@ def write_seen(run: RunFolder, keys: np.ndarray) -> None:
     content = io.BytesIO()
     np.save(content, keys, allow_pickle=False)
     beside = run.seen.with_name(f"{run.seen.name}.tmp")
-    beside.write_bytes(content.getvalue())
-    os.replace(beside, run.seen)
+    try:
+        beside.write_bytes(content.getvalue())
+        os.replace(beside, run.seen)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read_seen(run: RunFolder) -> np.ndarray | None:
