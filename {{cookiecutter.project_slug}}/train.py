@@ -19,7 +19,8 @@ from {{ cookiecutter.package_name }}.front_door.command import checked, front_do
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 @checked
 def main(cfg: DictConfig) -> None:
-    from {{ cookiecutter.package_name }}.engine.train import train, train_folds
+    from {{ cookiecutter.package_name }}.engine.folds import train_folds
+    from {{ cookiecutter.package_name }}.engine.train import train
 
     (train_folds if cfg.folds else train)(cfg)
 

@@ -37,7 +37,7 @@ def run(command: Command) -> Path:
 def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     pictures = {f"pictures/{name}.png" for name in ("learning_curves", *PICTURES)}
-    named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "train.log", *FILES}
+    named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "seen.npy", "train.log", *FILES}
     assert files - {"changes.patch"} == named | pictures | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     for picture in pictures:
         with Image.open(run / picture) as image:
@@ -53,7 +53,8 @@ def test_metrics_of_csv_and_json_agree(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
-    assert set(metrics) == {"train", "val", "test"}
+    assert set(metrics) == {"train", "val", "test", "samples"}
+    assert all(metrics["samples"][split] > 0 for split in ("train", "val", "test"))
     assert metrics["val"]["loss"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
     assert {f"test/{name}": str(value) for name, value in metrics["test"].items()}.items() <= rows[-1].items()
 
@@ -92,6 +93,7 @@ def test_evaluation_of_the_last_checkpoint_on_less_data(run: Path, command: Comm
     assert status == 0, output
     content = json.loads((run / "evaluation_last.json").read_text())
     assert content["overrides"] == ["trainer.limit_test_batches=1"]
+    assert f" of {content['samples']:,} of {content['of']:,} " in output
     assert content["test"] != json.loads((run / "metrics.json").read_text())["test"]
 
 
@@ -164,6 +166,8 @@ def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: 
         (("evaluate.py", "run=runs/none"), "the newest is run=runs/"),
         (("evaluate.py", "run=runs/first", "checkpoint=x.ckpt"), "best.ckpt, last.ckpt"),
         (("evaluate.py", "run=runs/first", "model.optimizer.lr=0"), "only datamodule, trainer, callbacks"),
+        (("evaluate.py", "run=runs/first", "datamodule.test_fraction=1.0"), "other data (datamodule.root=…)"),
+        (("evaluate.py", "run=runs/first", "trainer.limit_test_batches=0"), "nothing would be measured"),
         (("predict.py", "run=runs/first", "input=none"), f"input=none: {NO_SUCH_INPUT}"),
     ],
 )

@@ -8,6 +8,7 @@ part `fold`, from 1 on, validates.
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,16 @@ def fingerprint(tensors: Sequence[Tensor]) -> str:
     return digest.hexdigest()
 
 
+def content_keys(tensors: Sequence[Tensor]) -> np.ndarray:
+    """64 bits of each row of tensors (N, …), as uint64 (N,): rows that are equal in every value have equal keys."""
+    parts = [tensor.contiguous().numpy() for tensor in tensors if tensor.numel()]
+    keys = np.empty(len(tensors[0]), np.uint64)
+    for number in range(len(keys)):
+        digest = hashlib.blake2b(b"".join(part[number].tobytes() for part in parts), digest_size=8)
+        keys[number] = int.from_bytes(digest.digest(), "little")
+    return keys
+
+
 def seed_of(*key: int) -> int:
     """A seed that is a function of whole numbers: near ones give seeds that have nothing in common."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
@@ -122,12 +133,22 @@ class TensorDataModule(LightningDataModule):
     A subclass says what they are in `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
     """
 
+    sample_name = "samples"  # what is counted in the log, such as images
+    input_example = "<your files>"  # a value of predict.py's `input=`
+
+    # The arguments of a subclass that divides its data by them.
+    val_fraction: float
+    test_fraction: float
+    folds: int | None
+    fold: int | None
+
     def __init__(self, batch_size: PositiveInt = 64, seed: Seed = 0, num_workers: Workers = 0) -> None:
         super().__init__()
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, tuple[Tensor, ...]] = {}
         self.ids: dict[str, Sequence[Any]] = {}  # of each split: what names a sample, such as a file or a row
         self.inputs: tuple[Tensor, ...] = ()  # of predict.py
+        self.trained: Mapping[str, Any] = {}  # hyper-parameters of the model that evaluate.py tests
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         """The tensors of each split. Raises RefusedError where they can't be read."""
@@ -149,6 +170,26 @@ class TensorDataModule(LightningDataModule):
         """The ids of the samples at `index` (B,) of a split."""
         return [self.ids[split][number] for number in index.tolist()]
 
+    # Evaluation on other data
+
+    def take_whole(self) -> None:
+        """Before `setup`: hold all samples for the test. Data that comes with splits of its own keeps them."""
+        self.val_fraction, self.test_fraction, self.folds, self.fold = 0.0, 1.0, None, None
+
+    def trained_on(self) -> np.ndarray:
+        """Keys, as uint64, of the content that training has seen; validation has chosen the checkpoint."""
+        return np.concatenate([content_keys(self.splits[split]) for split in ("train", "val")])
+
+    def is_seen(self, keys: np.ndarray) -> np.ndarray:
+        """Whether each test sample (N,) is among what has the `keys` that `trained_on` of a run gave."""
+        return np.isin(content_keys(self.splits["test"]), keys)
+
+    def keep_in_test(self, kept: np.ndarray) -> None:
+        """Leave the test samples out for which `kept` (N,) is False."""
+        self.splits["test"] = tuple(tensor[torch.from_numpy(kept)] for tensor in self.splits["test"])
+        if "test" in self.ids:
+            self.ids["test"] = [name for name, keep in zip(self.ids["test"], kept, strict=True) if keep]
+
     def train_dataloader(self) -> DataLoader:
         # Lightning's overfit_batches wants the same batches in each epoch.
         overfit = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
@@ -162,6 +203,10 @@ class TensorDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         return batches(self.inputs, BatchOrder(len(self.inputs[0]), self.batch_size))
+
+    def written(self, path: Path) -> list[Path]:
+        """The files that predict.py writes where the output is `path`; they may not be any that are read."""
+        return [path]
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -219,9 +264,11 @@ def split_at_random(
 
     With `strata` (N,), whole numbers, each part holds them in the proportions of the whole; with `groups` (N,) all
     samples of a group are in one part. `what` names the samples in a RefusedError, raised where they are too few, and
-    `strata_names` the strata, such as classes.
+    `strata_names` the strata, such as classes. With a `test_fraction` of 1 all are in the test part.
     """
     everything = np.arange(size)
+    if test_fraction == 1:
+        return Split(torch.arange(0), torch.arange(0), torch.from_numpy(everything))
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
     try:
         rest, test = _two_parts(everything, test_fraction, seed, *kind)

@@ -1,10 +1,12 @@
 """Train: from a config to a finished run folder; and k-fold cross-validation, a set of such runs."""
 
 import errno
+import math
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +17,6 @@ from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusa
 from ..front_door.check import given_by
 from ..front_door.gate import Place, all_nodes, allowed
 from ..front_door.monitor import check_monitors, check_plateau, logged_by, monitors
-from ..front_door.runs import config_of_fold
 from ..front_door.sources import lineage
 from ..run_folder.checkpoints import check_hyper_parameters, damage, how_to_go_on, load_checkpoint, resume_point
 from ..run_folder.folder import (
@@ -34,7 +35,15 @@ from ..run_folder.folder import (
     start_log,
     write_json,
 )
-from ..run_folder.metrics import MetricsLog, draw_curves, headline, read_metrics, split_metrics, summarise
+from ..run_folder.metrics import (
+    MetricsLog,
+    draw_curves,
+    headline,
+    of_samples,
+    read_metrics,
+    samples_of,
+    split_metrics,
+)
 from ..run_folder.provenance import (
     begin,
     check_comparable,
@@ -42,8 +51,10 @@ from ..run_folder.provenance import (
     compare,
     end,
     origin,
+    read_seen,
     say_what_differs,
     write_config,
+    write_seen,
 )
 from .build import build, build_trainer, datamodule_of, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
@@ -122,6 +133,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
                     check_states(trial, checkpoint, folder.name)
                 rows, step = rows_before(checkpoint), steps_before(checkpoint)
         begin(folder, known)
+        note_seen(cfg, folder, datamodule)
         write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
         begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
@@ -135,9 +147,23 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         metrics_log.rewind(rows)
     elif folder.continued and folder.last.exists():
         resume = folder.last
-    fit_and_test(trainer, model, datamodule, folder, resume)
+    samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, metrics_log, cfg.monitor, before)
+        finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
+
+
+def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
+    """Keep what the run is trained on, and warn where the run `init_from` was trained on what this one tests on."""
+    if not hasattr(datamodule, "trained_on"):
+        log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
+        return
+    keys = datamodule.trained_on()
+    earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
+    if earlier is not None:
+        if count := int(datamodule.is_seen(earlier).sum()):
+            log.warning(f"init_from={cfg.init_from} was trained on {count:,} of the test {datamodule.sample_name}")
+        keys = np.concatenate([keys, earlier])
+    write_seen(folder, keys)
 
 
 def check_built(cfg: DictConfig) -> dict[str, Callback]:
@@ -219,14 +245,19 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
 
 def fit_and_test(
     trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
-) -> None:
-    """Train, on from `resume` where a run was begun before; then test the best checkpoint."""
+) -> dict[str, tuple[int, int]]:
+    """Train, on from `resume` where a run was begun before; then test the best checkpoint.
+
+    Returns of each split how many samples were taken, and how many there are.
+    """
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
     try:
         say_who_is_awaited(trainer)
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+        samples = {split: samples_of(trainer, split) for split in ("train", "val")}
         _test(trainer, model, datamodule, folder)
+        return {**samples, "test": samples_of(trainer, "test")}
     except Exception as error:
         if resume is None or not _is_of_the_checkpoint(error, trainer):
             raise
@@ -256,7 +287,10 @@ def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule,
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 
 
-def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: RunFolder | None = None) -> None:
+def finish(
+    folder: RunFolder, metrics_log: MetricsLog, monitor: str, datamodule: Any, samples: dict[str, tuple[int, int]],
+    before: RunFolder | None = None,
+) -> None:  # fmt: skip
     """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next.
 
     Of a rerun say too how it compares with the run `before`.
@@ -266,7 +300,7 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     if folder.best.is_file():
         best_step = steps_before(load_checkpoint(folder.best))
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
-    results = {split: split_metrics(at_best, split) for split in ("train", "val")}
+    results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
     draw_curves(rows, folder.pictures / "learning_curves.png")
     run = folder.path.as_posix()
@@ -275,41 +309,17 @@ def finish(folder: RunFolder, metrics_log: MetricsLog, monitor: str, before: Run
     log.info("")
     if before:
         compare(folder, before)
-    write_json(folder.metrics, results)
+    write_json(folder.metrics, {**results, "samples": {split: taken for split, (taken, _) in samples.items()}})
     kind = "Best" if folder.best.is_file() else "Last"
-    reached = f"{kind} {monitor} {at_best[monitor]:.4f}; " if monitor in at_best else ""  # nothing was validated
-    log.info(f"{reached}{headline(results['test'], 'test')}")
+    value = at_best.get(monitor, float("nan"))
+    reached = f"{kind} {monitor} {value:.4f}" if math.isfinite(value) else f"No value of {monitor} was logged"
+    measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
+    log.info(f"{reached}; {headline(results['test'], 'test')}{measured}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
-    log.info(f"Next     python predict.py run={run} input=<your files>")
+    log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")
 
 
-def train_folds(cfg: DictConfig) -> RunFolder:
-    """Train each of `cfg.folds` folds that has not finished, and write the table of all; returns the set's folder.
-
-    Raises what `train` raises.
-    """
-    start_log()
-    if build(cfg.trainer, place=Place.OWN, logger=False).world_size > 1:
-        one = f"name={cfg.name or '<set>'}/fold_1 datamodule.folds={cfg.folds} datamodule.fold=1"
-        raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
-    folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
-    cfg.name = folder.name
-    runs = []
-    for number in range(1, cfg.folds + 1):
-        fold = config_of_fold(cfg, number)
-        if number > 1:
-            log.info("")
-        log.info(f"Fold {number} of {cfg.folds}")
-        run = RunFolder(folder.path / f"fold_{number}")
-        if run.metrics.is_file():
-            log.info(f"{run.path.as_posix()} has finished")
-        else:
-            try:
-                train(fold)
-            except (FailedError, StoppedError) as error:  # the command that goes on is that of the set
-                error.args = (str(error).replace(f"name={fold.name}", f"name={cfg.name}"),)
-                raise
-        runs.append(run)
-    summarise(folder, runs, cfg.monitor)
-    return folder
+def input_example(datamodule: Any) -> str:
+    """A value of `input=` of predict.py; the datamodule's class may say it."""
+    return getattr(datamodule, "input_example", "<your files>")

@@ -1,9 +1,11 @@
 """Finished runs at work: opened in a notebook, measured on data, and asked to predict a user's own files."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -12,12 +14,13 @@ from torch import nn
 from ..errors import RefusedError, refusal
 from ..front_door.check import check_node
 from ..front_door.gate import Place
-from ..front_door.runs import choose_run, finished_runs
+from ..front_door.runs import check_output, choose_run, finished_runs
 from ..front_door.values import check_value
 from ..run_folder.checkpoints import load_checkpoint, room_for
-from ..run_folder.folder import RunFolder, log, start_log, write_json
-from ..run_folder.metrics import headline, split_metrics
-from ..run_folder.plain import check_plain
+from ..run_folder.folder import RunFolder, folds_of, log, quiet, start_log, write_json
+from ..run_folder.metrics import headline, of_samples, samples_of, split_metrics
+from ..run_folder.plain import check_plain, read_json
+from ..run_folder.provenance import read_provenance, read_seen
 from .build import build, build_callbacks, datamodule_of, imported
 
 
@@ -100,14 +103,12 @@ def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in saved.items() if takes_any or name in names}
 
 
-class FinishedRun(NamedTuple):
-    """What evaluation and prediction work with; `changes` are the overrides that concern data and Trainer."""
+class TestData(NamedTuple):
+    """Data to measure on. `other`: not the run's own; `left_out`: how many samples it was trained on, None: unknown."""
 
-    folder: RunFolder
-    model: LightningModule
     datamodule: Any
-    trainer: Trainer
-    changes: list[str]
+    other: bool
+    left_out: int | None
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -116,39 +117,137 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises RefusedError where the run, the checkpoint or the data can't be used.
     """
     start_log()
-    stem = f"evaluation_{Path(cfg.checkpoint).stem}"
-    run = open_finished_run(cfg, work_folder=stem)
-    run.datamodule.setup("test")
-    _check_facts(run.model, run.datamodule.facts)
-    metrics = split_metrics(dict(run.trainer.test(run.model, run.datamodule, verbose=False)[0]), "test")
-    path = run.folder.path / f"{stem}.json"
-    write_json(path, {"checkpoint": str(cfg.checkpoint), "overrides": run.changes, "test": metrics})
-    log.info(headline(metrics, "test"))
+    folder, saved, checkpoints, changes = choose_run(cfg)
+    model = load_models(saved, checkpoints)
+    runs = zip(checkpoints, folds_of(folder) or [folder], strict=True)
+    other = any(word.lstrip("+~").startswith("datamodule") for word in changes)
+    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], other)
+    name = getattr(data.datamodule, "sample_name", "samples")
+    measured = {
+        "checkpoint": str(cfg.checkpoint), "overrides": changes, "data_sha256": data.datamodule.fingerprint(),
+        "left_out": data.left_out,
+    }  # fmt: skip
+    path = _free_path(folder, _evaluation_name(str(cfg.checkpoint), saved, data.other), measured)
+    trainer = build_tester(saved, path.with_suffix(""))
+    metrics = split_metrics(dict(trainer.test(model, data.datamodule, verbose=False)[0]), "test")
+    taken, size = samples_of(trainer, "test")
+    write_json(path, {**measured, "samples": taken, **({"of": size} if taken < size else {}), "test": metrics})
+    log.info(f"{headline(metrics, 'test')}{of_samples(taken, size, name)}")
     log.info(f"Results  {path.as_posix()}, pictures in {path.with_suffix('').as_posix()}/pictures/")
     return metrics
 
 
-def open_finished_run(cfg: DictConfig, work_folder: str) -> FinishedRun:
-    """The run that `cfg.run` names, with a Trainer of one device, which writes into `work_folder` within the run.
+def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
+    """The run that a checkpoint comes from: that in whose folder it lies, else `run`, with a warning."""
+    origin = RunFolder(checkpoint.absolute().parents[1])
+    if origin.path == run.path.absolute():
+        return run
+    if origin.provenance.is_file():
+        return origin
+    log.warning(f"{checkpoint.as_posix()} lies in no run folder: taken to be trained on what {run.name} was trained on")
+    return run
 
-    Raises RefusedError as choose_run does.
+
+def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], other: bool) -> TestData:
+    """The data that the config of a run names, less what the model was trained on in the runs `origins`.
+
+    A run's own data is tested on its test split; other data is tested on whole, as far as it has no split of its own.
+    Where the command says `other`, which it is tells the content: own data may lie elsewhere by now, and other data may
+    hold copies of it. Where it says nothing, files that have changed stay divided: another version of a library that
+    reads them would make each sample a new one.
     """
-    folder, saved, checkpoints, changes = choose_run(cfg)
-    model = load_models(saved, checkpoints)
-    datamodule = datamodule_of(saved)
+    known = hasattr(imported(saved.datamodule._target_), "take_whole")
+    data = None
+    try:
+        data = _set_up(datamodule_of(saved), model)
+        _check_facts(model, data.facts)
+    except RefusedError:  # too few samples to be split, or a class that is not among them: whole they may do
+        if not (known and other):
+            raise
+        data = None
+    recorded = read_provenance(origins[0]) if origins[0].provenance.is_file() else {}
+    if data and data.fingerprint() == recorded.get("data_sha256"):
+        return TestData(data, False, 0)
+    seen = [keys for keys in map(read_seen, origins) if keys is not None]
+    if data and not other:
+        log.warning("The data is not what the run was trained on: it is divided anew, and what was trained on left out")
+    elif data and known and seen:
+        other = not np.array_equal(np.unique(data.trained_on()), seen[0])
+    if known and other:
+        with quiet(data is not None):  # it has said all there is to say of what it read
+            data = datamodule_of(saved)
+            data.take_whole()
+            data = _set_up(data, model)
+        _check_facts(model, data.facts)
+    if not known or len(seen) < len(origins):
+        why = "the datamodule" if len(seen) == len(origins) else f"{origins[0].path.as_posix()} (it has no seen.npy)"
+        log.warning(f"Whether the model was trained on some of this data is not known: {why} does not say it")
+        return TestData(data, other, None)
+    return TestData(data, other, _leave_out(data, np.concatenate(seen)))
+
+
+def _set_up(datamodule: Any, model: Any) -> Any:
+    """The datamodule with its test data read, as that of the model's kind."""
+    datamodule.trained = model.hparams
     datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule
+
+
+def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
+    """Leave the test samples out that were trained on; returns how many. Raises RefusedError where none is left."""
+    seen, name = datamodule.is_seen(keys), datamodule.sample_name
+    count = int(seen.sum())
+    if count == len(seen):
+        raise RefusedError(f"datamodule: the model was trained on all {count:,} {name} of this data; none is left")
+    if count:
+        datamodule.keep_in_test(~seen)
+        log.info(f"Left out: {count:,} of {len(seen):,} {name}, which the model was trained on")
+    return count
+
+
+def _evaluation_name(checkpoint: str, saved: DictConfig, other: bool) -> str:
+    """The stem of an evaluation's files: after the checkpoint and, where that is not the run's own, after the data."""
+    parts = [part for part in Path(checkpoint).with_suffix("").parts if part not in ("runs", "checkpoints", "..")]
+    name = f"evaluation_{'_'.join(parts[-2:])}"
+    if other:
+        source = saved.datamodule.get("root")
+        name += f"_on_{Path(str(source)).resolve().stem if source else saved.datamodule._target_.split('.')[-2]}"
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _free_path(folder: RunFolder, stem: str, measured: dict[str, Any]) -> Path:
+    """A file for an evaluation: a new one, or that of an earlier evaluation of the very same."""
+    number = 1
+    while True:
+        path = folder.path / f"{stem}{'' if number == 1 else f'_{number}'}.json"
+        if not path.exists() or {**_evaluated(path), **measured} == _evaluated(path):
+            return path
+        number += 1
+
+
+def _evaluated(path: Path) -> dict[str, Any]:
+    """What an evaluation has written; nothing where the file is none of one."""
+    try:
+        content = read_json(path)
+    except RefusedError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def build_tester(saved: DictConfig, work_folder: Path) -> Trainer:
+    """A Trainer of one device for the config of a finished run, which writes into `work_folder`."""
     # A ModelCheckpoint has nothing to save here.
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
-    trainer = build(
+    return build(
         saved.trainer,
         place=Place.OWN,
         logger=False,
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_model_summary=False,
-        default_root_dir=str(folder.path / work_folder),
+        default_root_dir=str(work_folder),
     )
-    return FinishedRun(folder, model, datamodule, trainer, changes)
 
 
 def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
@@ -168,18 +267,22 @@ def predict(cfg: DictConfig) -> Path:
     together. Raises RefusedError where nothing can be read.
     """
     start_log()
-    run = open_finished_run(cfg, work_folder="predictions")
-    unreadable = run.datamodule.read_inputs(str(cfg.input), run.model.hparams)
+    folder, saved, checkpoints, _ = choose_run(cfg)
+    model, datamodule, source = load_models(saved, checkpoints), datamodule_of(saved), str(cfg.input)
+    datamodule.prepare_data()
+    unreadable = datamodule.read_inputs(source, model.hparams)
     for problem in unreadable:
         log.info(f"Left out: {problem}")
-    path = Path(cfg.output or run.folder.predictions / run.datamodule.predictions_name(str(cfg.input)))
+    path = Path(cfg.output or folder.predictions / datamodule.predictions_name(source))
+    for file in datamodule.written(path) if hasattr(datamodule, "written") else [path]:
+        check_output(file, source, saved)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trainer: Any = run.trainer
-    at_once = hasattr(run.datamodule, "write_batch")
+    trainer: Any = build_tester(saved, folder.predictions)
+    at_once = hasattr(datamodule, "write_batch")
     if at_once:
-        trainer.callbacks.append(BatchWriter(run.datamodule, path))
-    outputs = trainer.predict(run.model, run.datamodule, return_predictions=not at_once)
-    count = run.datamodule.write_predictions(outputs, path, run.model.hparams)
+        trainer.callbacks.append(BatchWriter(datamodule, path))
+    outputs = trainer.predict(model, datamodule, return_predictions=not at_once)
+    count = datamodule.write_predictions(outputs, path, model.hparams)
     left_out = f", {len(unreadable)} left out" if unreadable else ""
     log.info(f"{count} predictions in {path.as_posix()}{left_out}")
     return path

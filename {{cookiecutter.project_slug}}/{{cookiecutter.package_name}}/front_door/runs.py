@@ -8,7 +8,7 @@ import ast
 import copy
 import re
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -40,6 +40,10 @@ EVALUATION = (
 )  # fmt: skip
 # Arguments that say where something is written.
 WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
+# Arguments of a datamodule by which a training divides its data.
+SPLITTING = tuple(f"datamodule.{name}" for name in ("split_seed", "val_fraction", "test_fraction", "folds", "fold"))
+# Of code, configs and checkpoints.
+NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
@@ -70,16 +74,15 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     for word in changes:
         if not word.lstrip("+~").startswith(CHANGEABLE):
             raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
+        if "input" not in options and (key := word.lstrip("+~").split("=")[0]) in SPLITTING:
+            why = "the run's own data keeps its split, other data (datamodule.root=…) is measured whole; leave it out"
+            raise RefusedError(f"{word}: {why}", key)
     saved = _changed(for_evaluation(saved, cfg), cfg, changes)
     check_config(saved, reads_data="input" not in options)
-    if "input" in options and not (_exists(str(options["input"])) or _says(saved, "input_is_text")):
-        raise refusal("input", options["input"], "no such file or folder")
-    if options.get("output") is not None:
-        output, folder_wanted = Path(str(options["output"])), _says(saved, "output_is_folder")
-        if output.exists() and output.is_dir() != folder_wanted:
-            kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
-            raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
-        check_writable("output", output.parent)
+    if "input" in options:
+        _check_use(saved, options)
+    elif saved.trainer.get("limit_test_batches") == 0:
+        raise refusal("trainer.limit_test_batches", saved.trainer.limit_test_batches, "nothing would be measured")
     return ChosenRun(folder, saved, [run.checkpoint(str(options["checkpoint"])) for run, _ in runs], changes)
 
 
@@ -97,6 +100,60 @@ def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
         saved.trainer = {"_target_": "pytorch_lightning.Trainer", **plain, "devices": 1}
         saved.callbacks, saved.logger = own, None
     return saved
+
+
+def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
+    """Raises RefusedError where predict.py can't read `input` or may not write to `output`."""
+    source = str(options["input"])
+    if not (_exists(source) or _said(saved, "input_is_text")):
+        example = _said(saved, "input_example")
+        raise refusal("input", source, "no such file or folder" + (f"; expected {example}" if example else ""))
+    if options.get("output") is None:
+        return
+    output, folder_wanted = Path(str(options["output"])), bool(_said(saved, "output_is_folder"))
+    if output.exists() and output.is_dir() != folder_wanted:
+        kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
+        raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
+    check_output(output, source, saved)
+    check_writable("output", output.parent)
+
+
+def check_output(output: Path, source: str, saved: DictConfig) -> None:
+    """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code."""
+    file = output.resolve()
+    if not file.is_file():
+        return
+    run = next((each for each in file.parents if _is_run(each)), None)
+    around = () if run is None else (run, *run.parents)  # to read in these is not to read what lies in a run
+    places = (each for each in _read_places(source, saved) if each.resolve() not in around)
+    place, why = next((each for each in places if _holds(each, file)), None), None
+    if place is not None:
+        why = f"{'lies in' if place.is_dir() else 'is'} {place.as_posix()}, which is read"
+    elif run is not None and file.relative_to(run).parts[0] != "predictions":
+        why = f"belongs to the run {run.name}"
+    elif file.suffix.lower() in NOT_PREDICTIONS:
+        why = "is no prediction"
+    if why:
+        raise refusal("output", output, f"{why}, and is not overwritten; choose another output=")
+
+
+def _read_places(source: str, saved: DictConfig) -> list[Path]:
+    """The files and folders that the input and the run's data are read from."""
+    words = [source, *(value for _, value in leaves(resolved(saved)["datamodule"]) if isinstance(value, str))]
+    return [Path(word) for word in words if word and _exists(word)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run, or a set of folds, has left its record in the folder."""
+    return any((folder / name).is_file() for name in ("provenance.json", "folds.json"))
+
+
+def _holds(place: Path, file: Path) -> bool:
+    """Whether `file` is `place`, or a file below the folder `place`, by whatever path or link."""
+    if not place.is_dir():
+        return place.samefile(file)
+    linked = file.stat().st_nlink > 1 and any(each.is_file() and each.samefile(file) for each in place.rglob("*"))
+    return place.resolve() in file.parents or linked
 
 
 def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
@@ -118,13 +175,14 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _says(saved: DictConfig, name: str) -> bool:
-    """Whether the class of the datamodule has `name = True`.
+def _said(saved: DictConfig, name: str) -> Any:
+    """The constant that the class of the datamodule has as `name`; None where it has none.
 
-    `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder.
+    `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder;
+    `input_example`: a value of `input`.
     """
     said = member(allowed(saved.datamodule._target_), name)
-    return said is not None and isinstance(said.node, ast.Constant) and said.node.value is True
+    return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
 
 
 def check_saved(saved: DictConfig, folder: RunFolder, place: Place = Place.OWN) -> None:

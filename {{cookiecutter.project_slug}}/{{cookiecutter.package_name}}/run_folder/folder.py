@@ -53,6 +53,7 @@ class RunFolder:
     log = property(lambda self: self.path / "train.log")
     lock = property(lambda self: self.path / "lock.json")
     folds = property(lambda self: self.path / "folds.json")
+    seen = property(lambda self: self.path / "seen.npy")
     pictures = property(lambda self: self.path / "pictures")
     predictions = property(lambda self: self.path / "predictions")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
@@ -359,6 +360,17 @@ def start_log(path: Path | None = None) -> None:
         warned.addHandler(file)
         warned.propagate = False
         logging.captureWarnings(True)
+
+
+@contextmanager
+def quiet(silent: bool) -> Iterator[None]:
+    """Within it, where `silent`, the log shows errors alone."""
+    level = log.level
+    log.setLevel(logging.ERROR if silent else level)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def end_log_file() -> None:

@@ -124,6 +124,34 @@ def headline(metrics: dict[str, float], split: str) -> str:
     return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
 
 
+def samples_of(trainer: Any, split: str) -> tuple[int, int]:
+    """How many samples of `train` (in an epoch), `val` or `test` were taken, and how many there are.
+
+    Zeros where the trainer's loader does not say, as that of an IterableDataset.
+    """
+    loaders, counts = {
+        "train": (trainer.train_dataloader, trainer.num_training_batches),
+        "val": (trainer.val_dataloaders, trainer.num_val_batches),
+        "test": (trainer.test_dataloaders, trainer.num_test_batches),
+    }[split]
+    taken = size = 0
+    for loader, count in zip(*(each if isinstance(each, list) else [each] for each in (loaders, counts)), strict=False):
+        sampler = getattr(loader, "sampler", None)  # a BatchOrder, else one of torch's
+        each = getattr(sampler, "batch_size", None) or getattr(loader, "batch_size", None)
+        try:
+            all_of_it = getattr(sampler, "size", None) or len(loader.dataset)
+            taken += int(min(all_of_it, count * each * trainer.world_size))
+            size += all_of_it
+        except (AttributeError, TypeError):
+            return 0, 0
+    return taken, size
+
+
+def of_samples(taken: int, size: int, name: str) -> str:
+    """The end of a line of metrics: how many samples they were measured on, "of 16 of 360 images"."""
+    return f" of {taken:,} of {size:,} {name}" if taken < size else f" of {size:,} {name}" if size else ""
+
+
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """A panel for each metric (`train/loss` and `val/loss` share one), over optimizer steps.
 
@@ -150,8 +178,11 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 Table = dict[str, dict[str, float]]  # of each metric: its value in each fold, their mean and standard deviation
 
 
-def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str) -> None:
-    """Write folds.json, folds.csv and pictures/folds.png, and end with what was reached and what comes next."""
+def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: str) -> None:
+    """Write folds.json, folds.csv and pictures/folds.png, and end with what was reached and what comes next.
+
+    `example` is an input of predict.py.
+    """
     table = table_of(runs)
     draw_folds(table, len(runs), folder.pictures / "folds.png")
     rows = [*(run.path.name for run in runs), "mean", "std"]
@@ -169,7 +200,7 @@ def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str) -> None:
     where = folder.path.as_posix()
     log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/pictures/folds.png")
     log.info(f"Next     python evaluate.py run={where}, which takes all folds together, as an ensemble")
-    log.info(f"         python predict.py run={where} input=<your files>")
+    log.info(f"         python predict.py run={where} input={example}")
 
 
 def table_of(runs: list[RunFolder]) -> Table:

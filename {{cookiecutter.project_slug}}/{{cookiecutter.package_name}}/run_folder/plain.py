@@ -155,16 +155,17 @@ def check_references(values: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, flush: bool = True) -> Iterator[IO[str]]:
-    """A text file that is written beside `path`, and takes its place once it is whole; else nothing is left.
+def new_file(path: Path, flush: bool = True, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file that is written beside `path`, and takes its place once it is whole; else nothing is left.
 
-    A leftover of a killed process is removed. The file is made anew: what is written never goes through a link or a
-    FIFO that lies in its place.
+    It is UTF-8 text unless it is `binary`. A leftover of a killed process is removed. The file is made anew: what is
+    written never goes through a link or a FIFO that lies in its place.
     """
     beside = path.with_name(f"{path.name}.tmp")
     beside.unlink(missing_ok=True)
     try:
-        with beside.open("x", encoding="utf-8", newline="") as file:  # x: os.O_EXCL
+        opened = beside.open("xb") if binary else beside.open("x", encoding="utf-8", newline="")  # x: os.O_EXCL
+        with opened as file:
             yield file
             if flush:
                 file.flush()

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +23,7 @@ from ..errors import PACKAGE_FOLDER, RefusedError
 from .checkpoints import load_checkpoint
 from .folder import RUNS, RunFolder, log, moved, now, replaced, write_json, write_text
 from .metrics import read_metrics
-from .plain import read_json
+from .plain import new_file, read_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
@@ -87,6 +88,30 @@ def read_provenance(run: RunFolder) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
     return content
+
+
+def write_seen(run: RunFolder, keys: np.ndarray) -> None:
+    """Write seen.npy: keys of the content that the run trains on, by which evaluate.py tells it in other data.
+
+    A resumed run (resume=inexact takes other data) has also seen what it trained on before.
+    """
+    earlier = read_seen(run) if run.continued else None
+    keys = np.unique(keys if earlier is None else np.concatenate([earlier, keys]))
+    with new_file(run.seen, binary=True) as file:
+        np.save(file, keys, allow_pickle=False)
+
+
+def read_seen(run: RunFolder) -> np.ndarray | None:
+    """The keys of seen.npy; None where there is none. Raises RefusedError where it is no such file."""
+    if not run.seen.is_file():
+        return None
+    try:
+        keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RefusedError(f"{run.seen.as_posix()} can't be read: {str(error).splitlines()[0]}") from error
+    if keys.dtype != np.uint64 or keys.ndim != 1:
+        raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of what the run was trained on")
+    return np.array(keys)
 
 
 def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:

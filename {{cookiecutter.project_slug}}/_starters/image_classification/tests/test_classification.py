@@ -110,12 +110,41 @@ def run(command: Command) -> Path:
     return run
 
 
-def test_evaluation_on_other_data_and_the_last_checkpoint(run: Path, command: Command) -> None:
-    status, output = command("evaluate.py", "run=runs/first", "checkpoint=last", "datamodule.split_seed=5")
+def write_digits(folder: Path, numbers: range) -> None:
+    """Scans of the default data as files, a folder for each class; the first two of a class are mirrored."""
+    digits: Any = load_digits()
+    for target in range(10):
+        (folder / str(target)).mkdir(parents=True)
+        for number, scan in enumerate(digits.images[digits.target == target][numbers.start : numbers.stop]):
+            pixels = (scan * 255 / 16).round().astype(np.uint8)
+            image = Image.fromarray(pixels[:, ::-1] if number < 2 else pixels)
+            image.save(folder / str(target) / f"{number:02}.png")
+
+
+def test_other_data_is_measured_whole_without_what_was_trained_on(command: Command) -> None:
+    """Its accuracy is recomputed from the images."""
+    write_digits(command.folder / "mine", range(40))
+    write_digits(command.folder / "new", range(30, 60))
+    words = ("datamodule=image_folder", "datamodule.root=mine", "datamodule.size=8", "datamodule.channels=1")
+    assert command("train.py", "name=mine", *words, *SHORT)[0] == 0
+    status, output = command("evaluate.py", "run=runs/mine", "checkpoint=last", "datamodule.root=new")
     assert status == 0, output
-    content = json.loads((run / "evaluation_last.json").read_text())
-    assert content["overrides"] == ["datamodule.split_seed=5"]
-    assert content["test"] != json.loads((run / "metrics.json").read_text())["test"]
+    content = json.loads((command.folder / "runs" / "mine" / "evaluation_last_on_new.json").read_text())
+    known: Any = load_run(command.folder / "runs" / "mine", "last")
+    model, data = known
+    data.root = command.folder / "mine"
+    data.setup("fit")
+    seen = {image.numpy().tobytes() for split in ("train", "val") for image in data.splits[split][0]}
+    right, counted = 0, 0
+    for path in sorted((command.folder / "new").rglob("*.png")):
+        image = torch.from_numpy(np.asarray(Image.open(path)).astype(np.float32) / 255)[None]
+        if image.numpy().tobytes() not in seen:
+            counted += 1
+            right += int(model(image[None]).argmax() == int(path.parent.name))
+    assert 0 < 300 - counted < 100
+    assert (content["samples"], content["left_out"]) == (counted, 300 - counted)
+    assert content["test"]["accuracy"] == pytest.approx(right / counted, abs=1e-6)
+    assert f" of {counted} images" in output
 
 
 def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:

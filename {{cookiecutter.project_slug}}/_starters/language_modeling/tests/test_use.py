@@ -66,12 +66,18 @@ def test_a_prompt_that_makes_no_sense_is_refused(
 def test_other_text_is_tested_with_the_vocabulary_that_the_model_has_learnt(
     run: Path, command: Command, own_data: Path
 ) -> None:
-    words = ("datamodule=text", f"datamodule.root={own_data}", "datamodule.context=32")
+    other = command.folder / "other"  # no text that the model was trained on
+    other.mkdir()
+    for file in own_data.glob("[a-h]*.txt"):
+        lines = file.read_bytes().decode(errors="replace").splitlines()
+        (other / file.name).write_text("\n".join(" ".join(line.split()[::-1]) for line in lines), encoding="utf-8")
+    words = ("datamodule=text", "datamodule.root=other", "datamodule.context=32")
     results = []
-    for vocab_size in (300, 2048):  # which the text would learn for itself
+    names = ("evaluation_best_on_other.json", "evaluation_best_on_other_2.json")
+    for vocab_size, name in zip((300, 2048), names, strict=True):  # which the text would learn for itself
         status, output = command("evaluate.py", "run=runs/first", *words, f"datamodule.vocab_size={vocab_size}")
         assert status == 0, output
-        results.append(json.loads((run / "evaluation_best.json").read_text())["test"])
+        results.append(json.loads((run / name).read_text())["test"])
     assert results[0] == results[1]
 
 

@@ -171,8 +171,8 @@ def test_a_picture_of_the_user_s_is_never_overwritten(run: Path, command: Comman
     photograph(1, 300, 200, 42, 60).save(folder / "cat_x2.png")
     before = (folder / "cat_x2.png").read_bytes()
     status, output = command("predict.py", "run=runs/first", "input=own", "output=own")
-    assert status == 1, output
-    assert "cat_x2.png is an input, and is not overwritten" in output
+    assert status == 2, output
+    assert output.startswith("output=own/cat_x2.png: lies in own, which is read, and is not overwritten; ")
     assert (folder / "cat_x2.png").read_bytes() == before
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,11 +122,17 @@ class Pictures(NamedTuple):
 
 
 def read_labelled(
-    root: Path, shape: Sequence[int], background: str, folds: int | None = None, one_class: bool = False
+    root: Path,
+    shape: Sequence[int],
+    background: str,
+    folds: int | None = None,
+    one_class: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Pictures:
     """Read the images below `root`: a folder for each class, or such folders in those of train, val and test.
 
-    Raises RefusedError, naming the folder, where a class has too few images to be divided.
+    With the `classes` of a model the images are to be measured whole: some classes may be absent. Raises RefusedError,
+    naming the folder, where a class has too few images to be divided.
     """
     found = image_files(root, "datamodule.root")
     parts = class_folders(found, one_class)
@@ -136,7 +142,7 @@ def read_labelled(
     counts = Counter(part_of[path].folder for path in files)
     splits = {part.split for part in parts}
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
-    for part in parts:
+    for part in parts if classes is None else ():
         least = 1 if part.split in ("val", "test") else cut + 1
         if counts[part.folder] < least:
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
@@ -148,6 +154,8 @@ def read_labelled(
         sizes = [f"{part.name} {counts[part.folder]:,}" for part in parts if part.split == split]
         log.info(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
     class_names = [part.name for part in parts if part.split in (ALL, "train")]
+    if classes is not None and {*class_names} <= {*classes}:
+        class_names = [*classes]
     targets = torch.tensor([class_names.index(part_of[path].name) for path in files], dtype=torch.long)
     ids = [path.relative_to(root).as_posix() for path in files]
     given = None if splits == {ALL} else [part_of[path].split for path in files]
@@ -162,8 +170,13 @@ def divide(
 ) -> dict[str, Tensor]:
     """The indices (n,) of train, val and test: as given, or at random in the proportions of classes.
 
-    Equal images are kept in one split, unless too few would be left to be divided. The log says what is done.
+    Equal images are kept in one split, unless too few would be left to be divided. The log says what is done. With a
+    `test_fraction` of 1 all are tested, or those that are given as test.
     """
+    if test_fraction == 1:  # other data, to be measured: its own test part, or all of it
+        given = given_parts(pictures.given or ())
+        none = torch.arange(0)
+        return {"train": none, "val": none, "test": given.get("test", torch.arange(len(pictures.targets)))}
     contents = equal_images(pictures.images)
     if pictures.given:
         say_given(pictures.given, val_fraction, test_fraction, folds)
@@ -193,7 +206,7 @@ def divide(
     return parts
 
 
-def equal_images(images: Sequence[Tensor]) -> list[int]:
+def equal_images(images: Iterable[Tensor]) -> list[int]:
     """A number for each image (N): equal ones, pixel by pixel, have the same."""
     numbers: dict[bytes, int] = {}
     return [numbers.setdefault(digest(image), len(numbers)) for image in images]

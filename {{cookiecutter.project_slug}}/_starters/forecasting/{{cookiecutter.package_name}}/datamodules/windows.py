@@ -20,6 +20,8 @@ from .base import TensorBatches, TensorDataModule, check_split, fingerprint, spl
 from .panel import Columns, Gaps, Panel, read_panel
 from .tables import read_table, write_table
 
+BLOCK = 8  # steps of time by which a series is known again
+
 
 class SeriesFacts(TypedDict):
     """What a model is told of the series."""
@@ -66,6 +68,9 @@ class WindowsDataModule(TensorDataModule):
     `series` and `time_format` are of files: see panel.py.
     """
 
+    sample_name = "windows"
+    input_example = "<a CSV or Parquet file of history>"
+
     def __init__(
         self,
         context: Length | None = None,
@@ -107,7 +112,9 @@ class WindowsDataModule(TensorDataModule):
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
-        self.scale = seasonal_error(self.panel, parts[2].start, max(self.facts["seasons"]))
+        self.trained_until = parts[1].stop
+        # Other series that are tested whole have nothing before the test.
+        self.scale = seasonal_error(self.panel, parts[2].start or length, max(self.facts["seasons"]))
         check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
         return {
@@ -124,7 +131,7 @@ class WindowsDataModule(TensorDataModule):
         missing = np.pad(missing, ((0, 0), (1, 0)))
         whole = missing[:, starts + horizon] == missing[:, starts - context]
         places = (np.arange(series)[:, None] * length + starts)[whole]
-        if not len(places):
+        if not len(places) and len(part):
             fold = "" if self.fold is None else f" of fold {self.fold}"
             window = f"{name}{fold} ({len(part)} steps) has no whole window of context={context} and horizon={horizon}"
             if len(starts) and missing.any():
@@ -154,6 +161,20 @@ class WindowsDataModule(TensorDataModule):
         facts = self.facts
         seasons = " and ".join(map(str, facts["seasons"]))
         return f"{series} series of {length:,} steps ({facts['step']}, seasons of {seasons}), windows: {sizes}"
+
+    def trained_on(self) -> np.ndarray:
+        """Keys of times and values up to the end of validation."""
+        keys, known = block_keys(self.panel)
+        blocks = (self.panel.first + self.trained_until) // BLOCK - self.panel.first // BLOCK
+        return keys[:, :blocks][known[:, :blocks]]
+
+    def is_seen(self, keys: np.ndarray) -> np.ndarray:
+        """Whether the target of a window (N,) meets a block that was trained on."""
+        blocks, known = block_keys(self.panel)
+        steps = np.repeat(np.isin(blocks, keys) & known, BLOCK, axis=1)[:, self.panel.first % BLOCK :]
+        before = np.pad(steps.cumsum(1), ((0, 0), (1, 0)))
+        series, starts = np.divmod(self.splits["test"][0].numpy(), self.panel.values.shape[1])
+        return before[series, starts + self.facts["horizon"]] > before[series, starts]
 
     def dataset(self, split: str) -> Windows:
         return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
@@ -283,6 +304,27 @@ def phase(counts: Tensor, seasons: list[int]) -> Tensor:
     """Where in each season steps (B,) lie, from 0 to 1: (B, M)."""
     lengths = torch.tensor(seasons)
     return (counts[:, None] % lengths) / lengths
+
+
+def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """64 bits of each BLOCK steps of a panel and their time, uint64 (S, N), and whether they tell anything, (S, N).
+
+    Blocks are counted from 1970 on, so that they are the same in any file. One with a gap, or whose values are all
+    equal, as at night, could be of any series.
+    """
+    factors = np.random.default_rng(0).integers(0, 2**64, BLOCK + 1, np.uint64) | np.uint64(1)
+    series, length = panel.values.shape
+    offset = int(panel.first % BLOCK)
+    count = -(-(offset + length) // BLOCK)
+    times = (panel.first // BLOCK + np.arange(count)).astype(np.uint64) * factors[0]
+    keys, known = np.empty((series, count), np.uint64), np.empty((series, count), bool)
+    for row, values in enumerate(panel.values):
+        cells = np.full(count * BLOCK, np.nan)
+        cells[offset : offset + length] = values
+        cells = cells.reshape(count, BLOCK)
+        keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
+        known[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
+    return keys, known
 
 
 def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:

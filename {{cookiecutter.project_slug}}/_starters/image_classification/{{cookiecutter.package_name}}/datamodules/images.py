@@ -39,6 +39,9 @@ class ImageDataModule(TensorDataModule):
     all zero: none. Transparent images show `background`, a colour. Batches are `(images (B, C, H, W), targets (B,))`.
     """
 
+    sample_name = "images"
+    input_example = "<an image, a folder of images or an .npy file>"
+
     def __init__(
         self,
         val_fraction: Fraction = 0.1,

@@ -31,5 +31,6 @@ class ImageFolderDataModule(ImageDataModule):
         self.root, self.size, self.channels, self.background = Path(root), size, channels, background
 
     def load_pictures(self) -> Pictures:
-        shape = (self.channels, self.size, self.size)
-        return read_labelled(self.root, shape, self.background, self.folds, one_class=True)
+        shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
+        classes = self.trained.get("class_names", ()) if whole else None
+        return read_labelled(self.root, shape, self.background, self.folds, one_class=True, classes=classes)

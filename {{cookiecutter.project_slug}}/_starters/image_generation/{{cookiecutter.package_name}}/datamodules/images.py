@@ -35,7 +35,9 @@ class ImageDataModule(TensorDataModule):
     its input names, from noise that `sampling_seed` decides.
     """
 
+    sample_name = "images"
     input_is_text = True  # predict.py input=3, input=0,1,2, input=all
+    input_example = "all"
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class ImageDataModule(TensorDataModule):
         pictures = self.load_pictures()
         images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
         parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
-        if (fewest := min(map(len, parts.values()))) < 2:
+        if (fewest := min(len(part) for part in parts.values() if len(part) or self.test_fraction < 1)) < 2:
             raise RefusedError(f"datamodule: {len(targets)} pictures leave {fewest} in a split; expected 2 or more")
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
         return {name: (images[index], targets[index]) for name, index in parts.items()}
@@ -103,6 +105,9 @@ class ImageDataModule(TensorDataModule):
     def predictions_name(self, source: str) -> str:
         words = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
         return f"{words[:60] or 'samples'}.png"
+
+    def written(self, path: Path) -> list[Path]:
+        return [path.with_suffix(".npy"), path.with_suffix(".png") if path.suffix == ".npy" else path]
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
         """Write a sheet with a row a class to `path`, and the pictures (N, C, H, W) beside it as .npy.

@@ -42,6 +42,8 @@ class ImageGenerator(LightningModule):
         """At the start of an epoch of validation or test; the first trains the judge."""
         if not self.distances:
             images, targets = self.pictures("train")
+            if not len(images):  # other data, all of which is tested on
+                images, targets = self.pictures("test")
             judge, shape = train_judge(images, targets), list(images.shape[1:])
             self.distances = {kind: frechet_distance(judge, shape) for kind in ("generated", "real")}
         for distance in self.distances.values():
@@ -73,9 +75,10 @@ class ImageGenerator(LightningModule):
     def on_test_epoch_end(self) -> None:
         """The distance of the generated pictures, and for comparison that of the validation's, which are real."""
         real = self.pictures("val")[0][self.trainer.global_rank :: self.trainer.world_size]
-        self.distances["real"].update(real.to(self.device), real=False)
         self.log("test/frechet", self.distances["generated"].compute())
-        self.log("test/frechet_real", self.distances["real"].compute())
+        if len(real):
+            self.distances["real"].update(real.to(self.device), real=False)
+            self.log("test/frechet_real", self.distances["real"].compute())
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Pictures (B, C, H, W) of a batch of classes and seeds, (B,) each."""

@@ -22,7 +22,7 @@ from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
 from .documents import Document, digest, not_text, split_documents
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Vocabulary
-from .windows import TokenWindows, WindowOrder, evaluation_windows, training_windows
+from .windows import GRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
 
 
 class TokenFacts(TypedDict):
@@ -40,7 +40,9 @@ class TokenDataModule(TensorDataModule):
     all. `temperature`, `top_p`, `seed` and `max_new_tokens` are for predict.py: see models/generate.py.
     """
 
+    sample_name = "windows"
     input_is_text = True  # predict.py input="def main(" is a prompt
+    input_example = "'Once upon a time'"
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class TokenDataModule(TensorDataModule):
         self.documents: dict[str, list[Document]] = {}
         self.statistics: dict[str, Any] = {}
         self.tokens: dict[str, np.ndarray] = {}
+        self.kept: Tensor | None = None  # which windows are tested, of other text
 
     def load_documents(self) -> list[Document]:
         """The texts. Raises RefusedError where there are none."""
@@ -81,7 +84,7 @@ class TokenDataModule(TensorDataModule):
         if not self.documents:
             whole = self.load_documents()
             self.documents = split_documents(whole, self.val_fraction, self.test_fraction, self.split_seed)
-        trained = self.trainer.lightning_module.hparams if self.trainer is not None else {}
+        trained = self.trainer.lightning_module.hparams if self.trainer is not None else self.trained
         statistics = trained.get("statistics") or self.statistics or self._learn()
         if statistics != self.statistics:
             self.statistics = statistics
@@ -96,7 +99,7 @@ class TokenDataModule(TensorDataModule):
         """Raises RefusedError where a part has no whole window: how much text there is, and how much it takes."""
         needed = {name: 2 * self.context if name == "train" else self.context + 1 for name in self.tokens}
         for name, tokens in self.tokens.items():
-            if len(tokens) < needed[name]:
+            if len(tokens) < needed[name] and self.documents[name]:
                 files = [str(document.path) for document in self.documents[name]]
                 of = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
                 why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed[name]} are needed"
@@ -141,7 +144,23 @@ class TokenDataModule(TensorDataModule):
     def dataset(self, split: str) -> TokenWindows:
         if split == "train":
             return training_windows(self.tokens[split], self.context)
-        return evaluation_windows(self.tokens[split], self.context, self.val_windows if split == "val" else None)
+        windows = evaluation_windows(self.tokens[split], self.context, self.val_windows if split == "val" else None)
+        return windows if split != "test" or self.kept is None else windows.chosen(self.kept)
+
+    def trained_on(self) -> np.ndarray:
+        """Keys of the text, a number of tokens each: windows begin at any place."""
+        return np.concatenate([token_keys(self.tokens[split], GRAM) for split in ("train", "val")])
+
+    def is_seen(self, keys: np.ndarray) -> np.ndarray:
+        """Whether a window (N,) meets GRAM tokens in a row that were trained on."""
+        found = np.isin(token_keys(self.tokens["test"]), keys)
+        before = np.concatenate([np.zeros(GRAM, np.int64), found.cumsum()])  # of those that begin before a place
+        starts = self.dataset("test").tensors[0].numpy()
+        last = np.minimum(starts + self.context + GRAM, len(before) - 1)
+        return before[last] > before[np.minimum(starts, len(before) - 1)]
+
+    def keep_in_test(self, kept: np.ndarray) -> None:
+        self.kept = torch.from_numpy(kept)
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
         if split != "train":

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .base import BatchOrder, TensorBatches, seed_of
 
+GRAM = 32  # tokens in a row by which a text is known again
+
 
 class TokenWindows(TensorBatches):
     """Window i: `context` tokens from `starts[i]` on and the one behind them. Index i + N is window i, one token later.
@@ -25,10 +27,25 @@ class TokenWindows(TensorBatches):
         """Where the windows `index` (B,) begin."""
         return self.tensors[0][index % len(self)] + index // len(self)
 
+    def chosen(self, kept: Tensor) -> "TokenWindows":
+        """Those of the windows for which `kept` (N,) is True."""
+        starts, uncounted = self.tensors
+        return TokenWindows(self.tokens, len(self.offsets) - 1, starts[kept], uncounted[kept])
+
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         starts, uncounted = super().__getitem__(index % len(self))
         places = (starts + index // len(self))[:, None] + self.offsets
         return torch.from_numpy(self.tokens[places.numpy()].astype(np.int64)), uncounted
+
+
+def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:
+    """64 bits, a multilinear hash, of GRAM tokens in a row from each `step`-th of `tokens` on."""
+    factors = np.random.default_rng(0).integers(0, 2**64, GRAM, np.uint64) | np.uint64(1)
+    begins = max(0, len(tokens) - GRAM + 1)
+    keys = np.zeros(len(range(0, begins, step)), np.uint64)
+    for place, factor in enumerate(factors):
+        keys += factor * tokens[place : place + begins : step].astype(np.uint64)
+    return keys
 
 
 def training_windows(tokens: np.ndarray, context: int) -> TokenWindows:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from pydantic import NonNegativeInt, PositiveInt
@@ -17,7 +18,16 @@ from ..errors import FailedError, RefusedError, refusal
 from ..front_door.values import Draws, Fraction, Pixels, Seed
 from ..run_folder.folder import log
 from .augment import random_crops
-from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_as_given, split_at_random
+from .base import (
+    BatchOrder,
+    TensorBatches,
+    TensorDataModule,
+    batches,
+    check_split,
+    content_keys,
+    split_as_given,
+    split_at_random,
+)
 from .image_splits import ALL, digest, given_parts, say_given
 from .pictures import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, say_left_out, unreadable
 from .resize import downscale
@@ -91,7 +101,9 @@ class RegionDataModule(TensorDataModule):
     regions a random crop of `patch` pixels, each region `crops` times an epoch; of the others the whole.
     """
 
+    sample_name = "regions"
     output_is_folder = True  # of predict.py
+    input_example = "<an image or a folder of images>"
 
     def __init__(
         self,
@@ -120,14 +132,16 @@ class RegionDataModule(TensorDataModule):
         self.given: dict[str, str] = {}  # the split of each picture, where the data comes divided
         self.files: list[Path] = []  # of predict.py, and what is made of each
         self.names: list[str] = []
+        self.image_keys = np.empty(0, np.uint64)  # of the content of each image that `load_pictures` gives
 
     def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
         """Name and bytes (3, H, W) of each picture; their splits may be `given`. Raises RefusedError where none is."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        regions, ids, pictures, splits = [], [], [], []
+        regions, ids, pictures, splits, keys = [], [], [], [], []
         for number, (name, picture) in enumerate(self._distinct_pictures()):
+            keys.append(content_keys([picture[None]]))
             parts = list(cut(picture, self.region, self.gap))
             if not parts:
                 log.warning(f"Left out: {name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
@@ -139,10 +153,15 @@ class RegionDataModule(TensorDataModule):
             missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
             why = f"no picture{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
+        self.image_keys = np.concatenate(keys)
         of = torch.tensor(pictures)
         index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
-        return {split: (torch.stack([regions[each] for each in part]), of[part]) for split, part in index.items()}
+        empty = regions[0][None][:0]
+        return {
+            split: (torch.stack([regions[each] for each in part]) if len(part) else empty, of[part])
+            for split, part in index.items()
+        }
 
     def _distinct_pictures(self) -> Iterator[tuple[str, Tensor]]:
         """The pictures without exact copies of one of the same split: a copy in another split is warned of."""
@@ -175,6 +194,13 @@ class RegionDataModule(TensorDataModule):
         whole = len(counts) >= WHOLE_PICTURES
         by = {"groups": pictures} if whole else {"strata": pictures} if counts.min() >= STRATIFIED else {}
         return split_at_random(len(pictures), *fractions, **folds, **by)._asdict()
+
+    def trained_on(self) -> np.ndarray:
+        """Keys of the images: one that is cut otherwise is still known."""
+        return self.image_keys[torch.cat([self.splits["train"][1], self.splits["val"][1]]).unique().numpy()]
+
+    def is_seen(self, keys: np.ndarray) -> np.ndarray:
+        return np.isin(self.image_keys[self.splits["test"][1].numpy()], keys)
 
     def dataset(self, split: str) -> Crops:
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
@@ -248,6 +274,9 @@ class RegionDataModule(TensorDataModule):
     def predictions_name(self, source: str) -> str:
         """A folder."""
         return Path(source).stem or "pictures"
+
+    def written(self, path: Path) -> list[Path]:
+        return [path / name for name in self.names]
 
     def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
         """Write the enlarged picture (3, H, W), in bytes, of the input of this number. No input is overwritten.

@@ -64,6 +64,9 @@ class TabularDataModule(TensorDataModule):
     never divided.
     """
 
+    sample_name = "rows"
+    input_example = "<a CSV or Parquet file>"
+
     def __init__(
         self,
         target: str | None = None,
@@ -95,10 +98,15 @@ class TabularDataModule(TensorDataModule):
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         frame, path = self.load_table()
-        self.target = self.target or frame.columns[-1]
+        self.target = self.target or self.trained.get("target") or frame.columns[-1]
         self._check_columns(frame, path)
-        others = [name for name in frame.columns if name not in (self.target, self.groups, *self.drop)]
-        self.chosen = choose_columns(frame, self.columns, others, self.as_categories, path)
+        known = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
+        if known and {*(self.columns or known)} == {*known}:  # a small table tells less of them
+            need_columns(frame, known, path, "datamodule.root")
+            self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
+        else:
+            others = [name for name in frame.columns if name not in (self.target, self.groups, *self.drop)]
+            self.chosen = choose_columns(frame, self.columns, others, self.as_categories, path)
         if self.target not in self.as_categories:
             refuse_foreign(frame, [self.target], path)
         numeric = self.target not in self.as_categories and is_numeric(frame[self.target])
@@ -147,7 +155,7 @@ class TabularDataModule(TensorDataModule):
     def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """Numbers of the classes (N,); sets `class_names`."""
         values = _all_given(texts(frame, self.target), self.target, path)
-        self.class_names = sorted(values.unique())
+        self.class_names = sorted({*values.unique(), *self.trained.get("class_names", ())})
         if not 2 <= len(self.class_names) <= MOST_CLASSES:
             found = f"has {len(self.class_names)} different values: expected 2 to {MOST_CLASSES:,} classes"
             raise RefusedError(f"{path}, column {self.target!r}: the target {found}")
@@ -164,7 +172,7 @@ class TabularDataModule(TensorDataModule):
             "numbers": number_statistics(training, self.chosen, path),
             "categories": category_statistics(training, self.chosen),
         }
-        if not self.class_names:
+        if not self.class_names and len(targets):
             values = targets.double().sum(-1).numpy()
             self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
             check_precision(training[self.target], values, values.mean(), spread(values), path)

@@ -1,0 +1,47 @@
+"""What a run was trained on is told in other series by time and value; other series are measured whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from starter import real_counts
+
+from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
+
+SIZES = {"context": 48, "horizon": 24}
+
+
+def series(frame: pd.DataFrame, path: Path, whole: bool = True) -> SeriesDataModule:
+    frame.to_csv(path, index=False)
+    data = SeriesDataModule(root=path, **SIZES)
+    if whole:
+        data.take_whole()
+    data.setup("test")
+    return data
+
+
+def test_windows_whose_target_was_trained_on_are_known_again(tmp_path: Path) -> None:
+    frame = real_counts(60)
+    own = series(frame, tmp_path / "own.csv", whole=False)
+    keys = own.trained_on()
+    assert not own.is_seen(keys).any()
+    longer = series(real_counts(80, first="2023-01-25"), tmp_path / "longer.csv")  # begins earlier, ends later
+    end = frame["time"].iloc[round(0.85 * len(frame))]
+    first = frame["time"].iloc[0]
+    times = [longer.window_times("test", number)[SIZES["context"] :] for number in range(len(longer.splits["test"][0]))]
+    assert len(times) == 80 * 24 - 48 - 24 + 1
+    expected = np.array([bool(((each >= first) & (each < end)).any()) for each in times])
+    assert 0 < expected.sum() < len(expected)
+    differ = np.flatnonzero(longer.is_seen(keys) != expected)  # at most at the ends of what was trained on, by a block
+    near = [min(abs(times[number][-1] - first), abs(times[number][0] - end)) for number in differ]
+    assert all(each < pd.Timedelta(hours=8) for each in near)
+
+
+def test_other_places_at_the_same_time_are_others(tmp_path: Path) -> None:
+    """Also with nights of zeros, and with a value here and there that is equal."""
+    other = real_counts(60, "150 K Road")
+    other.loc[other["time"].dt.hour < 8, "value"] = 0.0
+    quiet = real_counts(60)
+    quiet.loc[quiet["time"].dt.hour < 8, "value"] = 0.0
+    keys = series(quiet, tmp_path / "own.csv", whole=False).trained_on()
+    assert not series(other, tmp_path / "other.csv").is_seen(keys).any()
