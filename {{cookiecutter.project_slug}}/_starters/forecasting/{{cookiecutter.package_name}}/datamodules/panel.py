@@ -97,6 +97,8 @@ def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Colu
     fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(telling[:3])}"
     if not telling:
         fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected one time a row"
+    elif any(is_numeric(frame[name]) for name in telling):  # an hour, beside a column of days
+        fix += "; or the whole time in one column"
     raise refusal("datamodule.series", None, f"{why}; {fix}")
 
 
