@@ -217,7 +217,7 @@ class WindowsDataModule(TensorDataModule):
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
         """Write a row a step: series, time, and a column for each quantile. Returns the number of rows."""
-        above = torch.cat(outputs).double().cpu().numpy()  # (N, H, Q)
+        above = torch.cat(outputs).cpu().double().numpy()  # (N, H, Q)
         quantiles = rounded(above, self.inputs[2].double().numpy(), model["least"])
         horizon = np.arange(model["horizon"])
         parts = []
