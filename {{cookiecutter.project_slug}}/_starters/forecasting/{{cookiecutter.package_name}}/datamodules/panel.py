@@ -71,7 +71,7 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     panel = np.full((len(names), np.ptp(counts) + 1), np.nan)
     panel[rows, counts - counts.min()] = values
     if gaps == "interpolate":
-        panel = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+        panel = filled(panel, path)
     if zones is not None:
         if len(each := sorted(set(zones))) > 1:
             log.info(
@@ -79,6 +79,14 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
             )
         clock = clock._replace(zones=tuple(zones[order][np.append(~same, True)]))
     return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step, clock)
+
+
+def filled(panel: np.ndarray, path: Path) -> np.ndarray:
+    """The values (S, T) with gaps within a series filled linearly; the log says how many."""
+    whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+    if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
+        log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated, and also tested on")
+    return whole
 
 
 def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Columns, path: Path) -> None:

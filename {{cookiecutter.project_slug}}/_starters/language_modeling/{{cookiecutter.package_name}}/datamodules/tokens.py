@@ -108,7 +108,7 @@ class TokenDataModule(TensorDataModule):
         times = max(needed[name] / len(tokens) for name, tokens in self.tokens.items())
         longest = min(len(tokens) // 2 if name == "train" else len(tokens) - 1 for name, tokens in self.tokens.items())
         shorter = f", or datamodule.context={longest} at most" if longest > 1 else ""
-        return f"all of it has {size / 1000:,.1f} kB: give more text, some {times * size / 1000:,.1f} kB{shorter}"
+        return f"all of it has {shown(size)}: give more text, some {shown(times * size)}{shorter}"
 
     @property
     def facts(self) -> TokenFacts:
@@ -118,7 +118,7 @@ class TokenDataModule(TensorDataModule):
     def describe(self) -> str:
         """The data in a few words, for the log."""
         sizes = ", ".join(
-            f"{name} {sum(each.end - each.begin for each in part) / 1e6:.2f} MB in {len(part)} files"
+            f"{name} {shown(sum(each.end - each.begin for each in part))} in {len(part)} files"
             for name, part in self.documents.items()
         )
         return f"{len(Vocabulary(**self.statistics)):,} tokens; {sizes}"
@@ -190,3 +190,8 @@ class TokenDataModule(TensorDataModule):
         """Write the prompt and what follows it. Returns the number of texts."""
         path.write_text("".join(f"{self.prompt}{text}" for text in outputs), encoding="utf-8", newline="")
         return len(outputs)
+
+
+def shown(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
