@@ -19,8 +19,9 @@ class TextDataModule(TokenDataModule):
     def __init__(self, root: str, pattern: str = "*", **options: Any) -> None:
         super().__init__(**options)
         parts = PurePath(pattern).parts
-        if not parts or ".." in parts or PurePath(pattern).is_absolute():
-            raise refusal("datamodule.pattern", pattern, "expected a pattern of names below the folder, such as *.txt")
+        two_stars = any("**" in part and part != "**" for part in parts)
+        if not parts or ".." in parts or two_stars or PurePath(pattern).is_absolute():
+            raise refusal("datamodule.pattern", pattern, "expected a pattern of names below the root, such as *.md")
         self.root, self.pattern = Path(root), pattern
 
     def load_documents(self) -> list[Document]:
