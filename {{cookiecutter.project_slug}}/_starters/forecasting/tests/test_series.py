@@ -109,11 +109,16 @@ def test_values_below_the_least_are_refused(tmp_path: Path) -> None:
         module(tmp_path, real_counts(100), least=1.0)
 
 
-def test_gaps_are_filled_or_left_out_as_asked(tmp_path: Path) -> None:
+def test_gaps_are_filled_or_left_out_as_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    caplog.set_level("INFO")
     rows = real_counts(100)
     holed = rows.drop(index=[1000, 1001])
     filled = module(tmp_path, holed, gaps="interpolate").panel.values[0, 999:1003]
     assert filled == pytest.approx(np.linspace(rows.value[999], rows.value[1002], 4), rel=1e-5)
+    assert "2 of 2,400 values are interpolated" in caplog.text
     skipping = module(tmp_path, holed, gaps="skip")
     assert np.isnan(skipping.panel.values[0, 1000])
     whole = module(tmp_path, rows)

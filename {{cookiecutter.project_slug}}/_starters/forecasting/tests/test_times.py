@@ -178,6 +178,14 @@ def test_a_forgotten_series_is_named_with_its_rows(tmp_path: Path) -> None:
         assert str(refused.value).endswith("its series apart: datamodule.series=place or warm")
 
 
+def test_days_and_hours_in_two_columns_are_no_series_for_sure(tmp_path: Path) -> None:
+    times = pd.date_range("2024-01-01", periods=240, freq="h")
+    rows = pd.DataFrame({"time": times.strftime("%Y-%m-%d"), "hour": times.hour, "value": range(240)})
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(RefusedError, match=r"datamodule\.series=hour; or the whole time in one column$"):
+        SeriesDataModule(tmp_path / "mine.csv").setup("fit")
+
+
 def test_business_days_and_days_of_a_shop_have_no_gaps(tmp_path: Path) -> None:
     days = pd.date_range("2023-01-02", periods=400, freq="D")
     for there, seasons, step in (([0, 1, 2, 3, 4], [5], "B"), ([0, 1, 2, 3, 4, 5], [6], "D[1111110]")):

@@ -1,6 +1,7 @@
 """How generated pictures are measured and drawn: the distance, its judge, seeds, the way from noise to picture."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 import torch
 from conftest import options
 from omegaconf import DictConfig
+from PIL import Image
 from pytorch_lightning import Trainer
 from scipy.linalg import sqrtm
 from torch import Tensor
 
+from {{ cookiecutter.package_name }}.datamodules.digits import DigitsDataModule
 from {{ cookiecutter.package_name }}.datamodules.images import sheet
 from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.frechet import Judge, frechet_distance, train_judge
 
 Configure = Callable[..., DictConfig]
@@ -21,8 +25,6 @@ Configure = Callable[..., DictConfig]
 
 @pytest.fixture(scope="module")
 def digits() -> dict[str, tuple[Tensor, Tensor]]:
-    from {{ cookiecutter.package_name }}.datamodules.digits import DigitsDataModule
-
     data: Any = DigitsDataModule()
     data.setup("fit")
     return data.splits
@@ -144,3 +146,26 @@ def test_a_sheet_holds_each_picture_in_its_place() -> None:
     assert [pixels[row * 68 + 34, column * 68 + 34, 0].item() * 8 for row in (0, 1) for column in (0, 1, 2)] == [
         0, 1, 2, 3, 4, 8,  # white where there is none
     ]  # fmt: skip
+
+
+def test_a_sheet_of_many_shows_some_and_the_array_holds_all(tmp_path: Path) -> None:
+    data = DigitsDataModule(samples_per_class=250)
+    model = {"class_names": ["a", "b"], "input_shape": [1, 8, 8]}
+    data.read_inputs("all", model)
+    pictures = torch.rand(500, 1, 8, 8)
+    assert data.write_predictions([pictures[:300], pictures[300:]], tmp_path / "drawn.png", model) == 500
+    assert np.array_equal(np.load(tmp_path / "drawn.npy"), pictures.numpy())
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert drawn.size == (100 * 68, 2 * 68)
+        assert drawn.getpixel((34, 68 + 34)) == round(float(pictures[250, 0, 4, 4]) * 255)  # the first of class b
+
+
+def test_more_pictures_than_memory_holds_are_refused(tmp_path: Path) -> None:
+    data = DigitsDataModule(samples_per_class=10_000)
+    model = {"class_names": [*"abcdefghij"], "input_shape": [3, 256, 256]}
+    with pytest.raises(RefusedError, match=r"^datamodule\.samples_per_class=10000: so many of 10 classes") as refused:
+        data.read_inputs("all", model)
+    fits = int(str(refused.value).partition("at most ")[2].split()[0])
+    assert fits * 10 * 3 * 256**2 <= 2**28 < (fits + 1) * 10 * 3 * 256**2
+    data.samples_per_class = fits
+    assert data.read_inputs("all", model) == []

@@ -116,6 +116,18 @@ def test_copies_are_in_one_split_alone(tmp_path: Path) -> None:
     assert len(contents) == len(set(contents)) == 12
 
 
+def test_a_large_file_that_is_held_out_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder_of(tmp_path, {f"{n}.txt": f"{n}".encode() * (100_000 if n == 17 else 100) for n in range(10, 20)})
+    documents = whole_documents(sorted(root.iterdir()), root)
+    told = []
+    for seed in range(30):
+        caplog.clear()
+        splits = split_documents(documents, 0.1, 0.1, seed)
+        told.append(("Training gets " in caplog.text, "17.txt" in [each.name for each in splits["train"]]))
+    assert {told_of != trained_on for told_of, trained_on in told} == {True}
+    assert 0 < sum(told_of for told_of, _ in told) < 30
+
+
 def test_the_mark_of_utf_8_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "bom.txt"
     path.write_bytes(b"\xef\xbb\xbf" + SENTENCE.encode() * 50)
@@ -146,9 +158,9 @@ def test_a_pattern_chooses_files(
     assert [*read(root, caplog, pattern=pattern)[0]] == names
 
 
-@pytest.mark.parametrize("pattern", ["/x", "", "../*.txt", "/"])
+@pytest.mark.parametrize("pattern", ["/x", "", "../*.txt", "/", "//*", "**x", "a/../../*"])
 def test_a_pattern_that_leads_elsewhere_is_refused(pattern: str, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match=r"^datamodule\.pattern.*expected a pattern of names below the folder"):
+    with pytest.raises(RefusedError, match=r"^datamodule\.pattern.*expected a pattern of names below the root"):
         TextDataModule(str(tmp_path), pattern=pattern)
 
 

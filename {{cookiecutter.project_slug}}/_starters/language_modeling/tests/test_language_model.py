@@ -100,6 +100,12 @@ def test_top_p_keeps_the_likeliest_tokens_that_together_reach_it(top_p: float, k
     assert {draw(logits, 1.0, top_p, generator) for _ in range(400)} == kept
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, 1e-3])
+def test_a_low_temperature_takes_the_likeliest_token(temperature: float) -> None:
+    logits = torch.tensor([300.0, 310.0, -5.0])
+    assert {draw(logits, temperature, 0.95, torch.Generator().manual_seed(0)) for _ in range(20)} == {1}
+
+
 def test_bits_per_byte_are_those_of_the_definition() -> None:
     statistics = {"merges": [[97, 98], [256, 256]]}  # ab, abab
     node = {"_target_": f"{GPT.__module__}.GPT", "width": 16, "layers": 1}

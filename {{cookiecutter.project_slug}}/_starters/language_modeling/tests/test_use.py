@@ -50,6 +50,7 @@ def test_temperature_seed_and_a_file_as_prompt(run: Path, command: Command) -> N
         (("input=runs",), "input=runs: is a folder; expected a prompt, or a text file that holds one"),
         (("input=binary.txt",), "input=binary.txt: can't be read as UTF-8 text"),
         (("input=x", "datamodule.top_p=0"), "datamodule.top_p=0: expected a value greater than 0"),
+        (("input=x", "datamodule.temperature=1e9"), "datamodule.temperature=1000000000.0: expected a value less than"),
         (("input=x", "datamodule.temperature=-1"), "datamodule.temperature=-1: expected a value greater than or equal"),
     ],
 )

@@ -139,10 +139,10 @@ def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
         lines.append("The forecast is no better than a naive one: longer training, another model or context?")
     if left_out := [n for n in model.hparams["seasons"] if n > model.hparams["context"]]:
         lines.append(f"Not compared, as context={model.hparams['context']} does not hold it: {left_out} steps before")
-    lines.append(
-        f"{metrics['test/coverage']:.1%} of the values lie between the quantiles {levels[0]:g} and {levels[-1]:g}; "
-        f"nominal: {levels[-1] - levels[0]:.1%}"
-    )
+    coverage, nominal = float(metrics["test/coverage"]), levels[-1] - levels[0]
+    between = f"{coverage:.1%} of the values lie between the quantiles {levels[0]:g} and {levels[-1]:g}"
+    width = "" if abs(coverage - nominal) < 0.1 else f" (the fan is too {'narrow' if coverage < nominal else 'wide'})"
+    lines.append(f"{between}; nominal: {nominal:.1%}{width}")
     return lines
 
 

@@ -71,7 +71,7 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     panel = np.full((len(names), np.ptp(counts) + 1), np.nan)
     panel[rows, counts - counts.min()] = values
     if gaps == "interpolate":
-        panel = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+        panel = filled(panel, path)
     if zones is not None:
         if len(each := sorted(set(zones))) > 1:
             log.info(
@@ -79,6 +79,14 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
             )
         clock = clock._replace(zones=tuple(zones[order][np.append(~same, True)]))
     return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step, clock)
+
+
+def filled(panel: np.ndarray, path: Path) -> np.ndarray:
+    """The values (S, T) with gaps within a series filled linearly; the log says how many."""
+    whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+    if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
+        log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated, and also tested on")
+    return whole
 
 
 def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Columns, path: Path) -> None:
@@ -97,6 +105,8 @@ def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Colu
     fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(telling[:3])}"
     if not telling:
         fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected one time a row"
+    elif any(is_numeric(frame[name]) for name in telling):  # an hour, beside a column of days
+        fix += "; or the whole time in one column"
     raise refusal("datamodule.series", None, f"{why}; {fix}")
 
 

@@ -91,11 +91,7 @@ def read_times(frame: pd.DataFrame, column: str, time_format: str | None, path: 
     form, text = time_format or "ISO8601", given.astype("string")
     quarters = None
     if time_format is None:
-        # 2026.0 is a year that was a number, 2026Q3 a quarter, which begins with a month.
-        text = text.str.replace(r"\s*UTC$", "Z", regex=True).str.replace(r"^(\d{4})\.0$", r"\1", regex=True)
-        quarters = text.str.extract(QUARTER, expand=True)
-        first = quarters[0] + "-" + (quarters[2].astype("Int64") * 3 - 2).astype("string").str.zfill(2)
-        text = text.where(quarters[0].isna(), first)
+        text, quarters = in_iso(text)
     elif "%Z" in time_format:
         raise refusal("datamodule.time_format", form, "names of zones can mean several; expected offsets, as %z")
     try:
@@ -103,21 +99,33 @@ def read_times(frame: pd.DataFrame, column: str, time_format: str | None, path: 
     except ValueError as error:
         why = f"is no format of strftime ({error}); Unix times are read with datamodule.time_format=null"
         raise refusal("datamodule.time_format", form, why) from error
-    example = f"as {time_format}" if time_format else "such as 2026-01-31 13:00" + other_format(given)
+    example = f"as {time_format}" if time_format else "such as 2026-01-31 13:00"
+    if not time_format and times.isna().any():
+        example += other_format(given)
     check_times(times, given, frame, column, path, example)
     zones = zones_of(text, time_format)
     if zones is not None and (unnamed := pd.isna(zones)).any():
         what = f"{given[unnamed].iloc[0]!r} names no zone, others do ({given[~unnamed].iloc[0]!r})"
         raise refused(frame, path, unnamed, column, f"{what}; expected all with one, or none")
     longest = str(text[text.str.len().idxmax()])
-    clock = Clock(time_format or iso_form(longest))
-    if quarters is not None and quarters[1].notna().all():
-        clock = Clock(f"%Y{quarters[1].iloc[0]}%q")
+    clock = Clock(quarters or time_format or iso_form(longest))
     index = pd.DatetimeIndex(times).tz_convert(None)
     if zones is None:
         return Times(index, None, clock)
     offsets = pd.Series(zones).map({zone: minutes(zone) for zone in set(zones)}).to_numpy(np.int64)
     return local_where_dates(index, index + pd.to_timedelta(offsets, unit="min"), zones, clock)
+
+
+def in_iso(text: pd.Series) -> tuple[pd.Series, str | None]:
+    """Texts (N,) as ISO 8601 would have them; and where all are quarters, their form.
+
+    2026.0 is a year that was a number, 2026Q3 a quarter, which begins with a month; UTC is Z.
+    """
+    text = text.str.replace(r"\s*UTC$", "Z", regex=True).str.replace(r"^(\d{4})\.0$", r"\1", regex=True)
+    parts = text.str.extract(QUARTER, expand=True)
+    month = (parts[2].astype("Int64") * 3 - 2).astype("string").str.zfill(2)
+    form = f"%Y{parts[1].iloc[0]}%q" if parts[1].notna().all() else None
+    return text.where(parts[0].isna(), parts[0] + "-" + month), form
 
 
 def check_times(times: pd.Series, given: pd.Series, frame: pd.DataFrame, column: str, path: Path, example: str) -> None:

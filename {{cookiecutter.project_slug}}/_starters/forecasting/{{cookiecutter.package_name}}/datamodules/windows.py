@@ -238,7 +238,7 @@ class WindowsDataModule(TensorDataModule):
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
         """Write a row a step: series, time, and a column for each quantile. Returns the number of rows."""
-        above = torch.cat(outputs).double().cpu().numpy()  # (N, H, Q)
+        above = torch.cat(outputs).cpu().double().numpy()  # (N, H, Q)
         quantiles = rounded(above, self.inputs[2].double().numpy(), model["least"])
         horizon = np.arange(model["horizon"])
         parts = []
@@ -337,6 +337,7 @@ def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
     before = panel.values[:, :end]
     scale, known = naive_error(before, season)
     last, _ = naive_error(before, 1)
+    again = []
     for row, name in enumerate(panel.names):
         if scale[row] > 1e-6 * last[row]:
             continue
@@ -346,8 +347,11 @@ def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
         if not last[row] > 0:
             value = before[row][~np.isnan(before[row])][0]
             raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}): no error could be scaled by it")
+        again.append(repr(name))
+    if again:
+        some = f"{', '.join(again[:3])}{', …' if len(again) > 3 else ''}"
         log.info(
-            f"Series {name!r} repeats itself each {season} steps: its errors are in units of that of the last value"
+            f"Each {season} steps series repeat themselves ({some}): the unit of MASE is the error of the last value"
         )
     return np.where(scale > 1e-6 * last, scale, last).astype(np.float32)
 

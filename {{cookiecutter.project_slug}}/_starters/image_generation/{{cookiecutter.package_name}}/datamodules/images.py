@@ -3,6 +3,7 @@
 A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +19,8 @@ from .base import TensorDataModule, check_split, seed_of
 from .image_splits import Pictures, divide
 
 SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
+SHEET_COLUMNS = 100  # more pictures of a class are in the array alone
+MAX_VALUES = 2**28  # of all pictures that are drawn at once: 1 GB
 
 
 class ImageFacts(TypedDict):
@@ -96,6 +99,11 @@ class ImageDataModule(TensorDataModule):
             if word not in names:
                 some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
                 raise refusal("input", word, f"no such class; expected all, or of {some}", names, word)
+        values = len(wanted) * math.prod(model["input_shape"])
+        if values * self.samples_per_class > MAX_VALUES:
+            why = f"so many of {len(wanted)} classes take {values * self.samples_per_class / 2**28:,.0f} GB"
+            fits = f"expected at most {MAX_VALUES // values:,} at once, and other sampling_seeds"
+            raise refusal("datamodule.samples_per_class", self.samples_per_class, f"{why}; {fits}")
         classes = torch.tensor([names.index(word) for word in wanted])
         # The n-th picture of each class begins as the same noise: what differs within a column is the class.
         seeds = torch.tensor([seed_of(self.sampling_seed, number) for number in range(self.samples_per_class)])
@@ -110,15 +118,17 @@ class ImageDataModule(TensorDataModule):
         return [path.with_suffix(".npy"), path.with_suffix(".png") if path.suffix == ".npy" else path]
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a sheet with a row a class to `path`, and the pictures (N, C, H, W) beside it as .npy.
+        """Write a sheet with a row a class to `path`, and all pictures (N, C, H, W) beside it as .npy.
 
-        Returns the number of pictures.
+        A sheet shows the first SHEET_COLUMNS of each class. Returns the number of pictures.
         """
         from PIL import Image
 
         images = torch.cat(outputs).float().cpu()
         np.save(path.with_suffix(".npy"), images.numpy())
-        pixels = (sheet(images, self.samples_per_class) * 255).round().byte().squeeze(-1).numpy()
+        columns = min(self.samples_per_class, SHEET_COLUMNS)
+        shown = images.unflatten(0, (-1, self.samples_per_class))[:, :columns].flatten(0, 1)
+        pixels = (sheet(shown, columns) * 255).round().byte().squeeze(-1).numpy()
         Image.fromarray(pixels).save(path.with_suffix(".png") if path.suffix == ".npy" else path, "PNG")
         return len(images)
 

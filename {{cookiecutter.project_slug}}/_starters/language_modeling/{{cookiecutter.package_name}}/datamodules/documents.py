@@ -103,7 +103,12 @@ def split_documents(
     """Whole files at random; of fewer than ENOUGH each file is cut: its start trains, its end tests."""
     if len(documents) >= ENOUGH:
         parts = split_at_random(len(documents), val_fraction, test_fraction, seed, what="files")._asdict()
-        return {name: [documents[number] for number in sorted(index.tolist())] for name, index in parts.items()}
+        chosen = {name: [documents[number] for number in sorted(index.tolist())] for name, index in parts.items()}
+        size, trained = (sum(each.end - each.begin for each in part) for part in (documents, chosen["train"]))
+        if trained < 0.5 * (1 - val_fraction - test_fraction) * size:
+            why = "one that is held out is large; another datamodule.split_seed holds out others"
+            log.warning(f"Training gets {trained / size:.1%} of the text: of {len(documents)} files {why}")
+        return chosen
     splits: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     for document in documents:
         content = document.read()

@@ -99,7 +99,7 @@ class TokenDataModule(TensorDataModule):
         """Raises RefusedError where a part has no whole window: how much text there is, and how much it takes."""
         needed = {name: 2 * self.context if name == "train" else self.context + 1 for name in self.tokens}
         for name, tokens in self.tokens.items():
-            if len(tokens) < needed[name] and self.documents[name]:
+            if len(tokens) < needed[name] and (self.documents[name] or self.test_fraction < 1):
                 files = [str(document.path) for document in self.documents[name]]
                 of = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
                 why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed[name]} are needed"
@@ -111,7 +111,7 @@ class TokenDataModule(TensorDataModule):
         times = max(needed[name] / len(tokens) for name, tokens in self.tokens.items())
         longest = min(len(tokens) // 2 if name == "train" else len(tokens) - 1 for name, tokens in self.tokens.items())
         shorter = f", or datamodule.context={longest} at most" if longest > 1 else ""
-        return f"all of it has {size / 1000:,.1f} kB: give more text, some {times * size / 1000:,.1f} kB{shorter}"
+        return f"all of it has {shown(size)}: give more text, some {shown(times * size)}{shorter}"
 
     @property
     def facts(self) -> TokenFacts:
@@ -121,7 +121,7 @@ class TokenDataModule(TensorDataModule):
     def describe(self) -> str:
         """The data in a few words, for the log."""
         sizes = ", ".join(
-            f"{name} {sum(each.end - each.begin for each in part) / 1e6:.2f} MB in {len(part)} files"
+            f"{name} {shown(sum(each.end - each.begin for each in part))} in {len(part)} files"
             for name, part in self.documents.items()
         )
         return f"{len(Vocabulary(**self.statistics)):,} tokens; {sizes}"
@@ -209,3 +209,8 @@ class TokenDataModule(TensorDataModule):
         """Write the prompt and what follows it. Returns the number of texts."""
         path.write_text("".join(f"{self.prompt}{text}" for text in outputs), encoding="utf-8", newline="")
         return len(outputs)
+
+
+def shown(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
