@@ -43,7 +43,7 @@ def choose_columns(
     chosen, counters = Columns([], []), []
     for name in names:
         numeric = name not in as_categories and is_numeric(frame[name])
-        if named is None and frame[name].nunique(dropna=False) < 2:
+        if named is None and is_constant(frame[name]):
             log.warning(f"Column {name!r} is left out: it has one value alone")
         elif numeric and counts_rows(name, numbers(frame, name, path, hint(name))):
             counters.append(name)
@@ -61,6 +61,11 @@ def choose_columns(
     if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left that could predict the target")
     return chosen
+
+
+def is_constant(values: pd.Series) -> bool:
+    """Whether a column has one value alone; that none is there is one too."""
+    return (values.map(str) if values.dtype == object else values).nunique(dropna=False) < 2
 
 
 def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> None:
@@ -180,6 +185,7 @@ def unfamiliar(
         unknown = ~torch.isin(codes, known)
         if count := int(unknown.sum()):
             of = f"{count:,} of {size:,} values ({count / size:.1%})"
-            first = "" if frame is None else f" (the first: {texts(frame, name)[unknown.numpy()].fillna('').iloc[0]!r})"
+            first = "" if frame is None else texts(frame, name)[unknown.numpy()].fillna("no value").iloc[0]
+            first = first and f" (the first: {first!r})"
             lines.append(f"Column {name!r}: {of} are categories that the training did not have{first}")
     return lines

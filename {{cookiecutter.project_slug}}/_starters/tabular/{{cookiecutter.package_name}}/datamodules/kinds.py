@@ -15,6 +15,7 @@ DAY = "|".join(
         r"(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2\d{4}",  # 31.1.2024, 1/31/2024
         r"\d{1,2}/\d{1,2}/\d{2}|\d{2}([-.])\d{2}\3\d{2}",  # 1/31/24, 31.01.24
         rf"(?:[a-z]{{3,9}},? )?\d{{1,2}}[ -]{MONTH}[ ,-]+\d{{2,4}}|(?:[a-z]{{3,9}},? )?{MONTH} \d{{1,2}},? \d{{4}}",
+        rf"{MONTH}[ ,-]+\d{{4}}",
     ]
 )
 DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})?)?|{CLOCK}", re.IGNORECASE)
@@ -36,7 +37,8 @@ def foreign(values: pd.Series) -> str | None:
     if known.dtype.kind in "mM":
         return f"{'dates' if known.dtype.kind == 'M' else 'durations'} ({first})"
     if not isinstance(first, str | int | float | np.number | np.bool_):
-        return f"{'bytes' if isinstance(first, bytes) else type(first).__name__} ({str(first)[:40]})"
+        kinds = {"time": "times", "bytes": "bytes", "dict": "structs"}
+        return f"{kinds.get(type(first).__name__, 'lists')} ({str(first)[:40]})"
     some = known.iloc[:: max(1, len(known) // SAMPLE)].map(lambda value: str(value).strip())
     dates = some[some.map(DATE.fullmatch).notna()] if isinstance(first, str) else some[:0]
     if 2 * len(dates) > len(some):
