@@ -209,8 +209,8 @@ def test_importance_of_many_columns_ends_in_time_and_says_of_how_many_rows(tmp_p
     data = built({f"x{k}": RANDOM.normal(size=200) for k in range(40)}, tmp_path / "mine.csv")
     seed_everything(0, verbose=False)
     model = TabularModel(NETWORK, OPTIMIZER, **data.facts).eval()
-    *inputs, targets = data.splits["train"]
-    tested = report.Tested(*inputs, targets, model(*inputs).detach())
+    numbers, categories, targets = data.splits["train"]
+    tested = report.Tested(numbers, categories, targets, model(numbers, categories).detach())
     report.TabularReport(seconds=1e-3)._draw_importance(model, tested, tmp_path / "importance.png")
     assert (tmp_path / "importance.png").is_file()
-    assert any(line.startswith("Importance of 41 columns on 50 test rows, 1 times each") for line in said())
+    assert any(line.startswith("Importance of 41 columns on 50 test rows, each permuted once") for line in said())
