@@ -63,6 +63,11 @@ def test_an_identifier_is_left_out_with_a_line(name: str, tmp_path: Path, said: 
     assert name in str(built({name: IDENTIFIERS[name]}, tmp_path / "mine.csv", columns=[name]).facts)
 
 
+def test_an_identifier_of_more_digits_than_float64_holds_is_left_out(tmp_path: Path) -> None:
+    data = built({"tweet_id": 10**18 + RANDOM.permutation(100)}, tmp_path / "mine.csv")
+    assert data.facts["numbers"] == ["x"]
+
+
 def test_numbers_that_rise_from_row_to_row_are_warned_of_and_others_are_not(tmp_path: Path, said: Any) -> None:
     times = 1.7e9 + RANDOM.integers(1, 50, size=100).cumsum()
     columns = {"ts": times, "income": RANDOM.permutation(100) * 13, "age": RANDOM.integers(20, 80, size=100)}
