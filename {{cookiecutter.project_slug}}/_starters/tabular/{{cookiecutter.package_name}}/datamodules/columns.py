@@ -56,8 +56,9 @@ def choose_columns(
     _place(counters, chosen, named)
     for name in chosen.numbers:
         if name in counters or follows_rows(numbers(frame, name, path)):
-            why = "rises or falls from row to row, as an identifier or a time does: a model may learn the order of rows"
-            log.warning(f"Column {name!r} {why}; datamodule.drop=[{name}] leaves it out")
+            how = "numbers the rows" if name in counters else "rises or falls from row to row, as identifiers do"
+            why = "a model may learn the order of the rows from it"
+            log.warning(f"Column {name!r} {how}: {why}; datamodule.drop=[{name}] leaves it out")
     if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left that could predict the target")
     return chosen
