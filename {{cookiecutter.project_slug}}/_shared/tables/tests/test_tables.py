@@ -1,5 +1,7 @@
 """Tables that a user or a stranger may bring: what is read of them, and what is refused, with file, row and column."""
 
+import datetime
+import decimal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,15 @@ import pytest
 from pyarrow import parquet
 
 from {{ cookiecutter.package_name }}.datamodules import tables
-from {{ cookiecutter.package_name }}.datamodules.tables import is_numeric, numbers, read_table, texts, write_table
+from {{ cookiecutter.package_name }}.datamodules.tables import (
+    add_columns,
+    is_numeric,
+    need_columns,
+    numbers,
+    read_table,
+    texts,
+    write_table,
+)
 from {{ cookiecutter.package_name }}.errors import RefusedError
 
 
@@ -30,7 +40,7 @@ def test_a_csv_file_is_read_as_it_stands(separator: str, tmp_path: Path) -> None
     assert numbers(frame, "carat", tmp_path).tolist()[0] == 0.3
     assert np.isnan(numbers(frame, "carat", tmp_path)[1])
     assert numbers(frame, "price", tmp_path).tolist() == [326, 1000]
-    assert texts(frame, "cut").isna().tolist() == [False, True]
+    assert texts(frame, "cut").tolist() == ["Very Good", "NA"]  # Namibia
 
 
 def test_csv_and_parquet_hold_the_same(tmp_path: Path) -> None:
@@ -65,12 +75,129 @@ def test_types_of_parquet_that_are_no_plain_numbers_are_texts(tmp_path: Path) ->
         numbers(frame, "list", tmp_path)
 
 
+TYPES = {  # of Parquet, and what pandas holds for the same values
+    "half": (pa.array([0.5, None, 7], pa.float16()), [0.5, np.nan, 7]),
+    "single": (pa.array([7.0, 0.25, None], pa.float32()), [7, 0.25, np.nan]),
+    "decimal": (pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("7.00")]), [1.5, np.nan, 7]),
+    "unsigned": (pa.array([2**53, 0, None], pa.uint64()), [2**53, 0, np.nan]),
+    "whole, with gaps": (pa.array([7, None, 8], pa.int64()), [7, np.nan, 8]),
+    "texts": (pa.array(["7.0", None, "8"], pa.large_string()), [7, np.nan, 8]),
+    "dictionary": (pa.array([7, 7, None]).dictionary_encode(), [7, 7, np.nan]),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_numbers_of_parquet_are_read_whatever_their_type(kind: str, tmp_path: Path) -> None:
+    column, right = TYPES[kind]
+    parquet.write_table(pa.table({"v": column}), tmp_path / "mine.parquet")
+    frame = read_table(tmp_path / "mine.parquet")
+    assert is_numeric(frame["v"])
+    np.testing.assert_equal(numbers(frame, "v", tmp_path), right)
+    shown = [str(int(value)) if value == int(value) else str(value) for value in right if not np.isnan(value)]
+    assert texts(frame, "v").dropna().tolist() == shown
+
+
+SEPARATED = {  # as European Excel and others write them, and the numbers that they mean
+    "decimal commas": ("a;b\n1,5;x\n-2,25;y\n3;z\n", [1.5, -2.25, 3]),
+    "tabs": ("a\tb\n1,5\tx\n0,25\ty\n", [1.5, 0.25]),
+    "thousands points": ("a;b\n1.234,50;x\n12.345.678,0;y\n", [1234.5, 12345678]),
+    "thousands spaces": ("a;b\n1 234,5;x\n2\u00a0500,25;y\n3’000;z\n", [1234.5, 2500.25, 3000]),
+    "points": ("a;b\n1.5;x\n1e-1;y\n", [1.5, 0.1]),
+    "three digits behind a comma": ("a;b\n1,234;x\n0,500;y\n", [1.234, 0.5]),
+    "gaps": ("a;b\n1,5;x\nNA;y\n;z\n2,5;x\n", [1.5, np.nan, np.nan, 2.5]),
+    "a quoted header": ('"a";"b, in m, of all"\n1;x\n2;"y,z"\n', [1, 2]),
+    "semicolons in texts": ('"a","b; c"\n1,"x;y"\n2,"z;z"\n', [1, 2]),
+    "commas in names": ("a;b,c\n1,5;2,5\n2,5;3,5\n", [1.5, 2.5]),
+}
+
+
+@pytest.mark.parametrize("kind", SEPARATED)
+def test_numbers_are_read_as_the_file_writes_them(kind: str, tmp_path: Path) -> None:
+    text, right = SEPARATED[kind]
+    frame = read_table(written(tmp_path, text))
+    assert frame.shape[1] == 2
+    assert is_numeric(frame["a"])
+    np.testing.assert_equal(numbers(frame, "a", tmp_path), right)
+
+
+def test_a_point_among_decimal_commas_is_refused_where_it_may_mean_thousands(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"mine\.csv: row 2, column 'a': is '1\.234' 1234, or a fraction"):
+        read_table(written(tmp_path, "a;b\n1.234;1,5\n2.345;2,5\n"))
+    frame = read_table(written(tmp_path, "a;b\n1.234;1,5\n2.5;2,5\n"))
+    assert numbers(frame, "a", tmp_path).tolist() == [1.234, 2.5]
+
+
+DRESSED = ["1,5", "1,234.50", "$12.50", "52%", "12,50 €", "(3.10)", "1'234", "1 234", "EUR 5", "12.5 kg", "−5"]
+
+
+@pytest.mark.parametrize("value", DRESSED)
+def test_a_column_of_numbers_for_people_is_refused_and_no_class(value: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f'a,b\n"{value}",0\n"{value}",1\n7,2\n')
+    frame = read_table(path)
+    assert is_numeric(frame["a"])
+    with pytest.raises(RefusedError) as error:
+        numbers(frame, "a", path)
+    assert f"row 2, column 'a': {value!r} is no finite number; expected digits and a decimal" in str(error.value)
+
+
+@pytest.mark.parametrize("values", ["12a 14b 3c", "1.2.3 1.10.0", "Q1 Q2", "4_doors 2_doors", "10-19 20-29", "16:9"])
+def test_texts_with_digits_stay_texts(values: str, tmp_path: Path) -> None:
+    frame = read_table(written(tmp_path, "a,b\n" + "".join(f"{each},1\n" for each in values.split())))
+    assert not is_numeric(frame["a"])
+    assert texts(frame, "a").tolist() == values.split()
+
+
+def test_a_category_has_one_text_whatever_wrote_it(tmp_path: Path) -> None:
+    given = {"whole": [7, 8], "float": [7.0, 8.0], "text": ["7.0", " 8"], "comma": ["7,0", "8"]}
+    pd.DataFrame(given).to_parquet(tmp_path / "a.parquet")
+    frame = read_table(tmp_path / "a.parquet")
+    assert {tuple(texts(frame, column)) for column in given} == {("7", "8")}
+    truth = read_table(written(tmp_path, "a,b\nTRUE,true\nfalse,False\n"))
+    assert {tuple(texts(truth, column)) for column in "ab"} == {("True", "False")}
+    odd = read_table(written(tmp_path, "a,b\n007,1.10\n7,1.1\n"))
+    assert [texts(odd, column).nunique() for column in "ab"] == [2, 2]
+
+
+def test_a_prediction_leaves_the_text_of_its_table_as_it_is(tmp_path: Path) -> None:
+    text = '\ufeffv;"a;b";z\r\n"1,5";"x""y";007\r\n;;\r\nNA;"l1\nl2";NA'
+    path = written(tmp_path, text)
+    rows = read_table(path).index
+    add_columns(path, tmp_path / "out.csv", {"prediction": np.array([1.25, 2.5])}, rows)
+    right = '\ufeffv;"a;b";z;prediction\r\n"1,5";"x""y";007;1,25\r\nNA;"l1\nl2";NA;2,5\n'
+    assert (tmp_path / "out.csv").read_bytes().decode() == right
+    rows = read_table(tmp_path / "out.csv").index
+    add_columns(tmp_path / "out.csv", tmp_path / "twice.csv", {"prediction": np.array(["p", "q;r"])}, rows)
+    again = pd.read_csv(tmp_path / "twice.csv", sep=";", dtype=str, keep_default_na=False)
+    assert again.to_numpy().tolist() == [["1,5", 'x"y', "007", "p"], ["NA", "l1\nl2", "NA", "q;r"]]
+    add_columns(path, tmp_path / "out.parquet", {"prediction": np.array([1.25, 2.5])}, read_table(path).index)
+    assert pd.read_parquet(tmp_path / "out.parquet")["z"].tolist() == ["007", "NA"]
+
+
+def test_a_prediction_leaves_the_types_of_its_parquet_table_as_they_are(tmp_path: Path) -> None:
+    day, half = pa.array([datetime.date(2024, 1, 31), None]), pa.array([0.5, None], pa.float16())
+    table = pa.table({"day": day, "half": half, "whole": pa.array([2**60 + 1, None]), "prediction": ["a", "b"]})
+    parquet.write_table(table, tmp_path / "mine.parquet")
+    rows = read_table(tmp_path / "mine.parquet").index
+    add_columns(tmp_path / "mine.parquet", tmp_path / "out.parquet", {"prediction": np.array([1.25, 2.5])}, rows)
+    out = parquet.read_table(tmp_path / "out.parquet")
+    assert out.drop_columns("prediction").equals(table.drop_columns("prediction"))
+    assert out["prediction"].to_pylist() == [1.25, 2.5]
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"age": [1], "city": ["a"]} | {f"x{k}": [k] for k in range(30)})
+    said = "has no column 'ages', 'zip'; there are age, city, x0, .* and 12 more; did you mean age"
+    with pytest.raises(RefusedError, match=said):
+        need_columns(frame, ["ages", "city", "zip"], tmp_path, "datamodule.columns")
+
+
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "nothing": (b"", "is empty"),
     "names alone": ("a,b\n", "holds no rows"),
     "empty rows": ("a,b\n,\n\n", "holds no rows"),
     "a name twice": ("a,b,a\n1,2,3\n", "row 1, column 1: the name 'a' is there 2 times"),
     "no name": ("a,,b\n1,2,3\n", "row 1, column 2: there is no name"),
+    "a value too few": ("a,b,c\n1,2,3\n\n1,2\n", "row 4 has 2 values; expected 3"),
     "a value too many": ("a,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
     "an open quotation mark": ('a,b\n1,"2\n', "EOF inside string"),
     "Latin-1": ("a,größe\n1,2\n".encode("latin-1"), "can't decode byte"),

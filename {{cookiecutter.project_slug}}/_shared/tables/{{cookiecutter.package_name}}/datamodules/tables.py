@@ -86,20 +86,24 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
 
 
 def _separator(file: TextIO, known: str) -> str:
-    """The one of `known` that cuts the first rows into as many values as names; `file` is then at its begin again.
+    """The one of `known` that cuts most of the first rows into as many values as names; not within quotation marks.
 
-    Separators within quotation marks are none. Where none fits all rows, the one that fits most.
+    `file` is at its begin again.
     """
     file.seek(0)
     lines = list(islice(file, SAMPLE))
     file.seek(0)
+    fits = {separator: _fit(lines, separator) for separator in known}
+    return max(known, key=lambda separator: fits[separator]) if max(fits.values())[0] else known[-1]
 
-    def fit(separator: str) -> float:
-        lengths = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
-        return sum(length == lengths[0] for length in lengths) / len(lengths) if lengths and lengths[0] > 1 else 0.0
 
-    fits = {separator: fit(separator) for separator in known}
-    return max(known, key=lambda separator: fits[separator]) if any(fits.values()) else known[-1]
+def _fit(lines: list[str], separator: str) -> tuple[float, int]:
+    """The share of rows that are as long as the first; and how few quotation marks are torn apart."""
+    rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+    if not rows or len(rows[0]) < 2:
+        return 0.0, 0
+    torn = sum(cell.count('"') % 2 for row in rows for cell in row)
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), -torn
 
 
 def _check_lengths(rows: Any, width: int, path: Path, key: str) -> None:
@@ -127,7 +131,8 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
     commas = []
     for name, column in cells.items():
         given = column[column.str.contains(",", regex=False)]
-        if given.empty or column.map(COMMA_NUMBER.fullmatch).notna().mean() <= 0.5 or name in points:
+        among = column[~column.str.strip().isin(MISSING)].map(COMMA_NUMBER.fullmatch).notna()
+        if given.empty or among.mean() <= 0.5 or name in points:
             continue
         if not (points and given.map(THOUSANDS[","].fullmatch).notna().all()):
             commas.append(name)

@@ -81,9 +81,10 @@ class TabularReport(Callback):
         passes = int(self.seconds / (time.monotonic() - begun) * 2)  # it is two: with and without the column permuted
         chosen = spaced(chosen, max(LEAST_ROWS, len(chosen.targets) * passes // len(names)))
         repeats = min(self.repeats, max(1, passes // len(names)))
-        of = f"{len(chosen.targets):,} test rows, {repeats} times each"
+        times = "once" if repeats == 1 else f"{repeats} times"
         if (len(chosen.targets), repeats) != (min(self.rows, len(tested.targets)), self.repeats):
-            log.info(f"Importance of {len(names):,} columns on {of}, in about {self.seconds:g} s")
+            of = f"{len(names):,} columns on {len(chosen.targets):,} test rows, each permuted {times}"
+            log.info(f"Importance of {of}, in about {self.seconds:g} s (callbacks.report.seconds)")
         rises = importance(model, chosen, repeats, deadline=begun + 2 * self.seconds)
         if len(rises) < len(names):
             log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")

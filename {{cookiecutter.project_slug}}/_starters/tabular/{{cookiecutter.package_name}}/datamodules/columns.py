@@ -43,9 +43,9 @@ def choose_columns(
     chosen, counters = Columns([], []), []
     for name in names:
         numeric = name not in as_categories and is_numeric(frame[name])
-        if named is None and frame[name].nunique(dropna=False) < 2:
+        if named is None and is_constant(frame[name]):
             log.warning(f"Column {name!r} is left out: it has one value alone")
-        elif numeric and counts_rows(name, numbers(frame, name, path, hint(name))):
+        elif numeric and counts_rows(frame[name], numbers(frame, name, path, hint(name))):
             counters.append(name)
         elif numeric:
             chosen.numbers.append(name)
@@ -55,12 +55,18 @@ def choose_columns(
             chosen.categories.append(name)
     _place(counters, chosen, named)
     for name in chosen.numbers:
-        if name in counters or follows_rows(numbers(frame, name, path, hint(name))):
-            why = "rises or falls from row to row, as an identifier or a time does: a model may learn the order of rows"
-            log.warning(f"Column {name!r} {why}; datamodule.drop=[{name}] leaves it out")
+        if name in counters or follows_rows(numbers(frame, name, path)):
+            how = "numbers the rows" if name in counters else "rises or falls from row to row, as identifiers do"
+            why = "a model may learn the order of the rows from it"
+            log.warning(f"Column {name!r} {how}: {why}; datamodule.drop=[{name}] leaves it out")
     if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left that could predict the target")
     return chosen
+
+
+def is_constant(values: pd.Series) -> bool:
+    """Whether a column has one value alone; that none is there is one too."""
+    return (values.map(str) if values.dtype == object else values).nunique(dropna=False) < 2
 
 
 def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> None:
@@ -85,7 +91,7 @@ def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
 
 def hint(name: str) -> str:
     """What to do about a text in a column of numbers."""
-    return f"; texts are meant: datamodule.categories=[{name}]; it is not needed: datamodule.drop=[{name}]"
+    return f"; if the column holds texts: datamodule.categories=[{name}]; to leave it out: datamodule.drop=[{name}]"
 
 
 def encode(
@@ -95,7 +101,7 @@ def encode(
 
     `known` are the categories that a model has learnt, of each column: truth may be written otherwise there.
     """
-    values = [two_floats(torch.tensor(numbers(frame, name, path, hint(name)))) for name in chosen.numbers]
+    values = [two_floats(torch.tensor(numbers(frame, name, path))) for name in chosen.numbers]
     codes = []
     for name in chosen.categories:
         places, found = pd.factorize(as_known(texts(frame, name), (known or {}).get(name)), use_na_sentinel=False)
@@ -149,7 +155,7 @@ def check_precision(given: pd.Series, values: np.ndarray, centre: float, apart: 
     if len(seen) < different / 2 or not seen.isfinite().all():
         raise RefusedError(
             f"{path}, column {given.name!r}: of {different:,} different values {len(seen):,} can be told apart in the "
-            f"precision that networks compute in; take a number off all, such as {centre:.17g}, in the file"
+            f"precision that networks compute in; leave the column out, or take {centre:.17g} off all in the file"
         )
 
 
@@ -180,6 +186,7 @@ def unfamiliar(
         unknown = ~torch.isin(codes, known)
         if count := int(unknown.sum()):
             of = f"{count:,} of {size:,} values ({count / size:.1%})"
-            first = "" if frame is None else f" (the first: {texts(frame, name)[unknown.numpy()].fillna('').iloc[0]!r})"
+            first = "" if frame is None else texts(frame, name)[unknown.numpy()].fillna("no value").iloc[0]
+            first = first and f" (the first: {first!r})"
             lines.append(f"Column {name!r}: {of} are categories that the training did not have{first}")
     return lines

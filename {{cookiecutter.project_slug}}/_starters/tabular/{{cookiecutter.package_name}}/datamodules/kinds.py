@@ -15,6 +15,7 @@ DAY = "|".join(
         r"(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2\d{4}",  # 31.1.2024, 1/31/2024
         r"\d{1,2}/\d{1,2}/\d{2}|\d{2}([-.])\d{2}\3\d{2}",  # 1/31/24, 31.01.24
         rf"(?:[a-z]{{3,9}},? )?\d{{1,2}}[ -]{MONTH}[ ,-]+\d{{2,4}}|(?:[a-z]{{3,9}},? )?{MONTH} \d{{1,2}},? \d{{4}}",
+        rf"{MONTH}[ ,-]+\d{{4}}",
     ]
 )
 DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})?)?|{CLOCK}", re.IGNORECASE)
@@ -36,7 +37,8 @@ def foreign(values: pd.Series) -> str | None:
     if known.dtype.kind in "mM":
         return f"{'dates' if known.dtype.kind == 'M' else 'durations'} ({first})"
     if not isinstance(first, str | int | float | np.number | np.bool_):
-        return f"{'bytes' if isinstance(first, bytes) else type(first).__name__} ({str(first)[:40]})"
+        kinds = {"time": "times", "bytes": "bytes", "dict": "structs"}
+        return f"{kinds.get(type(first).__name__, 'lists')} ({str(first)[:40]})"
     some = known.iloc[:: max(1, len(known) // SAMPLE)].map(lambda value: str(value).strip())
     dates = some[some.map(DATE.fullmatch).notna()] if isinstance(first, str) else some[:0]
     if 2 * len(dates) > len(some):
@@ -51,23 +53,21 @@ def _are_days_in_digits(some: pd.Series) -> bool:
     return bool(pd.to_datetime(some, format="%Y%m%d", errors="coerce").notna().all())
 
 
-def counts_rows(name: str, values: np.ndarray) -> bool:
-    """Whether numbers (N,), NaN where missing, tell rows apart and no more: whole ones, all different, that are called
-    an identifier or rise by one from row to row."""
-    whole = _whole_and_different(values)
+def counts_rows(given: pd.Series, values: np.ndarray) -> bool:
+    """Whether a column, whose numbers are `values` (N,), NaN where missing, tells rows apart and no more.
+
+    Its numbers are whole, all different, and rise by one from row to row, or their name is that of an identifier.
+    """
+    known, name = values[~np.isnan(values)], str(given.name)
+    if len(known) < 2 or not given.dropna().is_unique or not (known == np.round(known)).all():
+        return False
     called = CALLED_ID.fullmatch(name) or CAMEL_ID.fullmatch(name)
-    rises_by_one = len(whole) == len(values) and (np.abs(np.diff(whole)) == 1).all()
-    return len(whole) > 1 and bool(rises_by_one or (called and len(whole) > 0.9 * len(values)))
+    rises_by_one = len(known) == len(values) and (np.abs(np.diff(known)) == 1).all()
+    return bool(rises_by_one or (called and len(known) > 0.9 * len(values)))
 
 
 def follows_rows(values: np.ndarray) -> bool:
     """Whether whole numbers (N,) rise, or fall, from each row to the next, as identifiers and times do."""
-    whole = _whole_and_different(values)
-    return len(whole) >= 10 and abs(int(np.sign(np.diff(whole)).sum())) == len(whole) - 1
-
-
-def _whole_and_different(values: np.ndarray) -> np.ndarray:
-    """The numbers that are there, where they are whole and no two are equal; else none."""
-    values = values[~np.isnan(values)]
-    good = (values == np.round(values)).all() and len(np.unique(values)) == len(values)
-    return values if good else values[:0]
+    known = values[~np.isnan(values)]
+    whole = len(known) >= 10 and (known == np.round(known)).all()
+    return bool(whole) and abs(int(np.sign(np.diff(known)).sum())) == len(known) - 1

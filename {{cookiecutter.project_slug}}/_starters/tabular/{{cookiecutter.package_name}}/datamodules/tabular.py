@@ -214,9 +214,10 @@ class TabularDataModule(TensorDataModule):
     def test_dataloader(self) -> DataLoader:
         """Says what a model that was trained on other rows meets here that it does not know."""
         model: Any = getattr(self.trainer, "lightning_module", None)
-        if model is not None and model.hparams["statistics"] != self.statistics:
+        trained_on = model.hparams.get("statistics") if model is not None else None
+        if trained_on is not None and trained_on != self.statistics:
             numbers, categories, _ = self.splits["test"]
-            for line in unfamiliar((numbers, categories), self.chosen, model.hparams["statistics"]):
+            for line in unfamiliar((numbers, categories), self.chosen, trained_on):
                 log.warning(line)
         return super().test_dataloader()
 
