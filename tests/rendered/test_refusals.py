@@ -6,9 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import ROOT, Command, options, target
+
+from my_project.errors import RefusedError
+from my_project.front_door.values import check_value
 
 REFUSED = {
     # command line: what the line has to say
@@ -90,6 +94,18 @@ def test_refused_in_one_line_that_names_key_value_and_remedy(line: str, tmp_path
     assert REFUSED[line] in output
     assert len(output.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [2.0, 1.0, True])
+def test_a_choice_of_whole_numbers_takes_no_other_kind(value: float) -> None:
+    """Literal[2] would take 2.0, which is no size."""
+    for type_ in (Literal[1, 2], Literal[1, 2] | None):
+        with pytest.raises(RefusedError, match=r"^datamodule.scale=(2.0|1.0|true): expected "):
+            check_value("datamodule.scale", value, type_)
+        check_value("datamodule.scale", 2, type_)
+    check_value("model.optimizer.lr", 2, float)
+    check_value("trainer.limit_val_batches", 1.0, int | float | None)
+    check_value("trainer.limit_val_batches", 1, int | float | None)
 
 
 def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:

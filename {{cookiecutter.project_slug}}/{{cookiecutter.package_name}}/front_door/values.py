@@ -17,7 +17,7 @@ from .sources import Parameter
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Side = Annotated[int, Field(ge=2, le=65536)]  # pixels
+Side = Annotated[int, Field(ge=4, le=65536)]  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 
 
