@@ -17,6 +17,7 @@ from .sources import Parameter
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+BatchSize = Annotated[int, Field(ge=1, lt=2**31)]
 Side = Annotated[int, Field(ge=4, le=65536)]  # pixels
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import RefusedError, refusal
 from ..run_folder.folder import log
 from .base import split_as_given, split_at_random
-from .pictures import NAMED, Folder, check_memory, image_files, read_pictures, say_left_out, some
+from .pictures import NAMED, Folder, check_memory, image_files, read_pictures, say_left_out, say_problems, some
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -142,7 +142,8 @@ def read_labelled(
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
             why = f"{why}, too few to be split; expected at least {least} in each class"
             raise RefusedError(f"datamodule.root={root}: {why}", "datamodule.root")
-    say_left_out(found, problems)
+    say_left_out(found)
+    say_problems(problems)
     remarks.say()
     for split in [name for name in (ALL, "train", "val", "test") if name in splits]:
         sizes = [f"{part.name} {counts[part.folder]:,}" for part in parts if part.split == split]
@@ -193,7 +194,7 @@ def divide(
     return parts
 
 
-def equal_images(images: Sequence[Tensor]) -> list[int]:
+def equal_images(images: Tensor) -> list[int]:
     """A number for each image (N): equal ones, pixel by pixel, have the same."""
     numbers: dict[bytes, int] = {}
     return [numbers.setdefault(digest(image), len(numbers)) for image in images]

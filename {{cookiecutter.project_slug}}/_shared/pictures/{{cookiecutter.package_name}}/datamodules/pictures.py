@@ -81,7 +81,7 @@ def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | N
         grey, alpha = whole.convert("RGB"), whole.getchannel("A")
     else:
         return image.convert("L" if image.mode in ("1", "L") else "RGB"), None
-    return grey, alpha if alpha.getextrema()[0] < 255 else None
+    return grey, alpha if np.asarray(alpha).min() < 255 else None
 
 
 def colour(background: str) -> tuple[int, ...]:
@@ -220,15 +220,19 @@ def image_files(root: Path, key: str) -> Folder:
     return found
 
 
-def say_left_out(found: Folder, problems: Sequence[str] = ()) -> None:
-    """Count what is no image, and name the first; `problems` has a line for each image that can't be read."""
+def say_left_out(found: Folder) -> None:
+    """Count what is hidden or no image, and name the first."""
     for kind, paths in {"hidden or of the system": found.hidden, "no images": found.others}.items():
         if paths:
             log.warning(f"Left out as {kind}: {len(paths):,} ({some(paths, found.root)})")
+
+
+def say_problems(problems: Sequence[str]) -> None:
+    """Name the first images that can't be used, each with why, and count the others."""
     for problem in problems[:NAMED]:
         log.warning(f"Left out: {problem}")
     if len(problems) > NAMED:
-        log.warning(f"Left out as unreadable: {len(problems):,}, the first of which are named above")
+        log.warning(f"Left out for such reasons: {len(problems) - NAMED:,} more, {len(problems):,} in all")
 
 
 def some(paths: Sequence[Path], root: Path) -> str:

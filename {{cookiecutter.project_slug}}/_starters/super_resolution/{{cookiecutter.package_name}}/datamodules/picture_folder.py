@@ -17,6 +17,7 @@ from .pictures import (
     decode,
     image_files,
     say_left_out,
+    say_problems,
     unreadable,
 )
 from .regions import RegionDataModule
@@ -49,5 +50,6 @@ class PictureFolderDataModule(RegionDataModule):
             if splits:
                 self.given[name] = next(split for split, top in splits.items() if top in file.parents)
             yield name, as_tensor(composited(image, 3, self.background))
-        say_left_out(found, problems)
+        say_left_out(found)
+        say_problems(problems)
         remarks.say()

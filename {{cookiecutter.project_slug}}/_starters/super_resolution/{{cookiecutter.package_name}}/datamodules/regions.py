@@ -5,11 +5,11 @@ Pictures of your own are a subclass with one method, `load_pictures`; see photog
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from PIL import Image, ImageFilter
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,7 +19,17 @@ from ..run_folder.folder import log
 from .augment import random_crops
 from .base import BatchOrder, TensorBatches, TensorDataModule, batches, check_split, split_as_given, split_at_random
 from .image_splits import ALL, digest, given_parts, say_given
-from .pictures import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, say_left_out, unreadable
+from .pictures import (
+    UNREADABLE,
+    Decoded,
+    Folder,
+    as_tensor,
+    decode,
+    image_files,
+    say_left_out,
+    say_problems,
+    unreadable,
+)
 from .resize import downscale
 
 WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
@@ -99,7 +109,7 @@ class RegionDataModule(TensorDataModule):
         patch: PositiveInt = 48,
         region: PositiveInt = 64,
         gap: NonNegativeInt = 10,
-        crops: PositiveInt = 1,
+        crops: Annotated[int, Field(ge=1, le=100_000)] = 1,
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.2,
         split_seed: Seed = 0,
@@ -126,11 +136,11 @@ class RegionDataModule(TensorDataModule):
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        regions, ids, pictures, splits = [], [], [], []
+        regions, ids, pictures, splits, small = [], [], [], [], []
         for number, (name, picture) in enumerate(self._distinct_pictures()):
             parts = list(cut(picture, self.region, self.gap))
             if not parts:
-                log.warning(f"Left out: {name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
+                small.append(f"{name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
             regions += [part for part, _ in parts]
             ids += [f"{name} {place}" for _, place in parts]
             pictures += [number] * len(parts)
@@ -139,6 +149,7 @@ class RegionDataModule(TensorDataModule):
             missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
             why = f"no picture{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
+        say_problems(small)
         of = torch.tensor(pictures)
         index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
