@@ -140,7 +140,7 @@ def many(folders: str, count: int = 6) -> str:
     return " ".join(f"{folder}/{number}.png" for folder in folders.split() for number in range(count))
 
 
-def test_hidden_and_other_files_are_left_out_and_counted(tmp_path: Path, said: list[str]) -> None:
+def test_hidden_and_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
     root = lay(tmp_path / "data", many("cat dog"))
     lay(root, "cat/.ipynb_checkpoints/0.png .git/0.png __MACOSX/cat/0.png cat/._0.png dog/@eaDir/0.png dog/a.jpeg")
     lay(root, "$RECYCLE.BIN/0.png cat/.hidden.png")
@@ -149,9 +149,10 @@ def test_hidden_and_other_files_are_left_out_and_counted(tmp_path: Path, said: l
     data = read_labelled(root, (3, 4, 4), "white")
     assert sorted(data.ids) == sorted([*many("cat dog").split(), "dog/a.jpeg"])
     assert data.class_names == ["cat", "dog"]
-    assert "Classes: cat 6, dog 7" in said
-    assert "Left out as no images: 2 (cat/notes.txt, dog/label.xml)" in said
-    assert any(line.startswith("Left out as hidden or of the system: 10 ($RECYCLE.BIN, .git, ") for line in said)
+    hidden, others, classes = data.remarks
+    assert hidden.startswith("Left out as hidden or of the system: 10 ($RECYCLE.BIN, .git, ")
+    assert others == "Left out as no images: 2 (cat/notes.txt, dog/label.xml)"
+    assert classes == "Classes: cat 6, dog 7"
     names, images, problems = read_inputs(root, (3, 4, 4))
     assert (sorted(names), len(images), problems) == (sorted(data.ids), 13, [])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import RefusedError, refusal
 from ..run_folder.folder import log
 from .base import split_as_given, split_at_random
-from .pictures import NAMED, Folder, check_memory, image_files, read_pictures, say_left_out, say_problems, some
+from .pictures import NAMED, Folder, check_memory, image_files, left_out, read_pictures, say, some
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -119,6 +119,7 @@ class Pictures(NamedTuple):
     class_names: list[str]
     ids: Sequence[Any]
     given: Sequence[str] | None = None
+    remarks: Sequence[str] = ()  # on what was read, for the log
 
 
 def read_labelled(
@@ -138,21 +139,21 @@ def read_labelled(
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
     for part in parts:
         least = 1 if part.split in ("val", "test") else cut + 1
-        if counts[part.folder] < least:
+        together = part.split == "train" and folds  # into which train and val are divided
+        more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
+        if counts[part.folder] + more < least or not counts[part.folder]:
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
             why = f"{why}, too few to be split; expected at least {least} in each class"
             raise RefusedError(f"datamodule.root={root}: {why}", "datamodule.root")
-    say_left_out(found)
-    say_problems(problems)
-    remarks.say()
+    lines = [*left_out(found, problems), *remarks.lines()]
     for split in [name for name in (ALL, "train", "val", "test") if name in splits]:
         sizes = [f"{part.name} {counts[part.folder]:,}" for part in parts if part.split == split]
-        log.info(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
+        lines.append(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
     class_names = [part.name for part in parts if part.split in (ALL, "train")]
     targets = torch.tensor([class_names.index(part_of[path].name) for path in files], dtype=torch.long)
     ids = [path.relative_to(root).as_posix() for path in files]
     given = None if splits == {ALL} else [part_of[path].split for path in files]
-    return Pictures(images, targets, class_names, ids, given)
+    return Pictures(images, targets, class_names, ids, given, lines)
 
 
 # Splits
@@ -166,8 +167,6 @@ def divide(
     Equal images are kept in one split, unless too few would be left to be divided. The log says what is done.
     """
     contents = equal_images(pictures.images)
-    if pictures.given:
-        say_given(pictures.given, val_fraction, test_fraction, folds)
 
     def divided(keys: Sequence[Hashable]) -> dict[str, Tensor]:
         members: dict[Hashable, list[int]] = {}
@@ -190,6 +189,9 @@ def divide(
         if len(set(contents)) == len(contents):
             raise
         parts = divided(range(len(contents)))
+    say(pictures.remarks)
+    if pictures.given:
+        say_given(pictures.given, val_fraction, test_fraction, folds)
     say_copies(pictures, contents, parts)
     return parts
 

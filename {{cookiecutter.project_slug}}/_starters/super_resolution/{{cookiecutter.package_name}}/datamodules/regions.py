@@ -26,8 +26,8 @@ from .pictures import (
     as_tensor,
     decode,
     image_files,
-    say_left_out,
-    say_problems,
+    left_out,
+    say,
     unreadable,
 )
 from .resize import downscale
@@ -149,7 +149,7 @@ class RegionDataModule(TensorDataModule):
             missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
             why = f"no picture{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
-        say_problems(small)
+        say(f"Left out: {each}" for each in small)
         of = torch.tensor(pictures)
         index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
@@ -242,7 +242,7 @@ class RegionDataModule(TensorDataModule):
             lost += image.profile is not None and rgb_profile(image) is None
         if not self.files:
             raise RefusedError(f"input={source}: no picture could be read; {problems[0]}")
-        say_left_out(found)
+        say(left_out(found))
         if reduced:
             log.info(f"Images reduced to 8 bits a channel: {reduced:,}")
         if lost:
