@@ -8,12 +8,14 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import NO_LOGGER, ROOT, Command, options, target
 
 from my_project.errors import RefusedError
 from my_project.front_door.kinds import check_late
+from my_project.front_door.values import check_value
 
 REFUSED = {
     # command line: what the line has to say
@@ -210,6 +212,18 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "is gone" in done.stderr
+
+
+@pytest.mark.parametrize("value", [2.0, 1.0, True])
+def test_a_choice_of_whole_numbers_takes_no_other_kind(value: float) -> None:
+    """Literal[2] would take 2.0, which is no size."""
+    for type_ in (Literal[1, 2], Literal[1, 2] | None):
+        with pytest.raises(RefusedError, match=r"^datamodule.scale=(2.0|1.0|true): expected "):
+            check_value("datamodule.scale", value, type_)
+        check_value("datamodule.scale", 2, type_)
+    check_value("model.optimizer.lr", 2, float)
+    check_value("trainer.limit_val_batches", 1.0, int | float | None)
+    check_value("trainer.limit_val_batches", 1, int | float | None)
 
 
 def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:

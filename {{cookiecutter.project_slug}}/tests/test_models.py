@@ -60,13 +60,13 @@ def test_it_can_overfit_one_batch(option: str, configure: Configure) -> None:
     model, batch = model_and_batch(option, configure)
     model.eval()  # the same function in each step: no dropout
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(60):
+    losses = [loss(model, batch)]
+    while losses[-1] > 0.7 * losses[0] and len(losses) < 400:  # most need 60 steps; some that you deepen, more
         optimizer.zero_grad()
-        losses.append(loss(model, batch))
         losses[-1].backward()
         optimizer.step()
-    assert losses[-1] < 0.7 * losses[0]
+        losses.append(loss(model, batch))
+    assert losses[-1] <= 0.7 * losses[0]
 
 
 def test_checkpoint_holds_plain_values_and_gives_the_model_back(

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from ..errors import RefusedError, leave_signals, refusal
-from ..front_door.values import Seed, Workers
+from ..front_door.values import BatchSize, Seed, Workers
 
 
 class TensorBatches(Dataset[tuple[Tensor, ...]]):
@@ -142,7 +141,7 @@ class TensorDataModule(LightningDataModule):
     folds: int | None
     fold: int | None
 
-    def __init__(self, batch_size: PositiveInt = 64, seed: Seed = 0, num_workers: Workers = 0) -> None:
+    def __init__(self, batch_size: BatchSize = 64, seed: Seed = 0, num_workers: Workers = 0) -> None:
         super().__init__()
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, tuple[Tensor, ...]] = {}
@@ -302,18 +301,18 @@ def split_as_given(
     A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays.
     """
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
-    train, val, test = (given[name].numpy() if name in given else None for name in Split._fields)
+    parts = {name: index.numpy() for name, index in given.items()}
     try:
-        if test is None:
-            train, test = _two_parts(train, test_fraction, seed, *kind)
+        if "test" not in parts:
+            parts["train"], parts["test"] = _two_parts(parts["train"], test_fraction, seed, *kind)
         if folds is not None and fold is not None:
-            train = train if val is None else np.concatenate([train, val])
-            train, val = _fold(train, folds, fold, seed, *kind)
-        elif val is None:
-            train, val = _two_parts(train, val_fraction, seed, *kind)
+            rest = np.concatenate([parts[name] for name in ("train", "val") if name in parts])
+            parts["train"], parts["val"] = _fold(rest, folds, fold, seed, *kind)
+        elif "val" not in parts:
+            parts["train"], parts["val"] = _two_parts(parts["train"], val_fraction, seed, *kind)
     except ValueError as error:
         raise RefusedError(f"datamodule: the {what} of train are too few to be split: {error}") from error
-    return Split(*(torch.from_numpy(part) for part in (train, val, test)))
+    return Split(*(torch.from_numpy(parts[name]) for name in Split._fields))
 
 
 def _rare_strata(strata: Tensor, names: Sequence[str], least: int) -> str:

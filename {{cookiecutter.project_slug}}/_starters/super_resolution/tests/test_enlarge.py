@@ -160,7 +160,7 @@ def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Pa
     assert {name: image.mode for name, image in written.items()} == {"disc_x2.png": "RGBA", "opaque_x2.png": "RGB"}
     result = np.asarray(written["disc_x2.png"]).astype(int)
     expected = Image.fromarray(alpha).resize((48, 48), Image.Resampling.BICUBIC)
-    assert np.array_equal(result[..., 3], expected)
+    assert np.array_equal(result[..., 3], np.asarray(expected))
     assert np.abs(result[result[..., 3] > 0][:, :3] - (250, 80, 30)).max() <= 3
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import RefusedError, refusal
 from ..run_folder.folder import log
 from .base import split_as_given, split_at_random
-from .pictures import NAMED, Folder, check_memory, image_files, read_pictures, say_left_out, some
+from .pictures import NAMED, Folder, check_memory, image_files, left_out, read_pictures, say, some
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -119,6 +119,7 @@ class Pictures(NamedTuple):
     class_names: list[str]
     ids: Sequence[Any]
     given: Sequence[str] | None = None
+    remarks: Sequence[str] = ()  # on what was read, for the log
 
 
 def read_labelled(
@@ -144,22 +145,23 @@ def read_labelled(
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
     for part in parts if classes is None else ():
         least = 1 if part.split in ("val", "test") else cut + 1
-        if counts[part.folder] < least:
+        together = part.split == "train" and folds  # into which train and val are divided
+        more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
+        if counts[part.folder] + more < least or not counts[part.folder]:
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
             why = f"{why}, too few to be split; expected at least {least} in each class"
             raise RefusedError(f"datamodule.root={root}: {why}", "datamodule.root")
-    say_left_out(found, problems)
-    remarks.say()
+    lines = [*left_out(found, problems), *remarks.lines()]
     for split in [name for name in (ALL, "train", "val", "test") if name in splits]:
         sizes = [f"{part.name} {counts[part.folder]:,}" for part in parts if part.split == split]
-        log.info(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
+        lines.append(f"Classes{split and f' of {split}'}: {', '.join(sizes[:20])}{', …' if len(sizes) > 20 else ''}")
     class_names = [part.name for part in parts if part.split in (ALL, "train")]
     if classes is not None and {*class_names} <= {*classes}:
         class_names = [*classes]
     targets = torch.tensor([class_names.index(part_of[path].name) for path in files], dtype=torch.long)
     ids = [path.relative_to(root).as_posix() for path in files]
     given = None if splits == {ALL} else [part_of[path].split for path in files]
-    return Pictures(images, targets, class_names, ids, given)
+    return Pictures(images, targets, class_names, ids, given, lines)
 
 
 # Splits
@@ -178,8 +180,6 @@ def divide(
         none = torch.arange(0)
         return {"train": none, "val": none, "test": given.get("test", torch.arange(len(pictures.targets)))}
     contents = equal_images(pictures.images)
-    if pictures.given:
-        say_given(pictures.given, val_fraction, test_fraction, folds)
 
     def divided(keys: Sequence[Hashable]) -> dict[str, Tensor]:
         members: dict[Hashable, list[int]] = {}
@@ -202,11 +202,14 @@ def divide(
         if len(set(contents)) == len(contents):
             raise
         parts = divided(range(len(contents)))
+    say(pictures.remarks)
+    if pictures.given:
+        say_given(pictures.given, val_fraction, test_fraction, folds)
     say_copies(pictures, contents, parts)
     return parts
 
 
-def equal_images(images: Iterable[Tensor]) -> list[int]:
+def equal_images(images: Tensor) -> list[int]:
     """A number for each image (N): equal ones, pixel by pixel, have the same."""
     numbers: dict[bytes, int] = {}
     return [numbers.setdefault(digest(image), len(numbers)) for image in images]

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +81,7 @@ def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | N
         grey, alpha = whole.convert("RGB"), whole.getchannel("A")
     else:
         return image.convert("L" if image.mode in ("1", "L") else "RGB"), None
-    return grey, alpha if alpha.getextrema()[0] < 255 else None
+    return grey, alpha if np.asarray(alpha).min() < 255 else None
 
 
 def colour(background: str) -> tuple[int, ...]:
@@ -131,9 +131,8 @@ class Remarks:
         self.counts.update(["reduced to 8 bits a channel"] if image.reduced else [])
         self.counts.update([self.composited] if image.alpha else [])
 
-    def say(self) -> None:
-        for remark, count in self.counts.items():
-            log.info(f"Images {remark}: {count:,}")
+    def lines(self) -> list[str]:
+        return [f"Images {remark}: {count:,}" for remark, count in self.counts.items()]
 
 
 class Read(NamedTuple):
@@ -220,21 +219,29 @@ def image_files(root: Path, key: str) -> Folder:
     return found
 
 
-def say_left_out(found: Folder, problems: Sequence[str] = ()) -> None:
-    """Count what is no image, and name the first; `problems` has a line for each image that can't be read."""
-    for kind, paths in {"hidden or of the system": found.hidden, "no images": found.others}.items():
-        if paths:
-            log.warning(f"Left out as {kind}: {len(paths):,} ({some(paths, found.root)})")
-    for problem in problems[:NAMED]:
-        log.warning(f"Left out: {problem}")
-    if len(problems) > NAMED:
-        log.warning(f"Left out as unreadable: {len(problems):,}, the first of which are named above")
-
-
 def some(paths: Sequence[Path], root: Path) -> str:
     """The first names of many."""
     names = [path.relative_to(root).as_posix() for path in paths[:NAMED]]
     return ", ".join(names) + (", …" if len(paths) > NAMED else "")
+
+
+def left_out(found: Folder, problems: Sequence[str] = ()) -> list[str]:
+    """Lines for the log that count what is left out and name the first: hidden, no images, and `problems`.
+
+    Of these each has a line already.
+    """
+    kinds = {"hidden or of the system": found.hidden, "no images": found.others}
+    lines = [f"Left out as {kind}: {len(each):,} ({some(each, found.root)})" for kind, each in kinds.items() if each]
+    lines += [f"Left out: {problem}" for problem in problems[:NAMED]]
+    if len(problems) > NAMED:
+        lines.append(f"Left out for such reasons: {len(problems) - NAMED:,} more, {len(problems):,} in all")
+    return lines
+
+
+def say(lines: Iterable[str]) -> None:
+    """Write lines to the log: once nothing can be refused any more, for a refusal is one line."""
+    for line in lines:
+        (log.warning if line.startswith("Left out") else log.info)(line)
 
 
 # Inputs of predict.py
@@ -249,8 +256,7 @@ def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> 
     check_memory("input", path, len(found.images), shape)
     files, images, problems, remarks = read_pictures(found.images, shape, background)
     if files:
-        say_left_out(found)
-        remarks.say()
+        say([*left_out(found), *remarks.lines()])
     return [file.relative_to(found.root).as_posix() for file in files], images, problems
 
 

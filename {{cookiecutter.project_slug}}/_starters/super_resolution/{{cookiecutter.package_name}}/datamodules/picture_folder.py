@@ -16,7 +16,8 @@ from .pictures import (
     composited,
     decode,
     image_files,
-    say_left_out,
+    left_out,
+    say,
     unreadable,
 )
 from .regions import RegionDataModule
@@ -49,5 +50,4 @@ class PictureFolderDataModule(RegionDataModule):
             if splits:
                 self.given[name] = next(split for split, top in splits.items() if top in file.parents)
             yield name, as_tensor(composited(image, 3, self.background))
-        say_left_out(found, problems)
-        remarks.say()
+        say([*left_out(found, problems), *remarks.lines()])

@@ -29,7 +29,17 @@ from .base import (
     split_at_random,
 )
 from .image_splits import ALL, digest, given_parts, say_given
-from .pictures import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, say_left_out, unreadable
+from .pictures import (
+    UNREADABLE,
+    Decoded,
+    Folder,
+    as_tensor,
+    decode,
+    image_files,
+    left_out,
+    say,
+    unreadable,
+)
 from .resize import downscale
 
 WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
@@ -139,12 +149,12 @@ class RegionDataModule(TensorDataModule):
         raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        regions, ids, pictures, splits, keys = [], [], [], [], []
+        regions, ids, pictures, splits, small, keys = [], [], [], [], [], []
         for number, (name, picture) in enumerate(self._distinct_pictures()):
             keys.append(content_keys([picture[None]]))
             parts = list(cut(picture, self.region, self.gap))
             if not parts:
-                log.warning(f"Left out: {name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
+                small.append(f"{name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
             regions += [part for part, _ in parts]
             ids += [f"{name} {place}" for _, place in parts]
             pictures += [number] * len(parts)
@@ -154,6 +164,7 @@ class RegionDataModule(TensorDataModule):
             why = f"no picture{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
         self.image_keys = np.concatenate(keys)
+        say(f"Left out: {each}" for each in small)
         of = torch.tensor(pictures)
         index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
@@ -257,7 +268,7 @@ class RegionDataModule(TensorDataModule):
             lost += image.profile is not None and rgb_profile(image) is None
         if not self.files:
             raise RefusedError(f"input={source}: no picture could be read; {problems[0]}")
-        say_left_out(found)
+        say(left_out(found))
         if reduced:
             log.info(f"Images reduced to 8 bits a channel: {reduced:,}")
         if lost:
