@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 
 def target(definition: T) -> T:
-    """Mark a function, or a class without a base of torch or Lightning, that configs may name as a `_target_`.
+    """Mark what configs may name as a `_target_`: a function, or a part of a model that has no base of torch.
 
     Others are refused: what is a target can be called by any config, with any arguments, also by a stranger's.
     """

@@ -42,8 +42,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     """What a `_target_` names. Raises RefusedError where it is not there, or may not be named at this place.
 
     Of other packages only classes of the lists in __init__.py: among functions are some that run what they are given
-    (torch.load). Of this package, outside the rooms CLOSED, classes that have a base of torch or Lightning, and what is
-    marked with @target.
+    (torch.load). Of this package, outside the rooms CLOSED, classes by their bases, and what is marked with @target.
     """
     if not isinstance(target, str):
         raise refusal(key, target, "expected the dotted name of a class")
@@ -63,12 +62,13 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     if not isinstance(found.node, kinds):
         raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
     needed = _place_of_own(found) if own else _place_in(LISTED, f"{found.module.name}.{found.node.name}")
-    if needed is None and own:
-        why = "not allowed: a function, or a class without a base of torch or Lightning, has to be marked"
-        raise refusal(key, target, f"{why}; put @target (from {PACKAGE} import target) above it")
-    if needed is None:
+    if needed is None and not own:
         raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
-    if needed > place:
+    if own and (needed is None or needed > place):
+        what = "a function" if needed is None else "no part of a model or of data by its base"
+        why = f"not allowed here: it is {what}, and a stranger's config could call it as well"
+        raise refusal(key, target, f"{why}; put @target (from {PACKAGE} import target) above it if it may")
+    if needed is not None and needed > place:
         where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
         raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
     return found
@@ -86,11 +86,12 @@ def _place_in(names: Names, target: str) -> Place | None:
 
 
 def _place_of_own(found: Definition) -> Place | None:
-    """Where a function or a class of this package may be named; None where it is no target."""
+    """Where a function or a class of this package may be named; None where it is no target, a function unmarked."""
     if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
         return Place.ANY
     places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
-    return max(places, default=None)  # what is a Module and a Callback is a Callback
+    plain = Place.OWN if isinstance(found.node, ast.ClassDef) else None
+    return max(places, default=plain)  # what is a Module and a Callback is a Callback
 
 
 def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
