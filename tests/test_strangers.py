@@ -202,6 +202,7 @@ class Project:
                 status = 1
             finally:
                 os.chdir(before)
+                self.train.end_log_file()  # it would take the warnings of the next case
         return status, said.getvalue()
 
     def _do(self, name: str) -> None:
@@ -233,8 +234,8 @@ class Stranger(NamedTuple):
     shape: str
 
 
-def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], list[Any]]:
-    """Nodes and texts that run code or write a file, were they built or resolved."""
+def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
+    """Nodes (any, Lightning's, the project's) and texts that run code or write a file, were they built or resolved."""
     mark, other = str(outside / "mark"), f"{theirs}/../other"
     metrics = {"rows": [{"step": 1, "val/loss": 1.0}], "path": f"{mark}.png"}
     nodes: dict[str, dict[str, Any]] = {
@@ -291,22 +292,28 @@ def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], list[
         "${oc.select:trainer}", "${oc.deprecated:seed}", "\\${oc.env:HOME}", "$", "${now:%Y}", "${name",
         "${name}${name}",
     ]  # fmt: skip
-    return built, texts
+    lightning, own = ([node for node in built if node["_target_"].startswith(name)] for name in ("pytorch_l", package))
+    return [node for node in built if node not in lightning + own], lightning, own, texts
 
 
 KEYS = ("network", "optimizer", "x", "_args_", "_target_", "profiler", "plugins", "strategy", "0", "${x}", "a.b", "")
 PLACES = ("config.yaml", "hyper_parameters", "statistics", "checkpoint", "metrics.csv", "provenance.json", "a link")
-# What is built of a run that comes from elsewhere, or was once: two of three cases are here.
-BUILT = {
-    "config.yaml": ("trainer", "callbacks", "datamodule", "model", "logger"),
-    "hyper_parameters": ("network", "optimizer", "scheduler"),
-}
 NEW = "\0"  # a key that is not there
+# What is built of a run, or was once: half of what is sent is there.
+BUILT: dict[str, list[tuple[str, ...]]] = {
+    "config.yaml": [
+        ("callbacks", NEW), ("callbacks", NEW), ("callbacks", NEW), ("trainer", "profiler"), ("trainer", "logger"),
+        ("trainer", "plugins"), ("trainer", "callbacks"), ("trainer", "strategy"), ("datamodule", NEW),
+        ("datamodule", "batch_size"), ("datamodule", "_target_"), ("model", "_target_"), ("model", "network", NEW),
+        ("model", "network", "_target_"), ("logger", NEW),
+    ],
+    "hyper_parameters": [("network", NEW), ("network", NEW), ("network", "width"), ("network", "_target_")],
+}  # fmt: skip
 
 
 def wrapped(rng: random.Random, value: Any, containers: tuple[str, ...]) -> Any:
-    """The value in up to three containers, most often in none or one."""
-    for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
+    """The value in up to three containers, in none most often where a tuple is not among them."""
+    for _ in range(rng.choice((0, 1, 1, 2, 3) if "tuple" in containers else (0, 0, 0, 0, 1, 2, 3))):
         kind = rng.choice(containers)
         if kind in ("dict", "ordered", "counter"):
             value = {"dict": dict, "ordered": OrderedDict, "counter": Counter}[kind]({rng.choice(KEYS): value})
@@ -332,6 +339,8 @@ def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
     for name in path[:-1]:
+        if isinstance(value, dict) and not isinstance(value.get(name), dict | list):
+            value[name] = {}
         value = value[name]
     value[path[-1]] = new
 
@@ -341,20 +350,18 @@ def stranger_of(rng: random.Random, projects: dict[str, Project], outside: Path)
     starter = rng.choice(sorted(projects))
     project = projects[starter]
     command, place = rng.choice(COMMANDS), rng.choice([*PLACES[:2] * 4, *PLACES[2:]])
-    nodes, texts = payloads(project.package, outside, str(project.runs / "theirs"))
+    *nodes, texts = payloads(project.package, outside, str(project.runs / "theirs"))
     containers: tuple[str, ...] = ("dict", "list", "node")
     if place in ("hyper_parameters", "statistics", "checkpoint"):
         containers = ("tuple", "tuple", *containers, "ordered", "counter")
-    paths = project.spots.get(place, [()])
-    if place in BUILT and rng.random() < 2 / 3:
-        paths = [path for path in paths if path[0] in BUILT[place]]
-    path = rng.choice(paths)
+    built = place in BUILT and rng.random() < 2 / 3
+    path = rng.choice(BUILT[place] if built else project.spots.get(place, [()]))
     if path and path[-1] == NEW:
         path = (*path[:-1], rng.choice(KEYS))
     if place == "a link":
         path = (rng.choice(("predictions", "evaluation_best.json.tmp", "train.log", "metrics.csv", "lock.json")),)
-    shape = rng.choice(("", "", "", "two keys", "tag", "anchor", "an object"))
-    value = wrapped(rng, copy.deepcopy(rng.choice(rng.choice((nodes, nodes, texts)))), containers)
+    shape = rng.choice(("", "", "", "", "", "two keys", "tag", "anchor", "an object"))
+    value = wrapped(rng, copy.deepcopy(rng.choice(rng.choice((*nodes, texts)))), containers)
     if shape == "two keys":
         value = "${p}${q}"
     return Stranger(starter, command, place, path, value, shape)
