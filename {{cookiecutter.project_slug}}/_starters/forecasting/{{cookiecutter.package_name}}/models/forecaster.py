@@ -119,7 +119,7 @@ class Forecaster(LightningModule):
         self._log_epoch("test", self.test_metrics)
         naive = self.naive_metrics.compute()
         self.naive_metrics.reset()
-        self.log_dict({f"test/{name}_naive": naive[name] for name in ("mase", "wql")})
+        self.log_dict({f"test/{name}_naive": naive[name] for name in ("mase", "wql")}, sync_dist=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Quantiles (B, H, Q)."""
@@ -133,7 +133,7 @@ class Forecaster(LightningModule):
         return quantiles
 
     def _log_epoch(self, split: str, metrics: ForecastMetrics) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True, sync_dist=True)
         metrics.reset()
 
     # 5. Optimizers
