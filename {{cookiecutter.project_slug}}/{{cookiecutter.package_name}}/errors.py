@@ -156,6 +156,7 @@ class Stopping:
     def __init__(self) -> None:
         self.received: int | None = None
         self.gentle = False
+        self.alive = 0.0  # when the last batch was begun, by time.monotonic()
         self.process = os.getpid()
         self.before: dict[signal.Signals, Any] = {}  # the handlers outside `with`
 

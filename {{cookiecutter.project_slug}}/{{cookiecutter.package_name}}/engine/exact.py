@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torchmetrics import Metric
 
@@ -88,6 +89,7 @@ class ExactResume(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.begun += 1
+        stopping.alive = time.monotonic()
         self._add_sums(trainer)
         if self.saved:
             self._go_on(trainer)
@@ -95,11 +97,14 @@ class ExactResume(Callback):
             self._save_where_due(trainer)
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
-    def _go_on(self, trainer: Trainer) -> None:
+    def _go_on(self, trainer: Any) -> None:
         """Before the first step, when Lightning's loops are ready: what they would do otherwise than without a stop."""
         loop = trainer.fit_loop.epoch_loop
         loop._batches_that_stepped = self.saved["steps"]
         loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
+        for each in trainer.callbacks:
+            if isinstance(each, GradientAccumulationScheduler):  # Lightning tells it of the beginning of an epoch alone
+                each.on_train_epoch_start(trainer)
         trainer.fit_loop._restarting = False  # else a plateau scheduler would miss the step of this epoch
         device = trainer.strategy.root_device
         trainer._logger_connector._callback_metrics.update(_moved(self.saved["metrics"], device))
@@ -134,6 +139,16 @@ class ExactResume(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 2)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        stopping.alive = time.monotonic()
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        stopping.alive = time.monotonic()
 
     # Saving
 

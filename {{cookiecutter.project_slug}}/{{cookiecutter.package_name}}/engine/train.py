@@ -58,7 +58,7 @@ from ..run_folder.provenance import (
 )
 from .build import build, build_trainer, datamodule_of, imported, place_of
 from .exact import ExactResume, rows_before, steps_before
-from .processes import say_who_is_awaited
+from .processes import Watch, say_who_is_awaited, tells_of_another
 from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
 # Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
@@ -87,6 +87,12 @@ def train(cfg: DictConfig) -> RunFolder:
         end_log_file()
         leave_nothing(folder)
         raise StoppedError(stopped.signum, f"{stopped} {how_to_go_on(folder)}".strip()) from None
+    except RuntimeError as error:
+        if not tells_of_another(error):
+            raise
+        if rank() > 0:  # the first process tells
+            raise SystemExit(1) from error
+        raise FailedError(f"Another process of the training has ended. {how_to_go_on(folder)}") from error
     except OSError as error:
         path = Path(str(error.filename or folder.path)).absolute()
         if error.errno not in UNWRITABLE or folder.path.absolute() not in (path, *path.parents):
@@ -147,7 +153,8 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         metrics_log.rewind(rows)
     elif folder.continued and folder.last.exists():
         resume = folder.last
-    samples = fit_and_test(trainer, model, datamodule, folder, resume)
+    with Watch(trainer, folder):
+        samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
         finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
 

@@ -150,7 +150,7 @@ def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningData
     """
     check_is("model", model, LightningModule)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = build(cfg.trainer, place=place_of(cfg), callbacks=[], **quiet)
+    trainer = build(cfg.trainer, place=place_of(cfg), callbacks=[], profiler=None, **quiet)
     trainer.strategy.connect(model)
     trainer._data_connector.attach_data(model, datamodule=datamodule)
     trainer.state.fn, trainer.training = TrainerFn.FITTING, True
@@ -188,8 +188,10 @@ def _try_loaders(cfg: DictConfig, trainer: Trainer, datamodule: LightningDataMod
             raise
         node: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
         if node.get("overfit_batches"):  # the limits follow from it
-            node = {"overfit_batches": node["overfit_batches"]}
-        raise _refused(node, "trainer", error) from error
+            reason = " ".join(str(error).replace("limit_train_batches", "overfit_batches").split())
+            raise refusal("trainer.overfit_batches", node["overfit_batches"], reason) from error
+        named = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is to blame
+        raise _refused({name: node[name] for name in [*named, *node]}, "trainer", error) from error
     if trainer.num_training_batches == 0:
         raise RefusedError("datamodule: train_dataloader() has no batch")
     unknown = trainer.num_training_batches == float("inf") and trainer.max_steps == -1
@@ -201,8 +203,8 @@ def _check_first_validation(cfg: DictConfig, trainer: Any) -> None:
     """That the training does not end before what `monitor` names has been measured."""
     if not cfg.monitor.startswith("val/") or trainer.val_check_batch is None:
         return
-    epochs = float("inf") if trainer.max_epochs == -1 else trainer.max_epochs
-    batches = min(epochs * trainer.num_training_batches, _infinite(trainer.max_steps) * trainer.accumulate_grad_batches)
+    of_epochs = _infinite(trainer.max_epochs) * trainer.num_training_batches
+    batches = min(of_epochs, _infinite(trainer.max_steps) * trainer.accumulate_grad_batches)
     first = trainer.val_check_batch
     if trainer.check_val_every_n_epoch is not None:
         first += (trainer.check_val_every_n_epoch - 1) * trainer.num_training_batches
@@ -213,8 +215,8 @@ def _check_first_validation(cfg: DictConfig, trainer: Any) -> None:
         raise refusal(f"trainer.{key}", cfg.trainer.get(key), why)
 
 
-def _infinite(number: int) -> float:
-    return float("inf") if number == -1 else number
+def _infinite(number: int | None) -> float:
+    return float("inf") if number in (None, -1) else number
 
 
 def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optimizer], list[Any]]:
@@ -229,7 +231,9 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
     except RefusedError as error:  # told by the node alone, which knows the argument but not where the config has it
         nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
         keys = [f"{key}.{error.key}" for key, node in nodes if error.key in node]
-        raise RefusedError(str(error).replace(str(error.key), keys[0], 1), keys[0]) if len(keys) == 1 else error
+        if len(keys) != 1:
+            raise
+        raise RefusedError(str(error).replace(str(error.key), keys[0], 1), keys[0]) from error
     return optimizers, [each.scheduler for each in schedulers]
 
 

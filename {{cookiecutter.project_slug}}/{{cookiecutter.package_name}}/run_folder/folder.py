@@ -343,7 +343,11 @@ def start_log(path: Path | None = None) -> None:
     """Show the log on the console, and keep it in `path` as well where one is given."""
     for text in QUIET:
         warnings.filterwarnings("ignore", text)
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "pytorch_lightning.accelerators.cuda",
+        "lightning_fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
     logging.raiseExceptions = False  # a full disk is reported by what fails to save there

@@ -125,15 +125,15 @@ class Forecaster(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Beside what the model reaches: what each naive forecast does, the best of them, and the nominal coverage."""
         self._log_epoch("test", self.test_metrics)
-        self.log("test/coverage_nominal", self.levels[-1] - self.levels[0])
+        self.log("test/coverage_nominal", self.levels[-1] - self.levels[0], sync_dist=True)
         naive: dict[str, dict[str, Tensor]] = {}
         for name, metrics in self.naive_metrics.items():
             naive[name] = metrics.compute()
             metrics.reset()
         for metric in ("mase", "wql"):
             values = {name: each[metric] for name, each in naive.items()}
-            self.log(f"test/{metric}_naive", torch.stack([*values.values()]).min())
-            self.log_dict({f"test/{metric}/{name}": value for name, value in values.items()})
+            self.log(f"test/{metric}_naive", torch.stack([*values.values()]).min(), sync_dist=True)
+            self.log_dict({f"test/{metric}/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         """Quantiles (B, H, Q), to which the offset (B,) of the batch is to be added."""
@@ -147,7 +147,7 @@ class Forecaster(LightningModule):
         return quantiles
 
     def _log_epoch(self, split: str, metrics: ForecastMetrics) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True, sync_dist=True)
         metrics.reset()
 
     # 5. Optimizers

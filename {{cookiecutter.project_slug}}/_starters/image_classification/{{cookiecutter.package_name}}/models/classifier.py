@@ -68,7 +68,7 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         metrics = self.train_metrics.compute()
-        self.log_dict({f"train/{name}": metrics[name] for name in ("loss", "accuracy", "macro_f1")})
+        self.log_dict({f"train/{name}": metrics[name] for name in ("loss", "accuracy", "macro_f1")}, sync_dist=True)
 
     # 3. Validation loop
 
@@ -101,9 +101,9 @@ class Classifier(LightningModule):
         """Log the scores of the whole split, and of each class."""
         metrics = epoch_metrics.compute()
         f1_of_classes = metrics.pop("f1")
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, prog_bar=True)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, prog_bar=True, sync_dist=True)
         names = self.hparams["class_names"]
-        self.log_dict({f"{split}/f1/{name}": f1 for name, f1 in zip(names, f1_of_classes, strict=True)})
+        self.log_dict({f"{split}/f1/{name}": f1 for name, f1 in zip(names, f1_of_classes, strict=True)}, sync_dist=True)
 
     # 5. Optimizers
 

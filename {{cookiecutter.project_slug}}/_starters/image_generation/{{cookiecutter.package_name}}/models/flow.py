@@ -92,7 +92,7 @@ class FlowMatching(ImageGenerator):
         if self.drop_class:
             classes = classes.where(torch.rand_like(images[:, 0, 0, 0]) >= self.drop_class, self.num_classes)
         loss = self.loss(images, classes, torch.randn_like(images), torch.rand_like(images[:, 0, 0, 0]))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     # 3. Validation loop

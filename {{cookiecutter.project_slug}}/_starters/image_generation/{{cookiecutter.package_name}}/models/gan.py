@@ -78,7 +78,7 @@ class GAN(ImageGenerator):
         for scheduler in schedulers:
             scheduler.step()
         losses = {"train/loss": loss, "train/discriminator_loss": discriminator_loss}
-        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss.detach()
 
     def _generated(self, classes: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class GAN(ImageGenerator):
         self.compare(batch, self.seeds(batch[0], batch_idx))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/loss", self.distances["generated"].compute(), prog_bar=True)
+        self.log("val/loss", self.distances["generated"].compute(), prog_bar=True, sync_dist=True)
 
     # 4. Test loop: its beginning and most of its end are ImageGenerator's
 
@@ -115,7 +115,7 @@ class GAN(ImageGenerator):
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self.log("test/loss", self.distances["generated"].compute())
+        self.log("test/loss", self.distances["generated"].compute(), sync_dist=True)
 
     # 5. Optimizers
 

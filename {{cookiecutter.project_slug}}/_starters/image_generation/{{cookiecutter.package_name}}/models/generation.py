@@ -75,10 +75,10 @@ class ImageGenerator(LightningModule):
     def on_test_epoch_end(self) -> None:
         """The distance of the generated pictures, and for comparison that of the validation's, which are real."""
         real = self.pictures("val")[0][self.trainer.global_rank :: self.trainer.world_size]
-        self.log("test/frechet", self.distances["generated"].compute())
+        self.log("test/frechet", self.distances["generated"].compute(), sync_dist=True)
         if len(real):
             self.distances["real"].update(real.to(self.device), real=False)
-            self.log("test/frechet_real", self.distances["real"].compute())
+            self.log("test/frechet_real", self.distances["real"].compute(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Pictures (B, C, H, W) of a batch of classes and seeds, (B,) each."""

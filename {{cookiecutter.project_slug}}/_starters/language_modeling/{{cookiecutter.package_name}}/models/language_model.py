@@ -65,7 +65,7 @@ class LanguageModel(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         windows, _ = batch
         loss = F.cross_entropy(self(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(windows))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(windows), sync_dist=True)
         return loss
 
     # 3. Validation loop
@@ -112,7 +112,7 @@ class LanguageModel(LightningModule):
         """The mean loss of a token, and bits per byte, of the whole split."""
         nats = self.nats.compute()
         bits = nats / math.log(2) / self.bytes.compute()
-        self.log_dict({f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits}, prog_bar=True)
+        self.log_dict({f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits}, prog_bar=True, sync_dist=True)
         for metric in (self.nats, self.tokens, self.bytes):
             metric.reset()
 

@@ -54,7 +54,7 @@ class SuperResolution(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
         low, high, _ = batch
         loss = F.l1_loss(self(low), high)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(high))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(high), sync_dist=True)
         return loss
 
     # 3. Validation loop
@@ -91,7 +91,7 @@ class SuperResolution(LightningModule):
         return enlarged
 
     def _log_epoch(self, split: str, scores: PictureScores, suffix: str = "") -> None:
-        self.log_dict({f"{split}/{name}{suffix}": value for name, value in scores.compute().items()}, prog_bar=True)
+        self.log_dict({f"{split}/{name}{suffix}": value for name, value in scores.compute().items()}, prog_bar=True, sync_dist=True)
         scores.reset()
 
     # 5. Optimizers

@@ -86,7 +86,7 @@ class TabularModel(LightningModule):
         return self._step(batch, self.train_metrics)[0]
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict({f"train/{name}": value for name, value in self.train_metrics.compute().items()})
+        self.log_dict({f"train/{name}": value for name, value in self.train_metrics.compute().items()}, sync_dist=True)
 
     # 3. Validation loop
 
@@ -94,7 +94,7 @@ class TabularModel(LightningModule):
         return self._step(batch, self.val_metrics)[1]
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True)
+        self.log_dict({f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True, sync_dist=True)
 
     # 4. Test loop
 
@@ -103,7 +103,7 @@ class TabularModel(LightningModule):
         return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()})
+        self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()}, sync_dist=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Numbers (B,) or probabilities (B, K)."""
