@@ -147,7 +147,9 @@ class Forecaster(LightningModule):
         return quantiles
 
     def _log_epoch(self, split: str, metrics: ForecastMetrics) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True, sync_dist=True)
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True, sync_dist=True
+        )
         metrics.reset()
 
     # 5. Optimizers

@@ -112,7 +112,11 @@ class LanguageModel(LightningModule):
         """The mean loss of a token, and bits per byte, of the whole split."""
         nats = self.nats.compute()
         bits = nats / math.log(2) / self.bytes.compute()
-        self.log_dict({f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits}, prog_bar=True, sync_dist=True)
+        self.log_dict(
+            {f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits},
+            prog_bar=True,
+            sync_dist=True,
+        )
         for metric in (self.nats, self.tokens, self.bytes):
             metric.reset()
 

@@ -91,7 +91,11 @@ class SuperResolution(LightningModule):
         return enlarged
 
     def _log_epoch(self, split: str, scores: PictureScores, suffix: str = "") -> None:
-        self.log_dict({f"{split}/{name}{suffix}": value for name, value in scores.compute().items()}, prog_bar=True, sync_dist=True)
+        self.log_dict(
+            {f"{split}/{name}{suffix}": value for name, value in scores.compute().items()},
+            prog_bar=True,
+            sync_dist=True,
+        )
         scores.reset()
 
     # 5. Optimizers

@@ -24,7 +24,7 @@ class TabularModel(LightningModule):
     the `target` and its classes, and the `statistics` of the training rows.
     """
 
-    # What `monitor` may name, and whether less or more of it is better: a number has mae, rmse and r2, a class the rest.
+    # What `monitor` may name, and whether less or more of it is better: numbers have mae, rmse and r2, classes the rest.
     logged = {
         "train/loss": "min", "train/mae": "min", "train/rmse": "min", "train/r2": "max",
         "train/accuracy": "max", "train/macro_f1": "max",
@@ -94,7 +94,9 @@ class TabularModel(LightningModule):
         return self._step(batch, self.val_metrics)[1]
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True, sync_dist=True)
+        self.log_dict(
+            {f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True, sync_dist=True
+        )
 
     # 4. Test loop
 
