@@ -298,8 +298,11 @@ def split_as_given(
 ) -> Split:
     """Take the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
 
-    A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays.
+    A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays. With
+    a `test_fraction` of 1 nothing but the test part is taken or, where there is none, all.
     """
+    if test_fraction == 1:
+        return Split(torch.arange(0), torch.arange(0), given.get("test", torch.cat([*given.values()])))
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
     parts = {name: index.numpy() for name, index in given.items()}
     try:

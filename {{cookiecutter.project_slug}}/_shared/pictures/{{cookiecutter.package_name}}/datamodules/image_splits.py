@@ -175,10 +175,6 @@ def divide(
     Equal images are kept in one split, unless too few would be left to be divided. The log says what is done. With a
     `test_fraction` of 1 all are tested, or those that are given as test.
     """
-    if test_fraction == 1:  # other data, to be measured: its own test part, or all of it
-        given = given_parts(pictures.given or ())
-        none = torch.arange(0)
-        return {"train": none, "val": none, "test": given.get("test", torch.arange(len(pictures.targets)))}
     contents = equal_images(pictures.images)
 
     def divided(keys: Sequence[Hashable]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ class TabularModel(LightningModule):
     the `target` and its classes, and the `statistics` of the training rows.
     """
 
-    # What `monitor` may name, and whether less or more of it is better: numbers have mae, rmse and r2, classes the rest.
+    # What `monitor` may name, and whether less or more of it is better: numbers have mae, rmse, r2, classes the rest.
     logged = {
         "train/loss": "min", "train/mae": "min", "train/rmse": "min", "train/r2": "max",
         "train/accuracy": "max", "train/macro_f1": "max",
