@@ -248,7 +248,10 @@ def split_as_given(
     """Take the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
 
     A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays.
+    With a `test_fraction` of 1 nothing is trained on: the test is the one that is given, or all samples.
     """
+    if test_fraction == 1:
+        return Split(torch.arange(0), torch.arange(0), given.get("test", torch.cat([*given.values()])))
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
     parts = {name: index.numpy() for name, index in given.items()}
     try:

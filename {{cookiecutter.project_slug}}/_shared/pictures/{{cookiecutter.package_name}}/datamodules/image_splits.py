@@ -123,11 +123,16 @@ class Pictures(NamedTuple):
 
 
 def read_labelled(
-    root: Path, shape: Sequence[int], background: str, folds: int | None = None, one_class: bool = False
+    root: Path,
+    shape: Sequence[int],
+    background: str,
+    folds: int | None = None,
+    one_class: bool = False,
+    whole: bool = False,
 ) -> Pictures:
     """Read the images below `root`: a folder for each class, or such folders in those of train, val and test.
 
-    Raises RefusedError, naming the folder, where a class has too few images to be divided.
+    Raises RefusedError, naming the folder, where a class has too few images to be divided, or `whole`, none.
     """
     found = image_files(root, "datamodule.root")
     parts = class_folders(found, one_class)
@@ -138,7 +143,7 @@ def read_labelled(
     splits = {part.split for part in parts}
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
     for part in parts:
-        least = 1 if part.split in ("val", "test") else cut + 1
+        least = 1 if whole or part.split in ("val", "test") else cut + 1
         together = part.split == "train" and folds  # into which train and val are divided
         more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
         if counts[part.folder] + more < least or not counts[part.folder]:
@@ -216,6 +221,9 @@ def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, f
     """Tell which splits are folders, and what is made of the rest."""
     have = [name for name in ("train", "val", "test") if name in given]
     words = [f"Splits are the folders {', '.join(have)}"]
+    if test_fraction == 1:
+        log.info(f"{words[0]}; measured is {'test' if 'test' in have else 'all'}")
+        return
     for name, fraction in {"val": val_fraction, "test": test_fraction}.items():
         if name == "val" and folds:
             words += [f"{' and '.join(each for each in have if each != 'test')} divided into {folds} folds"]

@@ -22,4 +22,5 @@ class ImageFolderDataModule(ImageDataModule):
         self.root, self.size, self.channels = Path(root), size, channels
 
     def load_pictures(self) -> Pictures:
-        return read_labelled(self.root, (self.channels, self.size, self.size), self.background, self.folds)
+        shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1  # whole: evaluation alone
+        return read_labelled(self.root, shape, self.background, self.folds, whole=whole)

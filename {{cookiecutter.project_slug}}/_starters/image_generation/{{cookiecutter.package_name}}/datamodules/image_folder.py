@@ -31,5 +31,5 @@ class ImageFolderDataModule(ImageDataModule):
         self.root, self.size, self.channels, self.background = Path(root), size, channels, background
 
     def load_pictures(self) -> Pictures:
-        shape = (self.channels, self.size, self.size)
-        return read_labelled(self.root, shape, self.background, self.folds, one_class=True)
+        shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1  # whole: evaluation alone
+        return read_labelled(self.root, shape, self.background, self.folds, one_class=True, whole=whole)
