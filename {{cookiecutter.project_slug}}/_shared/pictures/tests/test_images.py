@@ -241,6 +241,8 @@ def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Pa
     data, folders = given("train", "val", "test")
     assert parts_of(data) == folders
     assert "Splits are the folders train, val, test; val_fraction is not used; test_fraction is not used" in said
+    measured = divide(data, 0.0, 1.0, 0, None, None)  # as evaluation on other data does
+    assert {data.ids[number] for number in measured["test"].tolist()} == folders["test"]
     folds = [parts_of(data, folds=4, fold=number) for number in (1, 2, 3, 4)]
     assert all(parts["test"] == folders["test"] for parts in folds)
     assert set.union(*(parts["val"] for parts in folds)) == folders["train"] | folders["val"]

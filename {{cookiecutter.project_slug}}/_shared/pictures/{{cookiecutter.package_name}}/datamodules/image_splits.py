@@ -143,8 +143,8 @@ def read_labelled(
     counts = Counter(part_of[path].folder for path in files)
     splits = {part.split for part in parts}
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
-    for part in parts if classes is None else ():
-        least = 1 if part.split in ("val", "test") else cut + 1
+    for part in parts:
+        least = 1 if classes is not None or part.split in ("val", "test") else cut + 1
         together = part.split == "train" and folds  # into which train and val are divided
         more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
         if counts[part.folder] + more < least or not counts[part.folder]:
@@ -225,6 +225,9 @@ def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, f
     """Tell which splits are folders, and what is made of the rest."""
     have = [name for name in ("train", "val", "test") if name in given]
     words = [f"Splits are the folders {', '.join(have)}"]
+    if test_fraction == 1:
+        log.info(f"{words[0]}; measured is {'test' if 'test' in have else 'all'}")
+        return
     for name, fraction in {"val": val_fraction, "test": test_fraction}.items():
         if name == "val" and folds:
             words += [f"{' and '.join(each for each in have if each != 'test')} divided into {folds} folds"]
