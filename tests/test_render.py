@@ -151,9 +151,10 @@ def test_default_project_is_small(bake: Bake) -> None:
     project = bake()
     assert len(list(project.glob("configs/**/*.yaml"))) <= 22
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
-    assert sum(count for path, count in lines.items() if path.parent.name == "engine") <= 900
+    rooms = ("engine", "front_door", "run_folder")  # all that is engineering: moving lines between them gains nothing
+    assert sum(count for path, count in lines.items() if path.parent.name in rooms) <= 4500
     assert max(lines.values()) <= 400
-    assert len(files(project)) <= 64
+    assert len(files(project)) <= 70
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout
