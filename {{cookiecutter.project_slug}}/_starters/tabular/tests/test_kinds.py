@@ -63,6 +63,14 @@ def test_an_identifier_is_left_out_with_a_line(name: str, tmp_path: Path, said: 
     assert name in str(built({name: IDENTIFIERS[name]}, tmp_path / "mine.csv", columns=[name]).facts)
 
 
+def test_the_index_that_pandas_writes_without_a_name_is_an_identifier(tmp_path: Path, said: Any) -> None:
+    pd.DataFrame({"x": RANDOM.normal(size=50), "y": RANDOM.normal(size=50)}).to_csv(tmp_path / "mine.csv")
+    data = TableDataModule(root=tmp_path / "mine.csv", target="y")
+    data.setup("fit")
+    assert data.facts["numbers"] == ["x"]
+    assert [line for line in said() if "Column 'Unnamed: 0' is left out" in line]
+
+
 def test_an_identifier_of_more_digits_than_float64_holds_is_left_out(tmp_path: Path) -> None:
     data = built({"tweet_id": 10**18 + RANDOM.permutation(100)}, tmp_path / "mine.csv")
     assert data.facts["numbers"] == ["x"]

@@ -188,7 +188,8 @@ def divide(
             index = given_parts([pictures.given[number] for number in first])
             parts = split_as_given(index, val_fraction, test_fraction, seed, **options)
         else:
-            parts = split_at_random(len(groups), val_fraction, test_fraction, seed, **options)
+            names = pictures.class_names
+            parts = split_at_random(len(groups), val_fraction, test_fraction, seed, strata_names=names, **options)
         numbers = {name: [each for group in part for each in groups[group]] for name, part in parts._asdict().items()}
         return {name: torch.tensor(part, dtype=torch.long) for name, part in numbers.items()}
 

@@ -79,6 +79,8 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
             _check_lengths(csv.reader(file, delimiter=separator), frame.shape[1], path, key)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     names = ["" if pd.isna(name) else str(name).strip() for name in frame.iloc[0]]
+    if len(names) > 1 and not names[0]:
+        names[0] = "Unnamed: 0"  # the index that pandas writes
     _check_names(names, path, key, "row 1, ")
     frame.columns = names
     frame = frame.iloc[1:].dropna(how="all")

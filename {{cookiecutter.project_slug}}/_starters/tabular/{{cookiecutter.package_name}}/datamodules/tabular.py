@@ -118,7 +118,8 @@ class TabularDataModule(TensorDataModule):
         )._asdict()  # fmt: skip
         self.ids = {name: frame.index[index.numpy()].tolist() for name, index in parts.items()}
         self._learn_statistics(frame.iloc[parts["train"].numpy()], path, targets[parts["train"]])
-        features = encode(frame, self.chosen, path)
+        trained = self.trained.get("statistics", {}).get("categories")
+        features = encode(frame, self.chosen, path, trained)
         return {name: tuple(part[index] for part in (*features, targets)) for name, index in parts.items()}
 
     def _check_columns(self, frame: pd.DataFrame, path: Path) -> None:
