@@ -362,9 +362,27 @@ def stranger_of(rng: random.Random, projects: dict[str, Project], outside: Path)
         path = (rng.choice(("predictions", "evaluation_best.json.tmp", "train.log", "metrics.csv", "lock.json")),)
     shape = rng.choice(("", "", "", "", "", "two keys", "tag", "anchor", "an object"))
     value = wrapped(rng, copy.deepcopy(rng.choice(rng.choice((*nodes, texts)))), containers)
-    if shape == "two keys":
-        value = "${p}${q}"
     return Stranger(starter, command, place, path, value, shape)
+
+
+def known(project: Project, starter: str, outside: Path) -> Iterator[Stranger]:
+    """Holes that there were: each ran code of a run folder, or removed a file of another run."""
+    theirs = project.runs / "theirs"
+    load = {"_target_": "torch.load", "f": str(theirs / "payload.pkl"), "weights_only": False}
+    removed = {
+        "_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter",
+        "log_dir": str(project.runs / "other"),
+    }
+    drawn = {"_target_": f"{project.package}.run_folder.metrics.draw_curves", "path": f"{outside}/mark.png"}
+    drawn["rows"] = [{"step": 1, "val/loss": 1.0}]  # type: ignore[assignment]
+    resolver = f"${{oc.create:{{_target_: os.mkdir, path: '{outside}/mark'}}}}"
+    for command in ("evaluate", "load_run", "rerun"):
+        yield Stranger(starter, command, "hyper_parameters", ("network", "dropout"), (load,), "")
+        yield Stranger(starter, command, "hyper_parameters", ("network", "dropout"), resolver, "")
+        yield Stranger(starter, command, "config.yaml", ("trainer", "profiler"), "", "two keys")
+        for node in (removed, drawn):
+            yield Stranger(starter, command, "config.yaml", ("callbacks", "x"), node, "")
+            yield Stranger(starter, command, "config.yaml", ("datamodule", "x"), node, "")
 
 
 class Payload:
@@ -385,7 +403,7 @@ def send(stranger: Stranger, project: Project, outside: Path) -> None:
     torch.save(Payload(outside / "mark"), folder / "payload.pkl")
     if place == "config.yaml":
         content = yaml.safe_load((folder / place).read_text())
-        put(content, path, value)
+        put(content, path, "${p}${q}" if shape == "two keys" else value)
         if shape == "two keys":
             content |= {"p": "$", "q": f"{{oc.create:{{_target_: os.mkdir, path: '{outside}/mark'}}}}"}
         text = yaml.safe_dump(content, sort_keys=False)
@@ -460,8 +478,9 @@ def test_nothing_that_a_stranger_sends_runs_or_writes_elsewhere(
             return f"status {status}: {said[-1500:]}"
         return ""
 
-    for number in range(CASES):
-        stranger = stranger_of(random.Random(f"{SEED} {number}"), projects, home)
+    strangers = [each for starter, project in projects.items() for each in known(project, starter, home)]
+    strangers += [stranger_of(random.Random(f"{SEED} {number}"), projects, home) for number in range(CASES)]
+    for stranger in strangers:
         if problem := found(stranger):
             wrong.append(f"{stranger}\n    {problem}")
             for path in (each for each in home.iterdir() if each.name != ".profile"):
@@ -471,5 +490,5 @@ def test_nothing_that_a_stranger_sends_runs_or_writes_elsewhere(
             shutil.rmtree(project.runs / "other", ignore_errors=True)
             shutil.copytree(project.kept, project.runs / "other")
     print(counts)
-    assert not wrong, f"{len(wrong)} of {CASES}, SEED={SEED}:\n" + "\n".join(wrong[:20])
+    assert not wrong, f"{len(wrong)} of {len(strangers)}, SEED={SEED}:\n" + "\n".join(wrong[:20])
     assert min(counts["done"], counts["refused"]) > CASES // 20, f"the cases are not of both kinds: {counts}"
