@@ -63,10 +63,11 @@ def _left_open(classes: list[Definition]) -> str | None:
     """
     own = [each for each in classes if each is classes[0] or f"{each.module.name}.".startswith(f"{PACKAGE}.")]
     bodies = [each.node for each in own if isinstance(each.node, ast.ClassDef)]
-    called = {ast.unparse(part.func) for body in bodies for part in ast.walk(body) if isinstance(part, ast.Call)}
-    first: dict[str, ast.FunctionDef] = {}
+    first: dict[str, ast.FunctionDef] = {}  # of each name, what a subclass has not replaced
     for part in (part for body in bodies for part in body.body if isinstance(part, ast.FunctionDef)):
         first.setdefault(part.name, part)
+    parts = [part for method in first.values() for part in ast.walk(method)]
+    called = {ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)}
     for name, part in first.items():
         abstract = any("abstractmethod" in ast.unparse(mark) for mark in part.decorator_list)
         raises = isinstance(part.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(part.body[-1])

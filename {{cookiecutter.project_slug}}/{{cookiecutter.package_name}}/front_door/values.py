@@ -23,7 +23,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Count = Annotated[int, Field(ge=1, le=2**16)]  # units, layers, tokens to write
 Stages = Annotated[int, Field(ge=1, le=16)]  # each doubles the channels
 Length = Annotated[int, Field(ge=1, le=2**20)]  # steps of a series, tokens of a text
-Pixels = Annotated[int, Field(ge=4, le=2**12)]  # of a side
+Pixels = Annotated[int, Field(ge=1, le=2**12)]  # of a side
+Side = Annotated[int, Field(ge=4, le=2**12)]  # pixels that a network can halve
 Draws = Annotated[int, Field(ge=1, le=10_000)]  # samples, and steps to each
 Workers = Annotated[int, Field(ge=0, le=1024)]  # processes
 

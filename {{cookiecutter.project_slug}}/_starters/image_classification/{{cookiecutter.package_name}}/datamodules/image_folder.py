@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import DirectoryPath
 
-from ..front_door.values import Pixels
+from ..front_door.values import Side
 from .image_splits import Pictures, read_labelled
 from .images import ImageDataModule
 
@@ -17,7 +17,7 @@ class ImageFolderDataModule(ImageDataModule):
     read, hidden files and other files are named and left out; splits are told by `split_folders`.
     """
 
-    def __init__(self, root: DirectoryPath, size: Pixels = 32, channels: Literal[1, 3] = 3, **options: Any) -> None:
+    def __init__(self, root: DirectoryPath, size: Side = 32, channels: Literal[1, 3] = 3, **options: Any) -> None:
         super().__init__(**options)
         self.root, self.size, self.channels = Path(root), size, channels
 

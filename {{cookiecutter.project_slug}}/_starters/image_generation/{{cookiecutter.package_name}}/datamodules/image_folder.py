@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import DirectoryPath
 
-from ..front_door.values import Pixels
+from ..front_door.values import Side
 from .image_splits import Pictures, read_labelled
 from .images import ImageDataModule
 from .pictures import colour
@@ -21,7 +21,7 @@ class ImageFolderDataModule(ImageDataModule):
     def __init__(
         self,
         root: DirectoryPath,
-        size: Pixels = 16,
+        size: Side = 16,
         channels: Literal[1, 3] = 3,
         background: str = "white",
         **options: Any,
