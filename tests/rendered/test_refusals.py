@@ -38,7 +38,7 @@ REFUSED = {
     "train.py trainer.max_epochs='5'": "trainer.max_epochs=5: expected an integer",
     "train.py trainer.precision=fp7": "trainer.precision=fp7: expected 64, 32 or 16 or",
     "train.py trainer.accelerator=abacus": "trainer.accelerator=abacus: ",
-    "train.py datamodule.batch_size=-4": "datamodule.batch_size=-4: expected a value greater than 0",
+    "train.py datamodule.batch_size=-4": "datamodule.batch_size=-4: expected a value greater than or equal to 1",
     "train.py datamodule.batch_size=null": "datamodule.batch_size=null: expected an integer",
     "train.py model.optimizer.lr=inf": "model.optimizer.lr=inf: expected a finite number",
     "train.py seed=-1": "seed=-1: expected a value greater than or equal to 0",
@@ -141,7 +141,7 @@ REFUSED = {
     "train.py datamodule._target_=torch.nn.Identity": "expected a LightningDataModule",
     "train.py trainer._target_=torch.nn.Identity": "expected a Trainer",
     "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to be written by a class",
-    "train.py callbacks.own={_target_:pytorch_lightning.callbacks.BaseFinetuning}": "to be written by a class",
+    "train.py callbacks.own={_target_:pytorch_lightning.callbacks.BaseFinetuning}": "not allowed",
     "train.py model.optimizer._partial_=true": "model.optimizer._partial_=true: expected _target_ or an argument",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.EMAWeightAveraging,nope:1}": "callbacks.own.nope=1: ",
 }

@@ -16,17 +16,13 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import (
     BackboneFinetuning,
-    BaseFinetuning,
-    BasePredictionWriter,
     BatchSizeFinder,
-    Checkpoint,
     EarlyStopping,
     EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelPruning,
     OnExceptionCheckpoint,
-    ProgressBar,
     StochasticWeightAveraging,
     Timer,
 )
@@ -56,7 +52,6 @@ UNSUPPORTED = {
     "callbacks=[default,report,ema] averages from the first epoch on",
     OnExceptionCheckpoint: "last.ckpt is always written: save_minutes=…",
 }
-BASES = (BaseFinetuning, BasePredictionWriter, Callback, Checkpoint, ProgressBar)
 # The smallest value of an attribute.
 LEAST = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_steps", 1)}
 # What a logger hands its further arguments to, once it writes.
@@ -77,8 +72,6 @@ def check_callbacks(callbacks: dict[str, Any]) -> None:
         for kind, why in UNSUPPORTED.items():
             if isinstance(callback, kind):
                 raise refusal(f"{key}._target_", name, why)
-        if type(callback) in BASES:
-            raise refusal(f"{key}._target_", name, "does nothing by itself; expected a subclass")
         for kind, (attribute, least) in LEAST.items():
             if isinstance(callback, kind) and getattr(callback, attribute) < least:
                 raise refusal(f"{key}.{attribute}", getattr(callback, attribute), f"expected at least {least}")

@@ -78,7 +78,7 @@ def check_monitor(plain: dict[str, Any]) -> None:
     if logged is not None:
         check_monitors(monitors(plain, callbacks), logged, target)
     if plain["mode"] is None:
-        declare = f"or {_last(target)} declares it: logged = {{'{metric}': 'min'}}"
+        declare = f"or {_last(target)} declares it: logged = " + "{" + f"{metric!r}: 'min'" + "}"
         raise RefusedError(f"mode=null: has to be given for {metric}: mode=min or mode=max; {declare}", "mode")
 
 
