@@ -39,7 +39,10 @@ EACH = [
 # Tests of the engine alone are left to the default answers.
 ENGINE = [
     f"--ignore=tests/test_{name}.py"
-    for name in ("crash", "exact", "finite_guard", "going_on", "own_mistakes", "trial", "untrusted")
+    for name in (
+        *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "going_on", "monitor", "own_mistakes"),
+        *("processes", "shown", "trial", "untrusted"),
+    )
 ]
 STARTER_PARTS = {
     "kills": ["tests/test_resume.py", "tests/test_killed.py", "tests/test_rerun.py", "tests/test_folds.py"],

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from starter import OWN_DATAMODULE
 from test_resume import QUICK
 
+from my_project.engine import folds as cross_validation
 from my_project.engine import train as training
 from my_project.engine.use import _evaluation_name, _free_path
 from my_project.errors import RefusedError
@@ -63,9 +64,6 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
     """One that was trained before seen.npy was written. Data that the command names is whole, else as it is divided."""
     older = shutil.copytree(run, run.with_name("older"), ignore=shutil.ignore_patterns("evaluation_*"))
     (older / "seen.npy").unlink()
-    config = OmegaConf.load(older / "config.yaml")
-    config.name = "older"
-    OmegaConf.save(config, older / "config.yaml")
     provenance = older / "provenance.json"
     provenance.write_text(provenance.read_text(encoding="utf-8").replace('"data_sha256": "', '"data_sha256": "0'))
     status, output = command("evaluate.py", "run=runs/older")
@@ -158,7 +156,7 @@ def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training
     own_data: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A datamodule that takes `folds` and `fold` and heeds neither."""
-    whole = training.build_datamodule
+    whole = cross_validation.build_datamodule
 
     def heedless(cfg: Any) -> Any:
         cfg.datamodule.update({"folds": None, "fold": None})
@@ -167,7 +165,7 @@ def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training
     status, said = command("train.py", "--check", "folds=2")
     if status == 2 and "takes none" in said:
         pytest.skip(said.strip())
-    monkeypatch.setattr(training, "build_datamodule", heedless)
+    monkeypatch.setattr(cross_validation, "build_datamodule", heedless)
     words = (f"datamodule={OWN_DATAMODULE}", f"datamodule.root={own_data}")
     status, output = command("train.py", "name=equal", "folds=3", *words)
     assert (status, len(output.strip().splitlines())) == (2, 1), output

@@ -89,6 +89,7 @@ from typing import ClassVar
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from my_project import target
 from {MODULE} import {MODEL}
 
 
@@ -108,6 +109,7 @@ class Wrong({MODEL}):
     logged = {{"val/loss": "least"}}
 
 
+@target
 def plateau(optimizer, total_steps, mode="min"):
     return ReduceLROnPlateau(optimizer, mode=mode)
 """

@@ -59,12 +59,23 @@ def test_what_pip_put_elsewhere_is_no_own_code(tmp_path: Path) -> None:
     assert "did you mean gpu" in done.stderr
 
 
+OWN = "from pytorch_lightning import Callback\n\n\nclass Own(Callback): ..."
+
+
 @pytest.mark.parametrize(
     ("source", "status", "said"),
     [
         ("def broken(:", 2, "own.py:1: invalid syntax"),
-        ("import not_there\n\n\nclass Own: ...", 2, f"own.py:1 needs a package that is not installed: {INSTALL} "),
-        ("from . import not_there\n\n\nclass Own: ...", 1, "cannot import name 'not_there'"),
+        (
+            "import not_there\nfrom pytorch_lightning import Callback\n\n\nclass Own(Callback): ...",
+            2,
+            f"own.py:1 needs a package that is not installed: {INSTALL} ",
+        ),
+        (
+            "from pytorch_lightning import Callback\n\nfrom . import not_there\n\n\nclass Own(Callback): ...",
+            1,
+            "cannot import name 'not_there'",
+        ),
     ],
 )
 def test_an_own_module_that_does_not_import_is_named(source: str, status: int, said: str, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 from conftest import NO_LOGGER, ROOT, Command, options, target
 
 from my_project.errors import RefusedError
+from my_project.front_door.check import facts_of
 from my_project.front_door.kinds import check_late
 from my_project.front_door.values import check_value
 
+FACT = min(facts_of({"_target_": ".".join(target("datamodule"))}) or ("no_fact",))
 REFUSED = {
     # command line: what the line has to say
     "train.py trainer.max_stepss=1": "trainer.max_stepss=1: Trainer takes no max_stepss; did you mean max_steps",
@@ -102,7 +104,7 @@ REFUSED = {
     "train.py trainer.epochs=8": "did you mean max_epochs?",
     "train.py ema.decay=0.9": "it is an option of a group: callbacks=[default,ema]",
     "train.py debug=true": "it is an option of a group: trainer=debug",
-    "train.py num_classes=3": "num_classes=3: is given by the data, not by the config",
+    f"train.py {FACT}=3": f"{FACT}=3: is given by the data, not by the config",
     "train.py --epochs 5": "--epochs: no such option; a key is given without dashes: trainer.max_epochs=5",
     "train.py --lr=0.1": "--lr=0.1: no such option; a key is given without dashes: model.optimizer.lr=0.1",
     "train.py --batch-size 4": "a key is given without dashes: datamodule.batch_size=4",

@@ -226,7 +226,8 @@ def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
 
 def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
     names, form = _read_csv(source, "input")
-    outer = form.separator if source.suffix == path.suffix else SEPARATORS[path.suffix.lower()][-1]
+    known = SEPARATORS.get(path.suffix.lower()) if source.suffix != path.suffix else None
+    outer = known[-1] if known else form.separator
     decimal = form.decimal if outer != "," else "."
     kept = [place for place, name in enumerate(names.columns) if name not in added]
     as_it_stands = outer == form.separator and len(kept) == len(names.columns)
