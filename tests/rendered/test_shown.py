@@ -117,15 +117,15 @@ def test_errors(
 
 
 def test_log_and_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = HOSTILE.replace("\udc80", "")  # pytest-xdist sends on what is logged, and can't half a letter
     console = io.StringIO()
     monkeypatch.setattr(sys, "stdout", console)
     path = tmp_path / "train.log"
     logging.captureWarnings(False)  # of pytest
     start_log(path)
-    log.info(f"Left out: {HOSTILE}")
-    whole = HOSTILE.replace("\udc80", "")  # pytest-xdist sends the warning on, and can not half a letter
-    warnings.warn(f"{whole}\n  and more", stacklevel=1)
-    logging.getLogger("py.warnings").warning(HOSTILE)
+    log.info(f"Left out: {hostile}")
+    warnings.warn(f"{hostile}\n  and more", stacklevel=1)
+    logging.getLogger("py.warnings").warning(hostile)
     end_log_file()
     logging.captureWarnings(False)
     assert_harmless(console.getvalue())
