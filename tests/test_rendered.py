@@ -19,7 +19,9 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 KILLS = [
     f"tests/test_{name}.py" for name in ("resume", "killed", "going_on", "crash", "rerun", "untrusted")
 ]  # they take half of the time
-PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in KILLS]}
+# What the engine refuses and how it measures: long with the others that no user edits.
+REFUSALS = [f"tests/test_{name}.py" for name in ("bounds", "evaluation", "gate", "monitor", "shown", "trial")]
+PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in (*KILLS, *REFUSALS)]}
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
     "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # another command in two messages
@@ -49,10 +51,13 @@ STARTER_PARTS = {
     "the rest": [*ENGINE, *(f"--ignore=tests/test_{name}.py" for name in ("resume", "killed", "rerun", "folds"))],
 }
 LONG_TESTS = {
-    f"{title(answers)}: {part}": (answers, files)
-    for answers in EACH
-    if answers != DEFAULTS
-    for part, files in STARTER_PARTS.items()
+    "the default answers: refusals": ({}, REFUSALS),
+    **{
+        f"{title(answers)}: {part}": (answers, files)
+        for answers in EACH
+        if answers != DEFAULTS
+        for part, files in STARTER_PARTS.items()
+    },
 }
 
 
