@@ -26,4 +26,4 @@ def test_other_images_are_compared_whole_without_those_of_the_training(command: 
     (command.folder / "few" / CLASSES[0]).mkdir(parents=True)
     shutil.copy(sorted((own_data / CLASSES[0]).glob("0*"))[0], command.folder / "few" / CLASSES[0])
     status, output = command("evaluate.py", "run=runs/own", "datamodule.root=few")
-    assert (status, len(output.strip().splitlines())) == (2, 1), output
+    assert status == 2, output  # after a line that says what was read
