@@ -7,13 +7,14 @@ from there Lightning's own counters lead on. What Lightning leaves out of a chec
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import nn
 from torchmetrics import Metric
 
@@ -58,7 +59,8 @@ class ExactResume(Callback):
         loop = self.trainer.fit_loop.epoch_loop
         return {
             "stop": self.trainer.should_stop,  # an early stop, also one that min_epochs puts off
-            "steps": loop._batches_that_stepped,
+            # Lightning counts a step behind the validation that follows it.
+            "steps": loop._batches_that_stepped + int(self.trainer.validating),
             "rows": len(self.metrics_log.rows),
             "metrics": dict(self.trainer._logger_connector._callback_metrics),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
@@ -82,6 +84,12 @@ class ExactResume(Callback):
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
             log.warning("train_dataloader() has an order of its own (none of datamodules/base.py): a stop is not exact")
         if self.saved:
+            if trainer.current_epoch < 0 or trainer.global_step < 0:  # it would train for ever
+                raise RefusedError(f"name={self.folder.name}: the checkpoint says that fewer than no epochs are done")
+            check_optimizer_states(trainer.optimizers)
+            for each in trainer.checkpoint_callbacks:
+                if isinstance(each, ModelCheckpoint):
+                    forget_elsewhere(each, self.folder)
             load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -200,6 +208,42 @@ def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
     saved = callbacks.get("ExactResume") if isinstance(callbacks, dict) else None
     value = saved.get(name) if isinstance(saved, dict) else None
     return value if isinstance(value, int) else default
+
+
+def check_optimizer_states(optimizers: list[Any]) -> None:
+    """Raises RefusedError where a restored state is not laid out as its parameter.
+
+    A fused kernel takes that for granted: it reads and writes beyond a smaller one, with what a stranger's file holds.
+    """
+    for optimizer in optimizers:
+        groups = [group for group in optimizer.param_groups if group.get("fused")]
+        for parameter in (each for group in groups for each in group["params"]):
+            for name, value in optimizer.state.get(parameter, {}).items():
+                shape = torch.Size([]) if name == "step" else parameter.shape
+                if value is not None and not (torch.is_tensor(value) and value.shape == shape and _is_whole(value)):
+                    raise RefusedError(f"the saved state {name!r} of an optimizer does not fit its parameter")
+
+
+def forget_elsewhere(callback: ModelCheckpoint, folder: RunFolder) -> None:
+    """Forget the files that it is to remove in time and that lie outside the run: a stranger's checkpoint names any.
+
+    AtomicCheckpointIO would not remove them; a CheckpointIO of trainer.plugins removes whole folders.
+    """
+    homes = {folder.path.resolve(), Path(callback.dirpath or folder.path).resolve()}
+
+    def is_ours(path: Any) -> bool:
+        return not path or (str(path).endswith(".ckpt") and not homes.isdisjoint(Path(str(path)).resolve().parents))
+
+    callback.best_k_models = {path: value for path, value in callback.best_k_models.items() if is_ours(path)}
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        if not is_ours(getattr(callback, name)):
+            setattr(callback, name, "")
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Whether there is a place in memory for each number: not where they are one number, seen many times."""
+    bytes_behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
+    return bytes_behind >= tensor.numel() * tensor.element_size()
 
 
 def epoch_state(model: nn.Module) -> dict[str, Any]:

@@ -141,9 +141,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         begin(folder, known)
         note_seen(cfg, folder, datamodule)
         write_config(cfg, folder)  # from here on the run has begun
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
-        log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
+        _say_begin(folder, model, datamodule)
         if before:
             say_what_differs(before, known)
         if resume:
@@ -159,12 +157,20 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
 
 
+def _say_begin(folder: RunFolder, model: LightningModule, datamodule: Any) -> None:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
+    log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
+
+
 def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
     """Keep what the run is trained on, and warn where the run `init_from` was trained on what this one tests on."""
     if not hasattr(datamodule, "trained_on"):
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
     keys = datamodule.trained_on()
+    if copies := int(datamodule.is_seen(keys).sum()):
+        log.warning(f"Of the test {datamodule.sample_name} {copies:,} hold content that is trained or validated on")
     earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
@@ -309,7 +315,10 @@ def finish(
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
-    draw_curves(rows, folder.pictures / "learning_curves.png")
+    try:
+        draw_curves(rows, folder.pictures / "learning_curves.png")
+    except Exception as error:  # names of columns may be a stranger's
+        log.warning(f"The learning curves could not be drawn: {type(error).__name__}: {error}")
     run = folder.path.as_posix()
     end(folder)
     folder.previous.unlink(missing_ok=True)

@@ -157,9 +157,10 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
     reads them would make each sample a new one.
     """
     known = hasattr(imported(saved.datamodule._target_), "take_whole")
-    data = None
+    data, is_read = None, False
     try:
         data = _set_up(datamodule_of(saved), model)
+        is_read = True
         _check_facts(model, data.facts)
     except RefusedError:  # too few samples to be split, or a class that is not among them: whole they may do
         if not (known and other):
@@ -174,7 +175,7 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
     elif data and known and seen:
         other = not np.array_equal(np.unique(data.trained_on()), seen[0])
     if known and other:
-        with quiet(data is not None):  # it has said all there is to say of what it read
+        with quiet(is_read):  # it has said all there is to say of what it read
             data = datamodule_of(saved)
             data.take_whole()
             data = _set_up(data, model)
@@ -275,7 +276,7 @@ def predict(cfg: DictConfig) -> Path:
         log.info(f"Left out: {problem}")
     path = Path(cfg.output or folder.predictions / datamodule.predictions_name(source))
     for file in datamodule.written(path) if hasattr(datamodule, "written") else [path]:
-        check_output(file, source, saved)
+        check_output(file, source, saved, one_of_many=getattr(datamodule, "output_is_folder", False))
     path.parent.mkdir(parents=True, exist_ok=True)
     trainer: Any = build_tester(saved, folder.predictions)
     at_once = hasattr(datamodule, "write_batch")

@@ -44,6 +44,8 @@ WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
 SPLITTING = tuple(f"datamodule.{name}" for name in ("split_seed", "val_fraction", "test_fraction", "folds", "fold"))
 # Of code, configs and checkpoints.
 NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
+# What ModelCheckpoint fills in a name: a width of millions would take all memory.
+FIELD = re.compile(r"\{[\w/]+(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
@@ -118,10 +120,13 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
     check_writable("output", output.parent)
 
 
-def check_output(output: Path, source: str, saved: DictConfig) -> None:
-    """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code."""
+def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool = False) -> None:
+    """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code.
+
+    And where it is `one_of_many` files that would be read as inputs or data the next time.
+    """
     file = output.resolve()
-    if not file.is_file():
+    if not (one_of_many or file.is_file()):
         return
     run = next((each for each in file.parents if _is_run(each)), None)
     around = () if run is None else (run, *run.parents)  # to read in these is not to read what lies in a run
@@ -151,8 +156,9 @@ def _is_run(folder: Path) -> bool:
 def _holds(place: Path, file: Path) -> bool:
     """Whether `file` is `place`, or a file below the folder `place`, by whatever path or link."""
     if not place.is_dir():
-        return place.samefile(file)
-    linked = file.stat().st_nlink > 1 and any(each.is_file() and each.samefile(file) for each in place.rglob("*"))
+        return file.exists() and place.samefile(file)
+    linked = file.exists() and file.stat().st_nlink > 1
+    linked = linked and any(each.is_file() and each.samefile(file) for each in place.rglob("*"))
     return place.resolve() in file.parents or linked
 
 
@@ -308,6 +314,9 @@ def _check_sense(cfg: DictConfig) -> None:
     for name, node in (cfg.get("callbacks") or {}).items():
         if node.get("save_last"):
             raise refusal(f"callbacks.{name}.save_last", node.save_last, "last.ckpt is always written: save_minutes=…")
+        if {"{", "}"}.intersection(FIELD.sub("", str(node.get("filename")))):
+            why = "expected text with the names of metrics, such as {epoch} or {val/loss:.3f}"
+            raise refusal(f"callbacks.{name}.filename", node.filename, why)
         if node.get("filename") in ("last", "previous"):
             raise refusal(f"callbacks.{name}.filename", node.filename, "is the engine's own; expected another")
         if node.get("filename") == "best":

@@ -69,6 +69,8 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
     try:
         # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
         taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
+    except TypeError:  # a tensor among the hyper-parameters of a checkpoint
+        raise refusal(key, type(value).__name__, "expected plain values") from None
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # a type that no value of a config could be checked against
     except ValidationError as error:

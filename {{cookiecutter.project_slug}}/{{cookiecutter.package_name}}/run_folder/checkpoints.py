@@ -7,7 +7,7 @@ import pickletools
 import re
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +19,8 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..errors import RefusedError, refusal
 from ..front_door.gate import check_targets
@@ -233,11 +235,19 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
 
     Hyper-parameters can ask for any size. A module may hold parts that are not saved: 1 GB is left for them.
     """
-    numbers, parts = 4 * sum(value.numel() for value in _weights(state)) + 2**28, 100 * len(state) + 10_000
+    numbers, parts = 8 * sum(value.numel() for value in _weights(state)) + 2**28, 100 * len(state) + 10_000
     used = {"numbers": 0, "parts": 0}
+    restored = torch.nn.Module.__setstate__
 
     def register(module: torch.nn.Module, name: str, part: Any) -> None:
-        used["numbers"] += part.numel() if isinstance(part, torch.Tensor) else 0
+        count(part.numel() if isinstance(part, torch.Tensor) else 0)
+
+    def copied(module: torch.nn.Module, state: dict[str, Any]) -> None:
+        count(0)
+        restored(module, state)
+
+    def count(more: int) -> None:
+        used["numbers"] += more
         used["parts"] += 1
         if used["numbers"] > numbers or used["parts"] > parts:
             raise RefusedError(
@@ -252,11 +262,34 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
             register_module_module_registration_hook,
         )
     ]
+    # copy.deepcopy calls it: a TransformerEncoder makes as many copies as it is told.
+    torch.nn.Module.__setstate__ = copied  # type: ignore[bad-assignment, method-assign]
     try:
-        yield
+        with Measured(count):
+            yield
     finally:
+        torch.nn.Module.__setstate__ = restored
         for hook in hooks:
             hook.remove()
+
+
+class Measured(TorchDispatchMode):
+    """Tells `count` how many numbers each new tensor has, before it takes memory: the meta device says it."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        super().__init__()
+        self.count = count
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not any(each.alias_info for each in func._schema.returns):  # neither a view nor in place
+            placed = any(each.name == "device" for each in func._schema.arguments)
+            given = {**kwargs, "device": "meta"} if placed else kwargs
+            made: Any = None
+            with contextlib.suppress(Exception):  # the size may depend on the numbers themselves
+                made = func(*tree_map_only(torch.Tensor, lambda each: each.to("meta"), args), **given)
+            self.count(sum(each.numel() for each in tree_leaves(made) if isinstance(each, torch.Tensor)))
+        return func(*args, **kwargs)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ One that can't be drawn never ends a run. Of a set of folds: one table of their 
 """
 
 import csv
+import math
 import os
 import statistics
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from .folder import RunFolder, log, write_json, write_text
 from .plain import MAX_TABLE, new_file, read_json, read_text
 
 FIRST = ["epoch", "step"]
+MOST_PANELS = 40  # of a plot; matplotlib takes minutes for hundreds
 
 
 class MetricsLog(Logger):
@@ -163,12 +165,15 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     panels = list(dict.fromkeys(key.split("/")[1] for key in logged))
     if not panels:
         return
+    if len(panels) > MOST_PANELS:
+        log.warning(f"The learning curves show the first {MOST_PANELS} of {len(panels):,} metrics")
+    panels = panels[:MOST_PANELS]
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
     for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
         for key in (key for key in logged if key.split("/")[1] == panel):
             points = [(row["step"], row[key]) for row in rows if key in row]
-            axes.plot(*zip(*points, strict=True), label=key, marker="o", markersize=2.5)
-        axes.set(title=panel, xlabel="step")
+            axes.plot(*zip(*points, strict=True), label=_plain(key), marker="o", markersize=2.5)
+        axes.set(title=_plain(panel), xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +219,9 @@ def table_of(runs: list[RunFolder]) -> Table:
         for name in next(iter(found.values()))[split]:
             values = {fold: float(metrics[split][name]) for fold, metrics in found.items() if name in metrics[split]}
             if "/" not in name and len(values) == len(runs):
-                mean, std = statistics.mean(values.values()), statistics.stdev(values.values())
+                finite = all(map(math.isfinite, values.values()))
+                mean = statistics.mean(values.values()) if finite else math.nan
+                std = statistics.stdev(values.values()) if finite else math.nan
                 table[f"{split}/{name}"] = {**values, "mean": mean, "std": std}
     return table
 
@@ -225,15 +232,25 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
     splits = found if isinstance(found, dict) else {}
     for split in ("val", "test"):
         values = splits.get(split)
-        if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
             raise RefusedError(f"{path.as_posix()}: has no metrics of the split {split}")
     return splits
+
+
+def _plain(name: str) -> str:
+    """A name as matplotlib shows it unchanged: what stands between dollars it would set as a formula."""
+    return name.replace("$", r"\$")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and (isinstance(value, float) or abs(value) < 2**63)
 
 
 def draw_folds(table: Table, count: int, path: Path) -> None:
     """A panel for each metric: a point for each fold, a line at the mean, a band of one standard deviation."""
     from matplotlib.figure import Figure
 
+    table = dict(list(table.items())[:MOST_PANELS])
     columns = min(4, len(table))
     rows = -(-len(table) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
@@ -245,7 +262,8 @@ def draw_folds(table: Table, count: int, path: Path) -> None:
         axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
         axes.axhline(mean, color="tab:blue", linewidth=1)
         axes.plot(range(1, count + 1), [values[f"fold_{fold}"] for fold in range(1, count + 1)], "o", color="tab:blue")
-        axes.set(title=f"{metric}: {mean:.4g} ± {std:.2g}", xlabel="fold", xticks=range(1, count + 1))
+        title = f"{_plain(metric)}: {mean:.4g} ± {std:.2g}"
+        axes.set(title=title, xlabel="fold", xticks=range(1, count + 1))
         axes.title.set_fontsize(9)
         axes.grid(axis="y", alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)

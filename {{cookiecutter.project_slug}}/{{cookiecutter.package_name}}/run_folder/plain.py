@@ -18,7 +18,7 @@ from ..errors import RefusedError, refusal
 
 MAX_CONFIG = 2**20  # bytes; the largest config that a starter writes has 4 kB
 MAX_JSON = 2**24  # bytes; provenance.json grows by 1 kB each time a run is resumed
-MAX_TABLE = 2**28  # bytes of metrics.csv: two million rows of ten metrics
+MAX_TABLE = 2**26  # bytes of metrics.csv: half a million rows of ten metrics
 MAX_SCALAR = 2**16  # letters of one value in YAML, or digits of one number in JSON
 MAX_NODES = 20_000  # keys and values of a config, those behind an alias counted each time; a starter's has 200
 MAX_VALUES = 2**23  # of hyper-parameters, which hold categories and merges: the largest vocabulary has three million
@@ -93,7 +93,9 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises RefusedError where it is no regular file, too large, too deep, or no JSON."""
     text = read_text(path, MAX_JSON)
     try:
-        return json.loads(text, parse_int=_number)
+        content = json.loads(text, parse_int=_number)
+        json.dumps(content, ensure_ascii=False).encode()  # half a letter (\\ud800) could not be written again
+        return content
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"{path.as_posix()}: can't be read: {error}") from error
 
@@ -191,7 +193,11 @@ def check_folder(folder: Path) -> None:
     for path in folder.rglob("*") if folder.is_dir() else ():
         name = path.as_posix()
         if path.is_symlink():
-            if root not in path.resolve().parents and folder / "wandb" not in path.parents:
+            try:
+                within = root in path.resolve().parents
+            except (OSError, RuntimeError):  # it leads to itself
+                within = False
+            if not within and folder / "wandb" not in path.parents:
                 raise RefusedError(f"{name} is a link that leads out of the run folder")
             continue
         kind = path.lstat().st_mode

@@ -29,6 +29,7 @@ PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaco
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
 LOGIN = re.compile(r"://[^/@\s]+@")
 HOME = re.compile(r"/(?:home|Users)/[^/\s]+")
+MAX_SEEN = 2**30  # bytes of seen.npy: 134 million samples; one with holes takes no room on the disk, but all in memory
 # What does not make another training of it.
 NAMING = ("name", "rerun", "resume", "save_minutes")
 # What a run is asked for when it goes on or is repeated, and how a person calls it.
@@ -105,11 +106,14 @@ def read_seen(run: RunFolder) -> np.ndarray | None:
     """The keys of seen.npy; None where there is none. Raises RefusedError where it is no such file."""
     if not run.seen.is_file():
         return None
+    if run.seen.stat().st_size > MAX_SEEN:
+        raise RefusedError(f"{run.seen.as_posix()} is larger than {MAX_SEEN / 2**30:.0f} GB")
     try:
         keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RefusedError(f"{run.seen.as_posix()} can't be read: {str(error).splitlines()[0]}") from error
-    if keys.dtype != np.uint64 or keys.ndim != 1:
+    except Exception as error:  # what a header that is put together by hand can raise has many names
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RefusedError(f"{run.seen.as_posix()} can't be read: {reason}") from error
+    if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:
         raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of what the run was trained on")
     return np.array(keys)
 

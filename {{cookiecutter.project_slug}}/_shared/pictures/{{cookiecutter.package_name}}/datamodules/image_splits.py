@@ -1,6 +1,7 @@
 """Which folders of images are classes and which are splits; divide images, equal ones into one split."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -53,6 +54,27 @@ def split_folders(found: Folder, with_classes: bool) -> dict[str, Path]:
     return dict(zip(kinds, splits, strict=True))
 
 
+SPLIT_WORD = re.compile(r"(?:^|[^a-z])(?:train|val|valid|validation|validate|eval|dev|test)(?:ing|s|set)?(?:[^a-z]|$)")
+
+
+def _check_likeness(found: Folder) -> None:
+    """Raises RefusedError where folders called like splits, as training_set, hold the same classes; else warns."""
+    root, direct = found.root, {path.parent for path in found.images}
+    inner: dict[Path, set[str]] = {}
+    for path in found.images:
+        top, *rest = path.relative_to(root).parts[:-1] or ("",)
+        inner.setdefault(root / top, set()).update(rest[:1])
+    alike = [top for top, names in inner.items() if top not in direct and len(names) > 1]
+    if len(alike) < 2 or len(alike) < len(inner) or len({*map(frozenset, inner.values())}) > 1:
+        return
+    held = ", ".join(sorted(inner[alike[0]])[:NAMED])
+    what = f"{some(sorted(alike), root)} hold the same folders ({held})"
+    if all(SPLIT_WORD.search(top.name.lower()) for top in alike):
+        why = f"{what}: splits? They are told by the names train, val and test"
+        raise RefusedError(f"datamodule.root={root}: {why}", "datamodule.root")
+    log.warning(f"{what}, and are taken for classes, not for splits: these are called train, val and test")
+
+
 class ClassFolder(NamedTuple):
     """The image files of a class, in a split (`ALL`: to be divided)."""
 
@@ -62,13 +84,15 @@ class ClassFolder(NamedTuple):
     files: list[Path]
 
 
-def class_folders(found: Folder, one_class: bool) -> list[ClassFolder]:
+def class_folders(found: Folder, one_class: bool, least: int = 2) -> list[ClassFolder]:
     """The classes below `found.root`, in each of its splits. With `one_class` images need no class folders.
 
     Raises RefusedError where folders are neither classes, nor splits with the classes of train.
     """
     root = found.root
     splits = split_folders(found, with_classes=True) or {ALL: root}
+    if ALL in splits:
+        _check_likeness(found)
     if one_class and ALL in splits:
         classless = split_folders(found, with_classes=False)
         if classless or all(path.parent == root for path in found.images):
@@ -81,11 +105,11 @@ def class_folders(found: Folder, one_class: bool) -> list[ClassFolder]:
     for path in found.images:
         part = next((part_of[folder] for folder in path.parents if folder in part_of), None)
         (part.files if part else loose).append(path)
-    _check_classes(root, parts, loose, one_class)
+    _check_classes(root, parts, loose, one_class, least)
     return parts
 
 
-def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_class: bool) -> None:
+def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_class: bool, least: int) -> None:
     key = "datamodule.root"
     classes = [part.name for part in parts if part.split in (ALL, "train")]
     if loose and one_class:
@@ -99,10 +123,11 @@ def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_
             raise refusal(key, root, why, classes, part.name)
         if not part.files:
             raise RefusedError(f"{key}={root}: the class folder {part.folder} holds no image file", key)
-    if len(classes) < 2 and not one_class:
+    if len(classes) < least and not one_class:
         inner = [part.folder for part in parts if part.folder not in {path.parent for path in part.files}]
         meant = "".join(f"; did you mean {key}={folder}?" for folder in inner)
-        raise RefusedError(f"{key}={root}: folders with images: {len(classes)}; expected 2 classes or more{meant}", key)
+        why = f"folders with images: {len(classes)}; expected {least} classes or more{meant}"
+        raise RefusedError(f"{key}={root}: {why}", key)
     if len([part for part in parts if part.split == ALL and part.name.lower() in SPLIT_NAMES]) == len(classes):
         log.warning(f"{', '.join(classes)} of {root} hold images, not class folders: each is taken for a class")
 
@@ -136,7 +161,7 @@ def read_labelled(
     naming the folder, where a class has too few images to be divided.
     """
     found = image_files(root, "datamodule.root")
-    parts = class_folders(found, one_class)
+    parts = class_folders(found, one_class, least=2 if classes is None else 1)
     part_of = {path: part for part in parts for path in part.files}
     check_memory("datamodule.size", shape[-1], len(part_of), shape)
     files, images, problems, remarks = read_pictures(list(part_of), shape, background)

@@ -41,6 +41,7 @@ class Decoded(NamedTuple):
     alpha: Image.Image | None
     profile: bytes | None
     reduced: bool  # from more bits a channel
+    dark: bool = False  # of 16 bits, of which the highest are not used
 
 
 def decode(path: Path) -> Decoded:
@@ -55,12 +56,13 @@ def decode(path: Path) -> Decoded:
             with Image.open(path, formats=FORMATS) as image:
                 bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
                 profile = image.info.get("icc_profile")
+                dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
                 pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
         except (*UNREADABLE, MemoryError):
             raise
         except Exception as error:  # a broken file can lead a decoder anywhere
             raise ValueError(f"{type(error).__name__}: {error}") from error
-    return Decoded(pixels, alpha, profile, reduced=bits is not None)
+    return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
 
 
 def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | None]:
@@ -129,6 +131,7 @@ class Remarks:
 
     def add(self, image: Decoded) -> None:
         self.counts.update(["reduced to 8 bits a channel"] if image.reduced else [])
+        self.counts.update(["of 16 bits that use less than a sixteenth of them: nearly black"] if image.dark else [])
         self.counts.update([self.composited] if image.alpha else [])
 
     def lines(self) -> list[str]:

@@ -28,13 +28,13 @@ MAX_SHOWN = 20  # names of columns in a message
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
 GROUPS = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # thousands apart
 COMMA_NUMBER = re.compile(rf"\s*[+-]?(?=[\d,])(?:{GROUPS}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*")  # 1.234,5
-THOUSANDS = {mark: re.compile(rf"\s*[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+\s*") for mark in ".,"}
+THOUSANDS = {mark: re.compile(r"\s*[+-]?[1-9]\d?\d?(?:" + re.escape(mark) + r"\d\d\d)+\s*") for mark in ".,"}
 CURRENCY = r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
 # A number that is written for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
 DRESSED = re.compile(
     rf"\(?[+\-−–]?\s*(?:{CURRENCY}\s*)?[+\-−–]?"
-    rf"(?:(?:{GROUPS}|\d{{1,3}}(?:,\d{{2,3}})+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
-    rf"\s*(?:%|‰|{CURRENCY}|(?P<unit>°?[^\W\d_]{{1,4}}))?\s*-?\)?"
+    rf"(?:(?:{GROUPS}|\d\d?\d?(?:,\d\d\d?)+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
+    rf"\s*(?:%|‰|{CURRENCY}|" + r"(?P<unit>°?[^\W\d_]{1,4}))?\s*-?\)?"
 )
 WHOLE = re.compile(r"(-?\d+)(?:\.0+|,0)")  # a whole number as pandas writes it in a column that has gaps
 
@@ -130,6 +130,8 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
     cells = {name: frame[name].dropna() for name in frame.columns}
     dotted = {name: _with_point(column) for name, column in cells.items()}
     points = {name for name, given in dotted.items() if given.map(THOUSANDS["."].fullmatch).isna().any()}
+    for column in cells.values():
+        _check_thousands(column, path, key)
     commas = []
     for name, column in cells.items():
         given = column[column.str.contains(",", regex=False)]
@@ -147,6 +149,22 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
         why = f"row {row}, column {name!r}: is {text!r} {text.replace('.', '')}, or a fraction? Other columns have"
         raise refusal(key, path, f"{why} decimal commas; write thousands without a point")
     return "," if commas else "."
+
+
+def _check_thousands(cells: pd.Series, path: Path, key: str) -> None:
+    """Raises RefusedError where all marks of a column may be of thousands, and the numbers without one speak for it.
+
+    Of fractions with three digits one in ten ends in 0 and is mostly written shorter: 999, 1.023 are counts.
+    """
+    values = cells.str.strip()
+    for mark in ".,":
+        marked = values[values.str.contains(mark, regex=False)]
+        plain = pd.to_numeric(values[values.str.fullmatch(r"[+-]?\d+")]).abs()
+        whole = len(marked) + len(plain) > 0.5 * len(cells)
+        if len(marked) and whole and (plain > 99).any() and marked.map(THOUSANDS[mark].fullmatch).notna().all():
+            text = marked.iloc[0]
+            why = f"row {marked.index[0]}, column {cells.name!r}: is {text!r} {text.replace(mark, '')}, or a fraction?"
+            raise refusal(key, path, f"{why} Others have no {mark!r}; write thousands without it")
 
 
 def _with_point(cells: pd.Series) -> pd.Series:

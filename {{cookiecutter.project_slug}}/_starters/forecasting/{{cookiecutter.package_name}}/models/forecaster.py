@@ -155,6 +155,9 @@ class Forecaster(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
+        if str(self.trainer.precision) in ("16-true", "bf16-true"):  # asked for before the run begins
+            mixed = str(self.trainer.precision).replace("true", "mixed")
+            raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
         optimizer = build(self.hparams["optimizer"], parameter_groups(self))
         if self.hparams["scheduler"] is None:
             return optimizer

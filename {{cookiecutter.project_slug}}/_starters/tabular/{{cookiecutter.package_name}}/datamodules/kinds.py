@@ -69,5 +69,7 @@ def counts_rows(given: pd.Series, values: np.ndarray) -> bool:
 def follows_rows(values: np.ndarray) -> bool:
     """Whether whole numbers (N,) rise, or fall, from each row to the next, as identifiers and times do."""
     known = values[~np.isnan(values)]
-    whole = len(known) >= 10 and (known == np.round(known)).all()
-    return bool(whole) and abs(int(np.sign(np.diff(known)).sum())) == len(known) - 1
+    if len(known) < 10 or (known != np.round(known)).any():
+        return False
+    steps = np.diff(known)
+    return bool((steps >= 0).all() or (steps <= 0).all()) and 2 * len(np.unique(known)) > len(known)

@@ -146,6 +146,8 @@ class TabularDataModule(TensorDataModule):
     def _ranges(self, targets: Tensor) -> Tensor | None:
         """Which of up to STRATA ranges of about as many rows a number (N, 2) is in; None where they would be too small
         to be divided."""
+        if self.test_fraction == 1:  # nothing is divided
+            return None
         parts = [self.test_fraction, 1 - self.test_fraction]
         if not self.folds:
             parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]

@@ -67,6 +67,9 @@ class TabularModel(LightningModule):
         self.test_metrics = EpochMetrics(self.target)
 
     def setup(self, stage: str) -> None:
+        self._check_precision()
+
+    def _check_precision(self) -> None:
         """Raises RefusedError where Lightning would round the table's numbers to 16 bits before they are scaled."""
         if str(self.trainer.precision) in ("16-true", "bf16-true"):
             mixed = str(self.trainer.precision).replace("true", "mixed")
@@ -123,6 +126,7 @@ class TabularModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Embeddings, biases and norms are not decayed, as in FT-Transformer's paper."""
+        self._check_precision()  # before the run begins: engine/trial.py asks for optimizers
         optimizer = build(self.hparams["optimizer"], parameter_groups(self, without=(ColumnEmbedding,)))
         if self.hparams["scheduler"] is None:
             return optimizer
