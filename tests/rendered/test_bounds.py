@@ -17,16 +17,18 @@ import pytest
 import torch
 from conftest import ROOT, Command, options
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
 from test_resume import QUICK
 
 from my_project import load_run
+from my_project.engine.exact import check_optimizer_states, forget_elsewhere
 from my_project.errors import RefusedError
 from my_project.front_door.check import check_config, leaves, resolved
-from my_project.run_folder.checkpoints import load_checkpoint
+from my_project.run_folder.checkpoints import load_checkpoint, room_for
 from my_project.run_folder.folder import RunFolder, write_json
-from my_project.run_folder.metrics import read_metrics, read_results
+from my_project.run_folder.metrics import draw_curves, read_metrics, read_results
 from my_project.run_folder.plain import check_folder, read_json, read_yaml
-from my_project.run_folder.provenance import read_provenance
+from my_project.run_folder.provenance import read_provenance, read_seen
 
 SECONDS = 10  # each is refused in less than one
 
@@ -397,3 +399,76 @@ def test_what_usual_checkpoints_hold_is_loaded(tmp_path: Path) -> None:
     loaded = load_checkpoint(path)
     assert all(loaded[key] == content[key] for key in ("extra", "bytes", "set"))
     assert torch.equal(loaded["state_dict"]["view"], weight.detach().T)
+
+
+def test_an_optimizer_s_state_that_does_not_fit_its_kernel_is_refused() -> None:
+    """A fused kernel writes as far as the parameter is long, whatever it was given."""
+    for state in (torch.zeros(1), torch.zeros(1).expand(64), "text"):
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(64))], fused=True)
+        parameter = optimizer.param_groups[0]["params"][0]
+        optimizer.state[parameter] = {
+            "step": torch.tensor(1.0), "exp_avg": torch.zeros(64), "exp_avg_sq": torch.zeros(64)
+        }  # fmt: skip
+        check_optimizer_states([optimizer])
+        optimizer.state[parameter]["exp_avg"] = state
+        with pytest.raises(RefusedError, match="'exp_avg' of an optimizer does not fit its parameter"):
+            check_optimizer_states([optimizer])
+
+
+def test_a_checkpoint_callback_forgets_files_elsewhere(tmp_path: Path) -> None:
+    callback = ModelCheckpoint(dirpath=tmp_path / "run" / "checkpoints")
+    own = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    callback.best_model_path, callback.last_model_path = own, f"{tmp_path}/run/checkpoints/../../other/victim"
+    callback.best_k_models = {own: torch.tensor(1.0), "/home/victim.ckpt": torch.tensor(2.0)}
+    forget_elsewhere(callback, RunFolder(tmp_path / "run"))
+    assert (callback.best_model_path, callback.last_model_path, [*callback.best_k_models]) == (own, "", [own])
+
+
+def test_sizes_that_no_module_registers_are_counted(tmp_path: Path) -> None:
+    """Numbers that are made on the way, or in a buffer of another library, take memory as well."""
+    with pytest.raises(RefusedError, match="hyper-parameters"), room_for({"w": torch.zeros(8)}, tmp_path / "x.ckpt"):
+        torch.zeros(2**20) + torch.zeros(2**40, device="meta").numel() * torch.zeros(2**30)
+    with room_for({"w": torch.zeros(8)}, tmp_path / "x.ckpt"):
+        torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(8, 2), 2)
+    layer = torch.nn.TransformerEncoderLayer(8, 2)
+    with pytest.raises(RefusedError, match="hyper-parameters"), room_for({"w": torch.zeros(8)}, tmp_path / "x.ckpt"):
+        torch.nn.TransformerEncoder(layer, 10**6)
+
+
+SEEN = {
+    "a zip": b"PK\x03\x04" + b"\0" * 64,
+    "a header of dashes": b"\x93NUMPY\x01\x00v\x00" + b"-" * 117 + b"1",
+    "no rows that there are": b"\x93NUMPY\x01\x00v\x00{'descr': '<u8', 'fortran_order': False, 'shape': ("
+    + b"9" * 22
+    + b",)}",
+    "text": b"not an array",
+}
+
+
+@pytest.mark.parametrize("kind", SEEN)
+def test_what_is_no_table_of_keys_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "seen.npy").write_bytes(SEEN[kind])
+    with pytest.raises(RefusedError, match=r"seen\.npy"):
+        read_seen(RunFolder(tmp_path))
+
+
+def test_a_link_that_leads_to_itself_and_half_a_letter_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RefusedError, match="leads out of the run folder"):
+        check_folder(tmp_path)
+    (tmp_path / "provenance.json").write_text('{"command": "\\ud800"}')
+    with pytest.raises(RefusedError, match="can't be read"):
+        read_json(tmp_path / "provenance.json")
+
+
+@pytest.mark.parametrize("name", ["{", "{step:0300000000d}", "{0}", "x}"])
+def test_a_name_of_checkpoints_holds_metrics_of_usual_width(name: str, tmp_path: Path) -> None:
+    status, said = Command(tmp_path)("train.py", "--check", f"callbacks.checkpoint.filename='{name}'")
+    assert (status, "callbacks.checkpoint.filename" in said) == (2, True), said
+
+
+def test_curves_of_many_metrics_and_odd_names_are_drawn(tmp_path: Path) -> None:
+    names = ["train/$\\frac$", *(f"train/m{number}" for number in range(60))]
+    rows = [{"epoch": 0, "step": step, **dict.fromkeys(names, 1.0)} for step in (1, 2)]
+    draw_curves(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000

@@ -45,7 +45,7 @@ SPLITTING = tuple(f"datamodule.{name}" for name in ("split_seed", "val_fraction"
 # Of code, configs and checkpoints.
 NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
 # What ModelCheckpoint fills in a name: a width of millions would take all memory.
-FIELD = re.compile(r"\{[\w/]+(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
+FIELD = re.compile(r"\{[A-Za-z][\w/]*(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 

@@ -68,6 +68,13 @@ def test_16_bits_are_divided_not_cut_off(name: str, tmp_path: Path) -> None:
     assert np.array_equal(written_and_read(floats, tmp_path / "b.tif"), read)
 
 
+def test_16_bits_that_are_nearly_black_are_told_of(tmp_path: Path) -> None:
+    for most, dark in ((230, True), (4095, True), (60000, False)):
+        pixels = np.linspace(0, most, 64).astype(np.uint16).reshape(8, 8)
+        Image.fromarray(pixels).save(tmp_path / "deep.png")
+        assert decode(tmp_path / "deep.png").dark is dark
+
+
 def test_values_whose_white_is_not_known_are_not_read(tmp_path: Path) -> None:
     for values in (DEEP.astype(np.int32), DEEP.astype(np.float32), np.full((4, 4), np.nan, np.float32)):
         Image.fromarray(values).save(tmp_path / "a.tif")
@@ -205,6 +212,7 @@ def test_structure_tells_splits_from_classes(layout: str, tmp_path: Path) -> Non
         ("train/cat train/dog test/cat more/cat", "more beside the splits test, train"),
         ("val/cat val/dog test/cat", "test, val: expected one folder of train"),
         ("train/cat train/dog val/cat valid/cat", "train, val, valid: expected one folder of train, and at most one"),
+        ("training_set/cat training_set/dog test_set/cat test_set/dog", "splits? They are told by the names"),
         ("cat", "folders with images: 1; expected 2 classes or more"),
         ("data/cat data/dog", "/data?"),
     ],

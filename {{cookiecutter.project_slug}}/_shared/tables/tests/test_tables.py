@@ -256,3 +256,14 @@ def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
     for name in ("mine.pkl", "mine.xlsx", "mine.csv.gz"):
         with pytest.raises(RefusedError, match=r"expected a \.csv, \.tsv, \.parquet file"):
             read_table(written(tmp_path, b"x", name))
+
+
+@pytest.mark.parametrize(("mark", "suffix"), [(".", ".csv"), (",", ".csv"), (",", ".tsv")])
+def test_thousands_beside_smaller_numbers_are_asked_about(mark: str, suffix: str, tmp_path: Path) -> None:
+    """963 and 1.823 are counts, of which a table of decimal commas would make 963 and 1.8."""
+    outer = {".csv": ";", ".tsv": "\t"}[suffix]
+    rows = "".join(f"{number}{outer}1{mark}{number:03}\n" for number in range(700, 720))
+    path = tmp_path / f"mine{suffix}"
+    path.write_text(f"a{outer}y\n{rows}1{outer}963\n")
+    with pytest.raises(RefusedError, match=rf"row 2, column 'y': is '1\{mark}700' 1700, or a fraction"):
+        read_table(path)

@@ -63,6 +63,11 @@ def test_an_identifier_is_left_out_with_a_line(name: str, tmp_path: Path, said: 
     assert name in str(built({name: IDENTIFIERS[name]}, tmp_path / "mine.csv", columns=[name]).facts)
 
 
+def test_a_number_of_rows_with_one_repeat_is_warned_of(tmp_path: Path, said: Any) -> None:
+    built({"number": [1, *range(1, 100)]}, tmp_path / "mine.csv")
+    assert [line for line in said() if line.startswith("Column 'number' rises or falls from row to row")]
+
+
 def test_the_index_that_pandas_writes_without_a_name_is_an_identifier(tmp_path: Path, said: Any) -> None:
     pd.DataFrame({"x": RANDOM.normal(size=50), "y": RANDOM.normal(size=50)}).to_csv(tmp_path / "mine.csv")
     data = TableDataModule(root=tmp_path / "mine.csv", target="y")

@@ -65,3 +65,13 @@ def test_a_small_table_is_read_as_the_model_s(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="has no column 'c'"):
         whole(tmp_path / "less.csv", own)
     assert whole(tmp_path / "own.csv", own, columns=["a", "b"]).facts["numbers"] == ["a", "b"]  # and so refused
+
+
+def test_numbers_of_another_table_are_measured_whole(tmp_path: Path) -> None:
+    for name, seed in {"own": 0, "new": 1}.items():
+        frame = write_noise(tmp_path / "noise.csv", 60, seed).assign(y=lambda frame: frame["a"] * 2)
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    own = TableDataModule(root=tmp_path / "own.csv")
+    own.setup("fit")
+    data = whole(tmp_path / "new.csv", own)
+    assert data.splits["test"][2].double().sum(-1).numpy() == pytest.approx(frame["y"].to_numpy())
