@@ -1,6 +1,7 @@
 """Which checkpoint is the best: the direction follows from the metric, and a contradiction is refused."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import NO_LOGGER, ROOT, Command, target
 from omegaconf import OmegaConf
+from test_resume import QUICK
 
 from my_project.errors import RefusedError
 from my_project.front_door.monitor import check_monitors, direction, logged_by, monitors
@@ -51,6 +53,17 @@ def test_a_callback_of_one_s_own_is_asked_for_its_default_direction() -> None:
     callbacks = {"callbacks.c": EarlyStopping("step")}
     with pytest.raises(RefusedError, match=r"callbacks.c.monitor=step"):
         check_monitors(monitors(switches, callbacks), LOGGED, "my.Model")
+
+
+def test_best_is_the_validation_of_the_checkpoint_also_within_an_epoch(command: Command) -> None:
+    """Lightning counts a step only behind the validation that follows it."""
+    words = ("callbacks=[default]", "callbacks.checkpoint.save_on_train_epoch_end=false", "trainer.max_epochs=3")
+    status, said = command("train.py", "name=within", *QUICK, *words, "trainer.val_check_interval=0.5")
+    assert status == 0, said
+    run = command.folder / "runs" / "within"
+    states = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["callbacks"]
+    best = next(state["best_model_score"] for name, state in states.items() if name.startswith("ModelCheckpoint"))
+    assert json.loads((run / "metrics.json").read_text())["val"]["loss"] == pytest.approx(float(best))
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_accuracy(command: Command) -> None:
