@@ -13,7 +13,7 @@ from .steps import UNITS, nanoseconds
 from .tables import texts
 
 ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)"  # as ISO 8601 writes it
-ISO = re.compile(rf"(\d{{4}})(-\d+)?(-\d+)?(?:([T ])(\d\d)(:\d\d)?(:\d\d)?(\.\d+)?)?(\s?){ZONE}?")
+ISO = re.compile(rf"(\d\d\d\d)(-\d+)?(-\d+)?(?:([T ])(\d\d)(:\d\d)?(:\d\d)?(\.\d+)?)?(\s?){ZONE}?")
 QUARTER = r"^(\d{4})(-?Q)([1-4])$"
 # Unix times lie between these powers of ten: 1e8 s is 1973, and 1e11 ms is, too.
 UNIX = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}

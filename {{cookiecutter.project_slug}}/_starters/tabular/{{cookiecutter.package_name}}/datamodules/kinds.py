@@ -14,11 +14,12 @@ DAY = "|".join(
         r"\d{4}-(?:0[1-9]|1[0-2])|\d{4}-W\d{2}(?:-\d)?",  # 2024-01, 2024-W05
         r"(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2\d{4}",  # 31.1.2024, 1/31/2024
         r"\d{1,2}/\d{1,2}/\d{2}|\d{2}([-.])\d{2}\3\d{2}",  # 1/31/24, 31.01.24
-        rf"(?:[a-z]{{3,9}},? )?\d{{1,2}}[ -]{MONTH}[ ,-]+\d{{2,4}}|(?:[a-z]{{3,9}},? )?{MONTH} \d{{1,2}},? \d{{4}}",
-        rf"{MONTH}[ ,-]+\d{{4}}",
+        r"(?:[a-z]{3,9},? )?\d{1,2}[ -]" + MONTH + r"[ ,-]+\d{2,4}",
+        r"(?:[a-z]{3,9},? )?" + MONTH + r" \d{1,2},? \d{4}",
+        MONTH + r"[ ,-]+\d{4}",
     ]
 )
-DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d{{2}}:?\d{{2}})?)?|{CLOCK}", re.IGNORECASE)
+DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)?)?|{CLOCK}", re.IGNORECASE)
 # What Pandas and R call the column of row names, and what people call one that tells rows apart.
 CALLED_ID = re.compile(
     r"(?:.*[ _.-])?(?:id|ids|idx|index|uuid|guid|key|row|rowid|rownames?|row_?num(?:ber)?|nr|no|num|number|serial)"
