@@ -29,7 +29,10 @@ class RefusedError(Exception):
 
 
 class FailedError(Exception):
-    """Ends a command that works; the text says all that there is to say, and the exit status is 1."""
+    """Ends a command that works; its arguments are lines that say all there is to say, and the exit status is 1."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class StoppedError(BaseException):

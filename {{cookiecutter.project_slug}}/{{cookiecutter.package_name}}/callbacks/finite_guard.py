@@ -96,10 +96,10 @@ class FiniteGuard(Callback):
         some = ", ".join(map(str, ids[:5])) + (f", … ({len(ids)} in all)" if len(ids) > 5 else "")
         raise FailedError(
             f"Step {step} (epoch {place.epoch}, batch {place.batch_idx}): {what}; learning rate {rates[0]:.4g}, "
-            f"gradient norm {norm:.4g}, samples {some or 'unknown'}. No checkpoint holds it.\n"
-            f"  Its batch: torch.load('{kept.as_posix()}', weights_only=True)\n"
+            f"gradient norm {norm:.4g}, samples {some or 'unknown'}. No checkpoint holds it.",
+            f"  Its batch: torch.load('{kept.as_posix()}', weights_only=True)",
             f"  To see in which operation it began: the same command with name={run.name} trainer.detect_anomaly=true, "
-            f"which goes on from {run.as_posix()}/checkpoints/last.ckpt"
+            f"which goes on from {run.as_posix()}/checkpoints/last.ckpt",
         )
 
     def _batch(self, trainer: Trainer, place: Place) -> tuple[Any, list[Any]]:

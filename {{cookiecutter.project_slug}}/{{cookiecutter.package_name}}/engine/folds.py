@@ -42,7 +42,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
             try:
                 train(fold)
             except (FailedError, StoppedError) as error:  # the command that goes on is that of the set
-                error.args = (str(error).replace(f"name={fold.name}", f"name={cfg.name}"),)
+                error.args = tuple(str(line).replace(f"name={fold.name}", f"name={cfg.name}") for line in error.args)
                 raise
         runs.append(run)
     summarise(folder, runs, cfg.monitor, input_example(imported(cfg.datamodule._target_)))

@@ -256,7 +256,8 @@ def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
 
     What the model has learnt of its training data, `statistics`, may be another.
     """
-    for key, given in facts.items():
+    names_first = sorted(facts.items(), key=lambda fact: fact[0] != "class_names")  # they say more than their number
+    for key, given in names_first:
         if key != "statistics" and key in model.hparams and model.hparams[key] != given:
             raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
 

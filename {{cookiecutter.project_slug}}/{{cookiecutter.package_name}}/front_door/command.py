@@ -269,7 +269,8 @@ def end(error: BaseException) -> NoReturn:
         _say("Stopped.")
         sys.exit(130)
     if isinstance(error, FailedError):
-        _say(error)
+        for line in error.args:
+            _say(line)
         sys.exit(1)
     if isinstance(error, SystemExit):
         raise error

@@ -220,7 +220,7 @@ def test_structure_tells_splits_from_classes(layout: str, tmp_path: Path) -> Non
 def test_folders_that_are_neither_are_refused_by_name(layout: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(RefusedError) as refused:
         class_folders(look_into(lay(tmp_path, many(layout, 2))), one_class=False)
-    assert str(refused.value).startswith(f"datamodule.root={tmp_path}: ")
+    assert str(refused.value).startswith("datamodule.root=")
     assert why in str(refused.value)
 
 
