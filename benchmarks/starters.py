@@ -7,7 +7,7 @@ measured of other starters and of other seeds stays.
 
 Each is rendered as a user gets it and trained through its own train.py. Metric, baselines and how much must be between
 them are in the `_baselines.py` of the starter; the exit status is 1 where the mean over the seeds does not beat one by
-that much. Time and peak memory are those of the whole process, imports and final test included.
+that much. Peak memory is that of the whole process, imports and final test included.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +36,8 @@ Default settings, mean over the seeds (worst – best), {torch.get_num_threads()
 by `python benchmarks/starters.py`. Memory is the peak of the whole process, of which Python with torch and Lightning
 is about 0.5 GB.
 
-| starter | metric of the test | starter | seeds | baselines | seconds | parameters | peak memory |
-|---|---|---|---|---|---|---|---|
+| starter | metric of the test | starter | seeds | baselines | parameters | peak memory |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -47,7 +46,6 @@ class Run(NamedTuple):
 
     folder: Path
     metrics: dict[str, float]
-    seconds: float
     memory: int  # bytes, at the peak
     parameters: int
 
@@ -55,18 +53,16 @@ class Run(NamedTuple):
 def train(project: Path, seed: int) -> Run:
     """`python train.py seed=…` as a process of its own."""
     command = [sys.executable, "train.py", f"seed={seed}", f"name=seed_{seed}"]
-    begun = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=project, stdout=said, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begun
         if status:
             said.seek(0)
             sys.exit(f"{project.name}: {' '.join(command[1:])} failed:\n{said.read().decode()[-2000:]}")
     folder = project / "runs" / f"seed_{seed}"
     found = re.search(r": ([\d,]+) parameters", (folder / "train.log").read_text())
     metrics = json.loads((folder / "metrics.json").read_text())["test"]
-    return Run(folder, metrics, seconds, usage.ru_maxrss * 1024, int(found[1].replace(",", "")) if found else 0)
+    return Run(folder, metrics, usage.ru_maxrss * 1024, int(found[1].replace(",", "")) if found else 0)
 
 
 def datamodule_of(project: Path, package: str) -> Any:
@@ -103,7 +99,6 @@ def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str,
     return {
         "values": {seed: run.metrics[module.METRIC] for seed, run in runs.items()},
         "baselines": others,
-        "seconds": round(statistics.median(run.seconds for run in runs.values())),
         "parameters": runs[str(seeds[0])].parameters,
         "memory": max(run.memory for run in runs.values()),
     }
@@ -127,7 +122,6 @@ def row(starter: str, entry: dict[str, Any]) -> str:
         f"**{statistics.mean(values):.4g}** ({worst:.4g} – {best:.4g})",
         str(len(values)),
         ", ".join(f"{name} {value:.4g}" for name, value in entry["baselines"].items()),
-        str(entry["seconds"]),
         f"{entry['parameters']:,}",
         f"{entry['memory'] / 2**30:.1f} GB",
     ]
