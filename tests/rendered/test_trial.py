@@ -154,6 +154,8 @@ REFUSED = {
     "StochasticWeightAveraging": "averages once the best checkpoint is saved",
     "ThroughputMonitor": "batch_size_fn",  # a function, which a config can't hold
 }
+BASES = ("BaseFinetuning", "BasePredictionWriter", "Callback", "Checkpoint", "ProgressBar")
+REFUSED |= dict.fromkeys(BASES, "not allowed: it comes from pytorch_lightning.callbacks")  # they do nothing themselves
 NEEDS = {
     "ModelPruning": {"pruning_fn": "l1_unstructured"},
     "OnExceptionCheckpoint": {"dirpath": "."},

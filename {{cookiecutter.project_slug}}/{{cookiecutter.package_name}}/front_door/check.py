@@ -110,7 +110,8 @@ def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
     plain = resolved(cfg)
     plain_values(plain)  # as it has to be where it is read again from config.yaml
     arguments = list(_check_targets(plain))
-    _check_loggers(plain)
+    if reads_data:  # else it is a finished run's: its loggers are not built, and need not be installed here
+        _check_loggers(plain)
     if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
         check_monitor(plain)
     from .values import check_values  # brings in pydantic, which most typos need not wait for
