@@ -104,9 +104,17 @@ def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str,
     }
 
 
+def summary(entry: dict[str, Any]) -> dict[str, float]:
+    """Mean, least and most over the seeds, and how many there are; of an older measurement that is all that is kept."""
+    values = entry.get("values", {}).values()
+    if not values:
+        return entry["summary"]
+    return {"mean": statistics.mean(values), "least": min(values), "most": max(values), "seeds": len(values)}
+
+
 def wins(starter: str, entry: dict[str, Any]) -> bool:
     """Whether the mean over the seeds beats what it has to beat, by the margin."""
-    module, mean = baselines_of(starter), statistics.mean(entry["values"].values())
+    module, mean = baselines_of(starter), summary(entry)["mean"]
     sign = 1 if module.HIGHER_IS_BETTER else -1
     others = {name: value for name, value in entry["baselines"].items() if name not in getattr(module, "BESIDE", ())}
     return all(sign * (mean - value) >= module.MARGIN for value in others.values())
@@ -114,13 +122,13 @@ def wins(starter: str, entry: dict[str, Any]) -> bool:
 
 def row(starter: str, entry: dict[str, Any]) -> str:
     """The line of a starter in the table."""
-    module, values = baselines_of(starter), entry["values"].values()
-    worst, best = (min(values), max(values)) if module.HIGHER_IS_BETTER else (max(values), min(values))
+    module, over = baselines_of(starter), summary(entry)
+    worst, best = ("least", "most") if module.HIGHER_IS_BETTER else ("most", "least")
     cells = [
         starter,
         f"{module.METRIC} ({'higher' if module.HIGHER_IS_BETTER else 'lower'} is better)",
-        f"**{statistics.mean(values):.4g}** ({worst:.4g} – {best:.4g})",
-        str(len(values)),
+        f"**{over['mean']:.4g}** ({over[worst]:.4g} – {over[best]:.4g})",
+        str(over["seeds"]),
         ", ".join(f"{name} {value:.4g}" for name, value in entry["baselines"].items()),
         f"{entry['parameters']:,}",
         f"{entry['memory'] / 2**30:.1f} GB",
@@ -130,9 +138,7 @@ def row(starter: str, entry: dict[str, Any]) -> str:
 
 def in_readme(starter: str, entry: dict[str, Any]) -> str:
     """What README.md says of a starter's figures: `README` of its `_baselines.py`, filled."""
-    values = entry["values"].values()
-    figures = {"mean": statistics.mean(values), "least": min(values), "most": max(values), **entry["baselines"]}
-    return baselines_of(starter).README.format_map(figures)
+    return baselines_of(starter).README.format_map({**summary(entry), **entry["baselines"]})
 
 
 def readme(text: str, entries: dict[str, Any]) -> str:
