@@ -4,10 +4,8 @@ First the built objects, before data is read; then the Trainer's own checks of i
 run begins. What needs no objects is in front_door/limits.py.
 """
 
-import inspect
 import os
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +25,7 @@ from pytorch_lightning.callbacks import (
     Timer,
 )
 from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
@@ -54,8 +52,6 @@ UNSUPPORTED = {
 }
 # The smallest value of an attribute.
 LEAST = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_steps", 1)}
-# What a logger hands its further arguments to, once it writes.
-WRITERS = {TensorBoardLogger: ("torch.utils.tensorboard", "SummaryWriter"), WandbLogger: ("wandb", "init")}
 
 
 def check_is(key: str, built: Any, kind: type) -> None:
@@ -114,18 +110,11 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
 
 
 def check_loggers(group: DictConfig | None) -> None:
-    """Raises RefusedError for a logger that is none, or an argument that would be refused once it writes."""
+    """Raises RefusedError for a logger that is none; what it passes on late is checked in front_door/kinds.py."""
     for name, node in (group or {}).items():
         target = imported(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
             raise refusal(f"logger.{name}._target_", target.__name__, "is no Logger")
-        own = {*inspect.signature(target).parameters}
-        further = [key for key in map(str, node) if key not in own and not key.startswith("_")]
-        if further and target in WRITERS:
-            module, function = WRITERS[target]
-            known = inspect.signature(getattr(import_module(module), function)).parameters
-            for key in (key for key in further if key not in known):
-                raise refusal(f"logger.{name}.{key}", node[key], f"{function} takes no {key}", [*own, *known], key)
 
 
 class Trial(NamedTuple):
