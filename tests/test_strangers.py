@@ -220,6 +220,7 @@ class Project:
         """A run folder as it came, before something is done to it."""
         for name in ("theirs", "new"):
             shutil.rmtree(self.runs / name, ignore_errors=True)
+        (self.runs / "new").mkdir()  # whether it can be written to is tried in it, not in runs/
         return Path(shutil.copytree(self.kept, self.runs / "theirs"))
 
 

@@ -99,10 +99,11 @@ def check_shown(cfg: DictConfig) -> None:
     list(_check_targets(values))
 
 
-def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
+def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
     """Raises RefusedError, with the key, for the first thing that can't be run.
 
     Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
+    Where it `writes`, the folders that the config names for that have to be writable.
     """
     from .monitor import check_monitor, settle_mode
 
@@ -114,9 +115,11 @@ def check_config(cfg: DictConfig, reads_data: bool = True) -> None:
         _check_loggers(plain)
     if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
         check_monitor(plain)
-    from .values import check_values  # brings in pydantic, which most typos need not wait for
+    from .values import check_values, check_written  # brings in pydantic, which most typos need not wait for
 
     check_values(plain, arguments, reads_data)
+    if writes:
+        check_written(arguments)
 
 
 class UnknownArgumentError(RefusedError):

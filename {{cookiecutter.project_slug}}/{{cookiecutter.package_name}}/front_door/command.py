@@ -112,7 +112,7 @@ def _adding(word: str, configs: Path) -> str:
     if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, whatever signs it has
         escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
         return f"++input='{escaped}'"
-    if not (configs / key).is_dir():
+    if not (configs / key).is_dir() or value.startswith("{"):  # a dict is added to what is chosen from the group
         return f"++{word}"
     if value == "null":  # nothing is chosen from the group, which Hydra says in another way
         return "callbacks=[]" if key == "callbacks" else f"~{key}"

@@ -257,7 +257,7 @@ def check_training(cfg: DictConfig) -> None:
     if plain["rerun"] is not None:
         _take_over(cfg, str(plain["rerun"]))
     check_name(plain["name"])
-    check_config(cfg)
+    check_config(cfg, writes=cfg.rerun is None)  # a rerun writes into its own folder alone
     check_monitor(resolved(cfg))
     _check_sense(cfg)
     if cfg.init_from:

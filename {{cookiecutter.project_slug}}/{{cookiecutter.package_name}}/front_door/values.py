@@ -81,10 +81,16 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
     if type(taken) is int and type(value) is not int:  # Literal[2] takes 2.0, and Literal[1] true
         raise refusal(key, value, f"expected a whole number: {taken}")
-    is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
-    written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
-    if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to
-        check_writable(key, Path(value))
+
+
+def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
+    """Raises RefusedError for the first folder or file that is to be written, and can't be."""
+    for key, value, parameter in arguments:
+        type_ = parameter.type()
+        is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
+        written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
+        if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to
+            check_writable(key, Path(value))
 
 
 @cache
