@@ -131,7 +131,7 @@ REFUSED = {
     "train.py monitor=val/": "monitor=val/: ",
     "train.py monitor=val/*": "monitor=val/*: names no single metric",
     "train.py monitor=null": "monitor=null: expected a string",
-    "train.py monitor=val/loss callbacks.checkpoint.mode=max": "callbacks.checkpoint.mode=max: val/loss is better the lower",
+    "train.py monitor=val/loss callbacks.checkpoint.mode=max": "callbacks.checkpoint.mode=max: val/loss is better the",
     "train.py callbacks.checkpoint.monitor=train/loss": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.monitor=null": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.save_on_train_epoch_end=false monitor=train/loss": "not known yet at a",
