@@ -125,6 +125,15 @@ def test_so_is_one_of_ones_own(kind: str, tmp_path: Path) -> None:
         assert part in done[1]
 
 
+def test_a_config_of_references_is_not_shown_either(tmp_path: Path) -> None:
+    lines = ["a0: xxxxxxxxxx", *(f"a{n}: {f'${{a{n - 1}}}' * 10}" for n in range(1, 12))]
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    with (tmp_path / "configs" / "train.yaml").open("a", encoding="utf-8") as file:
+        file.write("\n".join(["", *lines, ""]))
+    assert_refused(Command(tmp_path, tmp_path)("train.py", "--cfg", "job", "--resolve"), "its references make a text")
+
+
 REFERENCES: dict[str, dict[str, Any]] = {
     "texts": {"a0": "x" * 10, **{f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}},
     "nodes": {"a0": {"x": 1}, **{f"a{n}": {f"k{m}": f"${{a{n - 1}}}" for m in range(10)} for n in range(1, 12)}},

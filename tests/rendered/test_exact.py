@@ -1,5 +1,6 @@
 """What `self.log` and metrics gather over an epoch goes on exactly, whatever the reduction, however rare the call."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from my_project.datamodules.base import BatchOrder, batches
 from my_project.engine.exact import ExactResume, reseed
+from my_project.errors import RefusedError
 from my_project.run_folder.folder import RunFolder
 from my_project.run_folder.metrics import MetricsLog
 
@@ -70,6 +72,30 @@ def test_stopped_before_any_step_it_logs_the_same(last: int, tmp_path: Path) -> 
     with pytest.raises(InterruptedError):
         fit(tmp_path / "stopped", last)
     assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")
+
+
+SPOILT: dict[str, Callable[[dict[str, Any]], None]] = {
+    "no dict of the epoch": lambda saved: saved.update(epoch=[3]),
+    "a metric that is not there": lambda saved: saved.update(epoch=[{"nope": {}}]),
+    "no list": lambda saved: saved.update(sums=7),
+    "a sum that is text": lambda saved: saved["sums"][0]["training_step.sum"].update(state={"value": "1"}),
+    "a sum of another shape": lambda saved: saved["sums"][0]["training_step.sum"]["state"].update(value=torch.zeros(3)),
+    "a reduction of another name": lambda saved: saved["sums"][0]["training_step.rare"]["how"].update(
+        reduce_fx="os.system"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_state_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        fit(tmp_path, 3)
+    path = RunFolder(tmp_path).last
+    content = torch.load(path, weights_only=True)
+    SPOILT[kind](content["callbacks"]["ExactResume"])
+    torch.save(content, path)
+    with pytest.raises(RefusedError, match="holds no state to go on from"):
+        fit(tmp_path)
 
 
 def test_stopped_twice_before_the_same_step_it_logs_the_same(tmp_path: Path) -> None:

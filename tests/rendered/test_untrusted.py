@@ -63,6 +63,22 @@ def spoilt(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     torch.save(content, path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_give_no_numbers(
+    value: float, theirs: Path, folder: Path, command: Command
+) -> None:
+    name = next(name for name, _ in load_run(folder / "runs" / "ours").model.named_parameters())
+
+    def change(content: dict[str, Any]) -> None:
+        content["state_dict"][name].fill_(value)
+
+    spoilt(theirs / "checkpoints" / "best.ckpt", change)
+    for script in ("evaluate.py", "predict.py"):
+        words = ["input=said.txt"] if script == "predict.py" else []
+        (folder / "said.txt").write_text("said", encoding="utf-8")
+        assert_refused(*command(script, "run=runs/theirs", *words), f"{name} is not finite", folder)
+
+
 NO_CHECKPOINT = "is no whole checkpoint"
 CHECKPOINTS = {
     "an object": (

@@ -7,6 +7,8 @@ from there Lightning's own counters lead on. What Lightning leaves out of a chec
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,8 @@ class ExactResume(Callback):
             for each in trainer.checkpoint_callbacks:
                 if isinstance(each, ModelCheckpoint):
                     forget_elsewhere(each, self.folder)
-            load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
+            with _as_refusal(self.folder):
+                load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_rank)
@@ -100,7 +103,8 @@ class ExactResume(Callback):
         stopping.alive = time.monotonic()
         self._add_sums(trainer)
         if self.saved:
-            self._go_on(trainer)
+            with _as_refusal(self.folder):
+                self._go_on(trainer)
         if batch_idx % trainer.accumulate_grad_batches == 0:  # no gradient is half gathered
             self._save_where_due(trainer)
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
@@ -124,20 +128,9 @@ class ExactResume(Callback):
 
     def _add_sums(self, trainer: Trainer) -> None:
         """Once the first step has logged, add what `self.log(…, on_epoch=True)` had gathered before the stop."""
-        results: Any = trainer.fit_loop.epoch_loop._results
-        for key, saved in self.sums.items():
-            if key not in results:  # not logged in this step: begun as `self.log` does it, with nothing in it
-                how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
-                nothing = torch.zeros_like(saved["state"]["value"])
-                results.log(**how, value=nothing, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
-                results[key].reset()
-                results[key].has_reset = False
-            meta = results[key].meta
-            for name in results[key]._defaults:
-                value = saved["state"][name]
-                extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
-                join = meta.reduce_fx if extreme else torch.add
-                setattr(results[key], name, join(value, getattr(results[key], name)))
+        with _as_refusal(self.folder):
+            for key, saved in self.sums.items():
+                _add_sum(trainer, key, saved)
         self.sums = {}
 
     # Randomness of what is no training step
@@ -184,6 +177,34 @@ class ExactResume(Callback):
         stopping.gentle = False
         if stopping.received:
             raise StoppedError(stopping.received, "Stopped; the training is done and saved, the test is not.")
+
+
+@contextmanager
+def _as_refusal(folder: RunFolder) -> Iterator[None]:
+    """Raises RefusedError for what goes wrong where the state of last.ckpt, which may be a stranger's, is put back."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RefusedError(f"name={folder.name}: last.ckpt holds no state to go on from: {reason}") from error
+
+
+def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
+    """Add what one name of `self.log` had gathered to what it has gathered since."""
+    results = trainer.fit_loop.epoch_loop._results
+    if key not in results:  # not logged in this step: begun as `self.log` does it, with nothing in it
+        how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
+        nothing = torch.zeros_like(saved["state"]["value"])
+        results.log(**how, value=nothing, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
+        results[key].reset()
+        results[key].has_reset = False
+    meta = results[key].meta
+    for name in results[key]._defaults:
+        value, own = saved["state"][name], getattr(results[key], name)
+        if value.shape != own.shape:
+            raise ValueError(f"{key} has the shape {tuple(value.shape)} in place of {tuple(own.shape)}")
+        extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
+        setattr(results[key], name, (meta.reduce_fx if extreme else torch.add)(value, own))
 
 
 def steps_before(checkpoint: dict[str, Any]) -> int:

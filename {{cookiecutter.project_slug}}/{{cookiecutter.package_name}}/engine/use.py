@@ -73,12 +73,21 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
             model.configure_model()
         model.on_load_checkpoint(content)
         model.load_state_dict(content["state_dict"], strict=model.strict_loading)
+        _check_finite(model, checkpoint)
     except RefusedError:
         raise
     except Exception as error:  # there is no end to what a model can make of another's numbers
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
     return model.eval()
+
+
+def _check_finite(model: nn.Module, checkpoint: Path) -> None:
+    """Raises RefusedError where a weight is NaN or infinite, or a buffer NaN: so would be what the model gives."""
+    for name, weights in [*model.named_parameters(), *model.named_buffers()]:
+        broken = weights.isfinite().logical_not() if isinstance(weights, nn.Parameter) else weights.isnan()
+        if broken.any():
+            raise RefusedError(f"{checkpoint.as_posix()}: its {name} is not finite; nothing true can come of it")
 
 
 def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:

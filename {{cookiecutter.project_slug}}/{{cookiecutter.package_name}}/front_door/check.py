@@ -94,6 +94,7 @@ def check_shown(cfg: DictConfig) -> None:
     """Raises RefusedError for a key or an argument that does not exist; what is still to be given may be absent."""
     check_keys(cfg, known_keys())
     values: Any = OmegaConf.to_container(cfg)
+    check_references(dict(leaves(values)))
     with suppress(OmegaConfBaseException):
         values = OmegaConf.to_container(cfg, resolve=True)
     list(_check_targets(values))

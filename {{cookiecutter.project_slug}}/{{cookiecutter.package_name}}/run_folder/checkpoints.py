@@ -233,23 +233,23 @@ def _weights(state: dict[str, Any]) -> list[Any]:
 def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
     """Raises RefusedError where a module is built within it that is far larger than the weights `state` of `path`.
 
-    Hyper-parameters can ask for any size. A module may hold parts that are not saved: 1 GB is left for them.
+    Hyper-parameters can ask for any size. A module may hold parts that are not saved: 0.5 GB is left for them.
     """
-    numbers, parts = 8 * sum(value.numel() for value in _weights(state)) + 2**28, 100 * len(state) + 10_000
-    used = {"numbers": 0, "parts": 0}
+    size, parts = 8 * sum(value.nbytes for value in _weights(state)) + 2**29, 100 * len(state) + 10_000
+    used = {"bytes": 0, "parts": 0}
     restored = torch.nn.Module.__setstate__
 
     def register(module: torch.nn.Module, name: str, part: Any) -> None:
-        count(part.numel() if isinstance(part, torch.Tensor) else 0)
+        count(part.nbytes if isinstance(part, torch.Tensor) else 0)
 
     def copied(module: torch.nn.Module, state: dict[str, Any]) -> None:
         count(0)
         restored(module, state)
 
     def count(more: int) -> None:
-        used["numbers"] += more
+        used["bytes"] += more
         used["parts"] += 1
-        if used["numbers"] > numbers or used["parts"] > parts:
+        if used["bytes"] > size or used["parts"] > parts:
             raise RefusedError(
                 f"{path.as_posix()}: its hyper-parameters ask for a model that is far larger than its weights"
             )
@@ -274,7 +274,7 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
 
 
 class Measured(TorchDispatchMode):
-    """Tells `count` how many numbers each new tensor has, before it takes memory: the meta device says it."""
+    """Tells `count` how many bytes each new tensor has, before it takes memory: the meta device says it."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         super().__init__()
@@ -288,7 +288,7 @@ class Measured(TorchDispatchMode):
             made: Any = None
             with contextlib.suppress(Exception):  # the size may depend on the numbers themselves
                 made = func(*tree_map_only(torch.Tensor, lambda each: each.to("meta"), args), **given)
-            self.count(sum(each.numel() for each in tree_leaves(made) if isinstance(each, torch.Tensor)))
+            self.count(sum(each.nbytes for each in tree_leaves(made) if isinstance(each, torch.Tensor)))
         return func(*args, **kwargs)
 
 
