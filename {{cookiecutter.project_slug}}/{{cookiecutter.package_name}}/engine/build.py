@@ -19,7 +19,7 @@ from ..errors import RefusedError, own_frames, pip_command, refusal
 from ..front_door.gate import Place, all_nodes, check_targets
 from ..run_folder.checkpoints import AtomicCheckpointIO
 from ..run_folder.folder import RUNS, RunFolder, alone, log, plain_values
-from ..run_folder.metrics import MetricsLog
+from ..run_folder.metrics import MetricsLog, shown
 from .exact import ExactResume
 
 
@@ -133,7 +133,7 @@ class EpochLines(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            metrics = ", ".join(f"{key} {value:.4f}" for key, value in trainer.progress_bar_metrics.items())
+            metrics = ", ".join(f"{key} {shown(float(value))}" for key, value in trainer.progress_bar_metrics.items())
             log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {metrics}")
 
 

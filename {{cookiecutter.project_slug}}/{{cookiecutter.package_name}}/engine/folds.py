@@ -29,6 +29,8 @@ def train_folds(cfg: DictConfig) -> RunFolder:
         check_folds_differ(cfg)
     folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
     cfg.name = folder.name
+    if cfg.init_from:
+        log.warning(f"init_from={cfg.init_from} may be trained on what a fold validates on: val/ may look too good")
     runs = []
     for number in range(1, cfg.folds + 1):
         fold = config_of_fold(cfg, number)

@@ -42,6 +42,7 @@ from ..run_folder.metrics import (
     of_samples,
     read_metrics,
     samples_of,
+    shown,
     split_metrics,
 )
 from ..run_folder.provenance import (
@@ -328,9 +329,10 @@ def finish(
     write_json(folder.metrics, {**results, "samples": {split: taken for split, (taken, _) in samples.items()}})
     kind = "Best" if folder.best.is_file() else "Last"
     value = at_best.get(monitor, float("nan"))
-    reached = f"{kind} {monitor} {value:.4f}" if math.isfinite(value) else f"No value of {monitor} was logged"
+    reached = f"{kind} {monitor} {shown(value)}" if math.isfinite(value) else f"No value of {monitor} was logged"
     measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
-    log.info(f"{reached}; {headline(results['test'], 'test')}{measured}")
+    tested = f"{headline(results['test'], 'test')}{measured}" if results["test"] else "nothing was tested"
+    log.info(f"{reached}; {tested}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")

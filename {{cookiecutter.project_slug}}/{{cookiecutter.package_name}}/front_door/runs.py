@@ -40,8 +40,9 @@ EVALUATION = (
 )  # fmt: skip
 # Arguments that say where something is written.
 WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
-# Arguments of a datamodule by which a training divides its data.
-SPLITTING = tuple(f"datamodule.{name}" for name in ("split_seed", "val_fraction", "test_fraction", "folds", "fold"))
+# Arguments of a datamodule by which a training divides its data, or takes its part of it.
+DIVIDING = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "groups", "stride")
+SPLITTING = tuple(f"datamodule.{name}" for name in DIVIDING)
 # Of code, configs and checkpoints.
 NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
 # What ModelCheckpoint fills in a name: a width of millions would take all memory.
@@ -116,6 +117,9 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
     if output.exists() and output.is_dir() != folder_wanted:
         kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
         raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
+    suffixes = _said(saved, "output_suffixes")
+    if suffixes and output.suffix.lower() not in suffixes.split():
+        raise refusal("output", output, f"expected a {suffixes.replace(' ', ', ')} file")
     check_output(output, source, saved)
     check_writable("output", output.parent)
 
@@ -123,7 +127,7 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
 def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool = False) -> None:
     """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code.
 
-    And where it is `one_of_many` files that would be read as inputs or data the next time.
+    And where it is `one_of_many` files that would be read as inputs or data the next time, or lie beside the input.
     """
     file = output.resolve()
     if not (one_of_many or file.is_file()):
@@ -134,6 +138,8 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
     place, why = next((each for each in places if _holds(each, file)), None), None
     if place is not None:
         why = f"{'lies in' if place.is_dir() else 'is'} {place.as_posix()}, which is read"
+    elif one_of_many and _exists(source) and Path(source).is_file() and Path(source).resolve().parent == file.parent:
+        why = "lies beside the input, as another one"
     elif run is not None and file.relative_to(run).parts[0] != "predictions":
         why = f"belongs to the run {run.name}"
     elif file.suffix.lower() in NOT_PREDICTIONS:
@@ -185,7 +191,7 @@ def _said(saved: DictConfig, name: str) -> Any:
     """The constant that the class of the datamodule has as `name`; None where it has none.
 
     `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder;
-    `input_example`: a value of `input`.
+    `output_suffixes`: how a file that `output` names may end; `input_example`: a value of `input`.
     """
     said = member(allowed(saved.datamodule._target_), name)
     return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
@@ -317,6 +323,8 @@ def _check_sense(cfg: DictConfig) -> None:
         if {"{", "}"}.intersection(FIELD.sub("", str(node.get("filename")))):
             why = "expected text with the names of metrics, such as {epoch} or {val/loss:.3f}"
             raise refusal(f"callbacks.{name}.filename", node.filename, why)
+        if {"/", "\\"}.intersection(FIELD.sub("", str(node.get("filename")))):
+            raise refusal(f"callbacks.{name}.filename", node.filename, "expected a file name, without a folder")
         if node.get("filename") in ("last", "previous"):
             raise refusal(f"callbacks.{name}.filename", node.filename, "is the engine's own; expected another")
         if node.get("filename") == "best":

@@ -123,7 +123,12 @@ def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
 
 def headline(metrics: dict[str, float], split: str) -> str:
     """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
-    return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
+    return ", ".join(f"{split}/{key} {shown(value)}" for key, value in metrics.items() if "/" not in key)
+
+
+def shown(value: float) -> str:
+    """A metric as text: four digits behind the point, or, of one that is nearly zero, four significant ones."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
 
 
 def samples_of(trainer: Any, split: str) -> tuple[int, int]:
@@ -199,8 +204,8 @@ def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: s
     log.info("")
     for metric, values in table.items():
         if metric == monitor or metric.startswith("test/"):
-            each = "  ".join(f"{values[run.path.name]:.4f}" for run in runs)
-            log.info(f"{metric:<20} {values['mean']:.4f} ± {values['std']:.4f}   {each}")
+            each = "  ".join(shown(values[run.path.name]) for run in runs)
+            log.info(f"{metric:<20} {shown(values['mean'])} ± {shown(values['std'])}   {each}")
     write_json(folder.folds, {"folds": len(runs), "metrics": table})
     where = folder.path.as_posix()
     log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/pictures/folds.png")
