@@ -42,7 +42,7 @@ ENGINE = [
     f"--ignore=tests/test_{name}.py"
     for name in (
         *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "going_on", "monitor", "own_mistakes"),
-        *("processes", "shown", "trial", "untrusted"),
+        *("processes", "shown", "streams", "trial", "untrusted"),
     )
 ]
 STARTER_PARTS = {
