@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from my_project.errors import RefusedError
-from my_project.front_door import answers
+from my_project.front_door import answers as explained
 from my_project.front_door.check import facts_of
 from my_project.front_door.kinds import check_late
 from my_project.front_door.values import check_value
@@ -324,8 +324,8 @@ def test_no_file_is_to_blame_for_what_the_config_of_a_run_says(monkeypatch: pyte
         HydraConfig.instance().set_config(compose("train", return_hydra_config=True))
     option = f"datamodule={chosen('datamodule')}"
     for words, named in (([], True), (["run=runs/w"], False), (["run=runs/w", option], True)):
-        monkeypatch.setattr(answers, "overrides", lambda words=words: words)
-        said = str(answers.with_file(RefusedError("no", "datamodule.batch_size")))
+        monkeypatch.setattr(explained, "overrides", lambda words=words: words)
+        said = str(explained.with_file(RefusedError("no", "datamodule.batch_size")))
         assert ("(configs/datamodule/" in said) == named
 
 
