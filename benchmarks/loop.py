@@ -79,14 +79,14 @@ class Usual(LightningModule):
 
 def optimizers(network: nn.Module, cfg: DictConfig, steps: int) -> tuple[Any, Any]:
     """Those of the rendered config."""
-    from my_project.engine.build import build
+    from my_project.engine.config.build import build
 
     optimizer = build(cfg.model.optimizer, network.parameters())
     return optimizer, build(cfg.model.scheduler, optimizer, total_steps=steps)
 
 
 def network_of(cfg: DictConfig) -> nn.Module:
-    from my_project.engine.build import build
+    from my_project.engine.config.build import build
 
     torch.manual_seed(0)
     return build(cfg.model.network, input_shape=[1, 8, 8], num_classes=10)
@@ -152,9 +152,10 @@ def raw(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]]) -> float:
 
 def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
     """Seconds of one epoch of what train.py runs."""
-    from my_project.engine.build import build, build_trainer
-    from my_project.engine.train import build_model
-    from my_project.run_folder.folder import RunFolder
+    from my_project.engine.config.build import build
+    from my_project.engine.runs.folder import RunFolder
+    from my_project.engine.training.train import build_model
+    from my_project.engine.training.trainer import build_trainer
 
     datamodule = build(cfg.datamodule)
     datamodule.setup("fit")
@@ -233,7 +234,7 @@ def measure(case: str, rounds: int, project: Path, overrides: list[str]) -> dict
         with initialize_config_dir(str(project / "configs"), version_base="1.3"):
             cfg = compose("train", [*words, f"name={case}-{number}"])
         if not splits:
-            from my_project.engine.train import build_datamodule
+            from my_project.engine.training.train import build_datamodule
 
             plain = build_datamodule(cfg).splits
             splits = plain | {"train": tuple(part.repeat(repeat, *[1] * (part.dim() - 1)) for part in plain["train"])}

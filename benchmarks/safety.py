@@ -67,9 +67,9 @@ def timed(step: Callable[[int], None]) -> float:
 
 def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
     """A run of the default epochs; what was timed in it, and how long it took in seconds."""
-    from my_project.engine.build import build_trainer
-    from my_project.engine.train import build_datamodule, build_model
-    from my_project.run_folder.folder import RunFolder
+    from my_project.engine.runs.folder import RunFolder
+    from my_project.engine.training.train import build_datamodule, build_model
+    from my_project.engine.training.trainer import build_trainer
 
     cfg = compose("train", [f"model={model}", f"name={folder.name}", "mode=min", *overrides])
     datamodule = build_datamodule(cfg)
@@ -83,8 +83,8 @@ def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
 
 def large_save(folder: Path) -> float:
     """Seconds to save 30 million parameters with AdamW's state, 360 MB."""
-    from my_project.run_folder.checkpoints import AtomicCheckpointIO
-    from my_project.run_folder.folder import RunFolder
+    from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+    from my_project.engine.runs.folder import RunFolder
 
     folder.mkdir()
     content = {"state_dict": {str(i): torch.randn(3_000_000) for i in range(30)}}

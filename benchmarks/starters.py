@@ -68,7 +68,7 @@ def train(project: Path, seed: int) -> Run:
 def datamodule_of(project: Path, package: str) -> Any:
     """The default datamodule, with its data read and split."""
     sys.path.insert(0, str(project))
-    engine = importlib.import_module(f"{package}.engine.train")
+    engine = importlib.import_module(f"{package}.engine.training.train")
     with initialize_config_dir(str(project / "configs"), version_base="1.3"):
         datamodule = engine.build_datamodule(compose("train", ["name=baseline"]))
     datamodule.setup("test")

@@ -83,7 +83,7 @@ def changed_files(project: Path, default: Path, package: str) -> Iterator[Path]:
 
 def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_text: Any) -> None:
     """Every file parses, and each answer stands where it belongs."""
-    package = next(path.parent.name for path in project.glob("*/front_door"))
+    package = next(path.parent.name for path in project.glob("*/engine"))
     for path in changed_files(project, default, package):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".py":
@@ -139,7 +139,7 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     defaults = [rendered(chosen, tmp_path / f"default_{n}", user_config)[1] for n, chosen in enumerate(CHOSEN)]
     helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
     monkeypatch.syspath_prepend(str(helper))
-    help_text = importlib.import_module("reads_help.front_door.answers").help_text
+    help_text = importlib.import_module("reads_help.engine.cli.explain").help_text
     ended: Counter[str] = Counter()
 
     @seed(SEED)

@@ -117,7 +117,7 @@ class Door:
 
     def __init__(self, project: Path, folder: Path) -> None:
         from fuzzed_project.engine import train
-        from fuzzed_project.front_door import command
+        from fuzzed_project.engine.cli import command
 
         self.folder, self.command, self.train, self.compose = folder, command, train, command._composed
         command._composed = self.composed
@@ -216,8 +216,9 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
 
 
 def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:
+    from fuzzed_project.engine.cli import command
+    from fuzzed_project.engine.cli import requests as runs
     from fuzzed_project.errors import RefusedError
-    from fuzzed_project.front_door import command, runs
 
     print(f"SEED={SEED}")
     run_folder = tmp_path / "run"

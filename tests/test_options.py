@@ -119,7 +119,7 @@ def test_the_first_layer_of_the_dockerfile_installs(environment: str, bake: Bake
     done = run("bash", "-euc", words, cwd=layer)
     assert done.returncode == 0, done.stderr
     shutil.copytree(project / "my_project", layer / "my_project", dirs_exist_ok=True)
-    program = "import my_project.errors as errors; print(errors.__file__)"
+    program = "import my_project.engine.errors as errors; print(errors.__file__)"
     done = run(sys.executable, "-c", f"import site; site.addsitedir('site'); {program}", cwd=layer, PYTHONSAFEPATH="1")
     assert done.stdout.strip() == str(layer / "my_project" / "errors.py"), done.stderr
 
@@ -152,7 +152,7 @@ def test_pre_commit_holds_back_what_the_linter_would_mend(bake: Bake) -> None:
 @pytest.mark.parametrize("starter", CHOICES["starter"])
 def test_an_editor_is_told_what_each_config_may_hold(starter: str, bake: Bake) -> None:
     project = bake(editor="vscode", starter=starter)
-    done = run(sys.executable, "-m", "my_project.front_door.schema", cwd=project)
+    done = run(sys.executable, "-m", "my_project.engine.cli.schema", cwd=project)
     assert done.returncode == 0, done.stderr
     named = json.loads((project / ".vscode" / "settings.json").read_text())["yaml.schemas"]
     assert all((project / path).is_file() for path in named)

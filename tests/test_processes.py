@@ -18,7 +18,7 @@ SCRIPT = """
 import os, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 from killed import STEP, At, _arm
-from my_project.engine.processes import Watch
+from my_project.engine.training.processes import Watch
 Watch.patience = 2.0
 if os.environ.get("LOCAL_RANK") == "1" and os.environ["AT"]:
     _arm(At(STEP, 3, os.environ["AT"]))

@@ -137,9 +137,9 @@ class Project:
         self.package = f"strange_{starter}"
         self.command, self.use, self.train = (
             importlib.import_module(f"{self.package}.{name}")
-            for name in ("front_door.command", "engine.use", "engine.train")
+            for name in ("engine.cli.command", "engine.training.inference", "engine.training.train")
         )
-        self.refused = importlib.import_module(f"{self.package}.errors").RefusedError
+        self.refused = importlib.import_module(f"{self.package}.engine.errors").RefusedError
         runpy.run_path(str(self.folder / "evaluate.py"))  # its keys, and those of predict.py
         runpy.run_path(str(self.folder / "predict.py"))
         self.runs, self.kept = self.folder / "runs", out / f"{starter}_kept"
@@ -273,11 +273,11 @@ def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
         "pytorch_lightning.strategies.DDPStrategy": {"process_group_backend": "gloo"},
         "lightning_fabric.plugins.io.TorchCheckpointIO": {},
         "torch.nn.Sequential": {"_args_": [{"_target_": "os.system", "command": f"touch {mark}"}]},
-        f"{package}.run_folder.folder.write_text": {"path": mark, "text": "x"},
-        f"{package}.run_folder.metrics.draw_curves": metrics,
-        f"{package}.run_folder.metrics.MetricsLog": {"path": mark},
-        f"{package}.engine.build.build": {"node": {"_target_": "os.system", "command": f"touch {mark}"}},
-        f"{package}.engine.build.import_module": {"name": "antigravity"},
+        f"{package}.engine.files.write_text": {"path": mark, "text": "x"},
+        f"{package}.engine.runs.metrics.draw_curves": metrics,
+        f"{package}.engine.runs.metrics.MetricsLog": {"path": mark},
+        f"{package}.engine.config.build.build": {"node": {"_target_": "os.system", "command": f"touch {mark}"}},
+        f"{package}.engine.config.build.import_module": {"name": "antigravity"},
         f"{package}.callbacks.report.draw_loss": {"points": [[1.0, 2.0]], "path": f"{mark}.png"},
         f"{package}.callbacks.report.draw_samples": {"samples": [], "prompt": "", "path": f"{mark}.png"},
         f"{package}.datamodules.tables.write_table": {
@@ -374,7 +374,7 @@ def known(project: Project, starter: str, outside: Path) -> Iterator[Stranger]:
         "_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter",
         "log_dir": str(project.runs / "other"),
     }
-    drawn = {"_target_": f"{project.package}.run_folder.metrics.draw_curves", "path": f"{outside}/mark.png"}
+    drawn = {"_target_": f"{project.package}.engine.runs.metrics.draw_curves", "path": f"{outside}/mark.png"}
     drawn["rows"] = [{"step": 1, "val/loss": 1.0}]  # type: ignore[assignment]
     resolver = f"${{oc.create:{{_target_: os.mkdir, path: '{outside}/mark'}}}}"
     for command in ("evaluate", "load_run", "rerun"):

@@ -13,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.front_door.command import checked, front_door
+from {{ cookiecutter.package_name }}.engine.cli.command import checked, front_door
 
 OPTIONS = {
     "defaults": ["train", "_self_"],
@@ -28,7 +28,7 @@ ConfigStore.instance().store("predict", OPTIONS)
 @hydra.main(version_base="1.3", config_path="configs", config_name="predict")
 @checked
 def main(cfg: DictConfig) -> None:
-    from {{ cookiecutter.package_name }}.engine.use import predict
+    from {{ cookiecutter.package_name }}.engine.training.inference import predict
 
     predict(cfg)
 

@@ -13,14 +13,14 @@ python train.py init_from=runs/first experiment=fine_tune            from the we
 import hydra
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.front_door.command import checked, front_door
+from {{ cookiecutter.package_name }}.engine.cli.command import checked, front_door
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 @checked
 def main(cfg: DictConfig) -> None:
-    from {{ cookiecutter.package_name }}.engine.folds import train_folds
-    from {{ cookiecutter.package_name }}.engine.train import train
+    from {{ cookiecutter.package_name }}.engine.training.folds import train_folds
+    from {{ cookiecutter.package_name }}.engine.training.train import train
 
     (train_folds if cfg.folds else train)(cfg)
 

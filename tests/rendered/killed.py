@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
 # Each process is forked from one that has imported what takes long.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.train", "sklearn.model_selection", "matplotlib.figure"])
+PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.training.train", "sklearn.model_selection", "matplotlib.figure"])
 
 STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"
 

@@ -21,14 +21,16 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from test_resume import QUICK
 
 from my_project import load_run
-from my_project.engine.exact import check_optimizer_states, forget_elsewhere
-from my_project.errors import RefusedError
-from my_project.front_door.check import check_config, leaves, resolved
-from my_project.run_folder.checkpoints import load_checkpoint, room_for
-from my_project.run_folder.folder import RunFolder, write_json
-from my_project.run_folder.metrics import draw_curves, read_metrics, read_results
-from my_project.run_folder.plain import check_folder, read_json, read_yaml
-from my_project.run_folder.provenance import read_provenance, read_seen
+from my_project.engine.config.check import check_config
+from my_project.engine.config.tree import leaves, resolved
+from my_project.engine.errors import RefusedError
+from my_project.engine.files import write_json
+from my_project.engine.plain import read_json, read_yaml
+from my_project.engine.runs.folder import RunFolder, check_folder
+from my_project.engine.runs.loading import load_checkpoint, room_for
+from my_project.engine.runs.metrics import draw_curves, read_metrics, read_results
+from my_project.engine.runs.provenance import read_provenance, read_seen
+from my_project.engine.training.resume import check_optimizer_states, forget_elsewhere
 
 SECONDS = 10  # each is refused in less than one
 

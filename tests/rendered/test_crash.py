@@ -14,7 +14,7 @@ from disk import small_disk_at
 from killed import STEP, At, go_on, train, waiting
 from test_resume import QUICK
 
-from my_project.run_folder.checkpoints import damage
+from my_project.engine.runs.checkpoints import damage
 
 
 @pytest.fixture(scope="module")

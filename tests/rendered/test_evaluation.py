@@ -13,13 +13,14 @@ from omegaconf import OmegaConf
 from starter import OWN_DATAMODULE
 from test_resume import QUICK
 
-from my_project.engine import folds as cross_validation
-from my_project.engine import train as training
-from my_project.engine.use import _evaluation_name, _free_path
-from my_project.errors import RefusedError
-from my_project.front_door.runs import check_output
-from my_project.run_folder.folder import RunFolder, log
-from my_project.run_folder.provenance import read_seen, write_seen
+from my_project.engine.errors import RefusedError
+from my_project.engine.log import log
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.outputs import check_output
+from my_project.engine.runs.provenance import read_seen, write_seen
+from my_project.engine.training import folds as cross_validation
+from my_project.engine.training import train as training
+from my_project.engine.training.inference import _evaluation_name, _free_path
 
 
 @pytest.fixture(scope="module")

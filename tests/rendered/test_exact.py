@@ -10,11 +10,11 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from my_project.datamodules.base import BatchOrder, batches
-from my_project.engine.exact import ExactResume, reseed
-from my_project.errors import RefusedError
-from my_project.run_folder.folder import RunFolder
-from my_project.run_folder.metrics import MetricsLog
+from my_project.engine.errors import RefusedError
+from my_project.engine.order import BatchOrder, batches
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.metrics import MetricsLog
+from my_project.engine.training.resume import ExactResume, reseed
 
 STEPS = 8
 

@@ -9,8 +9,8 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from my_project.callbacks.finite_guard import FiniteGuard
-from my_project.datamodules.base import BatchOrder, batches
-from my_project.errors import FailedError
+from my_project.engine.errors import FailedError
+from my_project.engine.order import BatchOrder, batches
 
 BAD_STEP = 23
 

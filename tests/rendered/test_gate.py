@@ -10,10 +10,9 @@ import pytest
 from killed import PACKAGE
 
 import my_project
-from my_project import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS
-from my_project.errors import RefusedError
-from my_project.front_door.gate import Place, allowed
-from my_project.front_door.sources import read_module
+from my_project.engine.config.modules import read_module
+from my_project.engine.config.targets import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS, Place, allowed
+from my_project.engine.errors import RefusedError
 
 # Of each public class of Lightning's packages: the place that it is let in at, and what it can do with its arguments.
 # A class that a new version brings is refused until it stands here and in a list of __init__.py.
@@ -181,9 +180,9 @@ NOT_TARGETS = (
     "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "pytorch_lightning.loggers.csv_logs.os.remove",
     "pytorch_lightning.core.saving.load_hparams_from_yaml", "pytorch_lightning.cli.LightningCLI",
     "lightning_fabric.fabric.Fabric", "hydra.utils.get_method", "builtins.eval", "os.system",
-    f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.run_folder.folder.RunFolder",
-    f"{PACKAGE}.run_folder.metrics.MetricsLog", f"{PACKAGE}.run_folder.metrics.draw_curves",
-    f"{PACKAGE}.engine.use.BatchWriter", f"{PACKAGE}.front_door.gate.allowed",
+    f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.engine.runs.folder.RunFolder",
+    f"{PACKAGE}.engine.runs.metrics.MetricsLog", f"{PACKAGE}.engine.runs.metrics.draw_curves",
+    f"{PACKAGE}.engine.training.inference.BatchWriter", f"{PACKAGE}.engine.config.targets.allowed",
     f"{PACKAGE}.models.optimization.parameter_groups", f"{PACKAGE}.callbacks.finite_guard.bad_weights",
     f"{PACKAGE}.callbacks.finite_guard.Path",
     f"{PACKAGE}.datamodules.base.fingerprint",
@@ -215,7 +214,7 @@ import torch.nn as net
 import torch.utils.data
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
-from my_project import target
+from my_project.engine.config.targets import target
 from my_project.models import optimization
 
 class Block(nn.Module): ...

@@ -12,20 +12,20 @@ from test_resume import QUICK
 LOOPS = "pytorch_lightning.loops"
 # In the order in which one run meets them: each is killed there, and continued until the next.
 PHASES = {
-    "reading the data": At(f"{PACKAGE}.engine.train:build_datamodule"),
+    "reading the data": At(f"{PACKAGE}.engine.training.train:build_datamodule"),
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
     "first step": At(STEP),
     "within the epoch": At(STEP, 4),
-    "writing a checkpoint": At(f"{PACKAGE}.run_folder.checkpoints:_Recorder.write", 5),
-    "between two renames": At(f"{PACKAGE}.run_folder.checkpoints:_flush_folder"),
+    "writing a checkpoint": At(f"{PACKAGE}.engine.runs.checkpoints:_Recorder.write", 5),
+    "between two renames": At(f"{PACKAGE}.engine.runs.checkpoints:_flush_folder"),
     "between last batch and validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop.run"),
     "in validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 2),
-    "writing a row of metrics.csv": At(f"{PACKAGE}.run_folder.metrics:MetricsLog._writer", 2),
+    "writing a row of metrics.csv": At(f"{PACKAGE}.engine.runs.metrics:MetricsLog._writer", 2),
     "after validation": At(f"{LOOPS}.fit_loop:_FitLoop.on_advance_end"),
     "in the second epoch": At(STEP, 3),
     "in the second validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 1),
     "in the final test": At("pytorch_lightning.trainer.trainer:Trainer.test"),
-    "writing the results": At(f"{PACKAGE}.engine.train:draw_curves"),
+    "writing the results": At(f"{PACKAGE}.engine.training.train:draw_curves"),
 }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from conftest import NO_LOGGER, ROOT, Command, target
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.errors import RefusedError
-from my_project.front_door.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.config.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.errors import RefusedError
 
 MODULE, MODEL = target("model")
 LOGGED = {"val/loss": "min", "val/*": "min", "val/f1/*": "max", "val/coverage": None}
@@ -102,7 +102,7 @@ from typing import ClassVar
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from my_project import target
+from my_project.engine.config.targets import target
 from {MODULE} import {MODEL}
 
 
@@ -146,8 +146,8 @@ def test_a_model_of_one_s_own_declares_the_direction_or_it_is_given(tmp_path: Pa
 import sys
 sys.path.insert(0, {str(copy)!r})
 from pathlib import Path
-from my_project.errors import RefusedError
-from my_project.front_door import command, runs
+from my_project.engine.errors import RefusedError
+from my_project.engine.cli import command, requests as runs
 for words, said in {CASES!r}.items():
     words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in words.split()]
     cfg = command._composed(Path({str(copy)!r}) / "configs", "train", words)
@@ -158,7 +158,7 @@ for words, said in {CASES!r}.items():
         answer = str(error)
     assert answer == said or (said not in ("min", "max") and said in answer), (words, answer)
 assert "torch" not in sys.modules
-from my_project.engine.train import check_built
+from my_project.engine.training.train import check_built
 plateau = "++model.scheduler={{_target_:my_project.models.own.plateau,mode:max}}"
 cfg = command._composed(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
 try:

@@ -83,7 +83,7 @@ def test_what_lightning_users_write_is_accepted(words: list[str], tmp_path: Path
     program = f"""
 import sys
 sys.path.insert(0, {str(copy)!r})
-from my_project.front_door import command, runs
+from my_project.engine.cli import command, requests as runs
 from pathlib import Path
 words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in {words!r}]
 runs.check_training(command._composed(Path({str(copy)!r}) / "configs", "train", words))

@@ -10,7 +10,7 @@ import hydra
 import pytest
 from conftest import ROOT, Command
 
-from my_project.errors import INSTALL
+from my_project.engine.errors import INSTALL
 
 
 @pytest.mark.parametrize("workers", [0, 1])

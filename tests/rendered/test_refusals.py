@@ -13,10 +13,10 @@ from typing import Literal
 import pytest
 from conftest import NO_LOGGER, ROOT, Command, options, target
 
-from my_project.errors import RefusedError
-from my_project.front_door.check import facts_of
-from my_project.front_door.kinds import check_late
-from my_project.front_door.values import check_value
+from my_project.engine.config.check import facts_of
+from my_project.engine.config.kinds import check_late
+from my_project.engine.config.values import check_value
+from my_project.engine.errors import RefusedError
 
 FACT = min(facts_of({"_target_": ".".join(target("datamodule"))}) or ("no_fact",))
 REFUSED = {
@@ -53,7 +53,7 @@ REFUSED = {
     "train.py model.optimizer._target_=os.system": "not allowed",
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
     "train.py model._target_=torch.load": "not allowed",
-    "train.py model._target_=my_project.engine.build.imported": "not allowed: it comes from",
+    "train.py model._target_=my_project.engine.config.build.imported": "not allowed: it comes from",
     f"train.py model._target_={target('model')[0]}.build": "not allowed: it comes from",
     "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
     "train.py ~model.optimizer._target_": "names no _target_",

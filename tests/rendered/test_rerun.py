@@ -12,7 +12,7 @@ from killed import STEP, At, differences, final_state, train
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.run_folder.provenance import origin
+from my_project.engine.runs.provenance import origin
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from conftest import Command
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.errors import FailedError, RefusedError, printable, refusal
-from my_project.front_door.command import checked
-from my_project.run_folder.folder import end_log_file, log, start_log
+from my_project.engine.cli.command import checked
+from my_project.engine.errors import FailedError, RefusedError, printable, refusal
+from my_project.engine.log import end_log_file, log, start_log
 
 # A title of the window, a colour, the start of a line over what stands there, a line of its own, a C1 control, an end
 # of a paragraph, text from right to left, half of a letter, a tag.
@@ -108,7 +108,7 @@ def test_errors(
     def fail(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("my_project.front_door.command._check", lambda _: None)
+    monkeypatch.setattr("my_project.engine.cli.command._check", lambda _: None)
     with pytest.raises(SystemExit):
         checked(fail)(OmegaConf.create({"name": "x"}))
     end_log_file()

@@ -193,7 +193,7 @@ def test_a_callback_that_a_run_cannot_keep_its_promises_with_is_refused(name: st
 @pytest.mark.parametrize("names", [FIRST, SECOND])
 def test_the_other_callbacks_of_lightning_train_and_resume(names: tuple[str, ...], tmp_path: Path) -> None:
     """All at once, stopped by a signal in the second epoch, and resumed to the same weights."""
-    from my_project.engine import exact
+    from my_project.engine.training import resume as exact
 
     words = [
         f"++callbacks.{name}={{_target_:{CALLBACKS}.{name}"
@@ -226,8 +226,8 @@ def test_the_other_callbacks_of_lightning_train_and_resume(names: tuple[str, ...
 
 def test_a_schedule_that_ends_before_the_training_is_refused_when_it_resumes() -> None:
     """OneCycleLR takes its number of steps from the checkpoint, and would raise in the middle of the training."""
-    from my_project.engine import trial
-    from my_project.errors import RefusedError
+    from my_project.engine.errors import RefusedError
+    from my_project.engine.training import trial
 
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -244,7 +244,7 @@ def test_a_schedule_that_ends_before_the_training_is_refused_when_it_resumes() -
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     from disk import small_disk_at
 
-    from my_project.run_folder.folder import write_text
+    from my_project.engine.files import write_text
 
     with small_disk_at(tmp_path / "disk", "64k") as disk:
         with pytest.raises(OSError, match="No space left"):

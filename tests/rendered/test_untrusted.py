@@ -17,10 +17,11 @@ from omegaconf import OmegaConf
 from test_resume import QUICK
 
 from my_project import load_run
-from my_project.engine.build import build
-from my_project.errors import RefusedError
-from my_project.run_folder.checkpoints import AtomicCheckpointIO, load_checkpoint
-from my_project.run_folder.folder import RunFolder
+from my_project.engine.config.build import build
+from my_project.engine.errors import RefusedError
+from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.loading import load_checkpoint
 
 RAN = "ran.txt"
 
@@ -135,7 +136,7 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "a target": ("model.network", {"_target_": "os.system", "command": f"touch {RAN}"}, "os.system: not allowed"),
     "a builtin": ("callbacks.x", {"_target_": "builtins.eval"}, "builtins.eval: not allowed"),
     "a loader": ("callbacks.x", {"_target_": "torch.load", "f": "best.ckpt"}, "torch.load: not allowed"),
-    "the engine": ("callbacks.x", {"_target_": f"{PACKAGE}.run_folder.folder.write_json"}, "not allowed"),
+    "the engine": ("callbacks.x", {"_target_": f"{PACKAGE}.engine.files.write_json"}, "not allowed"),
     "a resolver": ("trainer.max_epochs", "${oc.env:HOME}", "calls a resolver (${oc.env:HOME"),
     "a hidden resolver": ("monitor", "${${mode}.env:HOME}", "calls a resolver"),
     "a path out": ("trainer.profiler", {
@@ -261,7 +262,7 @@ HYPER_PARAMETERS: dict[str, Any] = {
     "a target that is no text": {"_target_": ["torch.load"], "f": "payload.pkl"},
     "Hydra's arguments": {"_target_": "torch.nn.Identity", "_args_": [RUN]},
     "a part of a part": {"_target_": "torch.nn.Sequential", "_partial_": True, "x": RUN},
-    "a drawing function": {"_target_": f"{PACKAGE}.run_folder.metrics.draw_curves", "rows": [], "path": "victim.txt"},
+    "a drawing function": {"_target_": f"{PACKAGE}.engine.runs.metrics.draw_curves", "rows": [], "path": "victim.txt"},
     "a writer": {"_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "log_dir": "runs/ours"},
     "a callback": {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "."},
 }
@@ -385,7 +386,7 @@ BUILT: dict[str, tuple[str, Any]] = {
     "a plugin": ("trainer.plugins", [{"_target_": "lightning_fabric.plugins.TorchCheckpointIO"}]),
     "a strategy": ("trainer.strategy", {"_target_": f"{LIGHTNING}.strategies.DDPStrategy"}),
     "an upload": ("trainer.model_registry", "theirs"),
-    "a drawing function": ("callbacks.x", {"_target_": f"{PACKAGE}.run_folder.metrics.draw_curves",
+    "a drawing function": ("callbacks.x", {"_target_": f"{PACKAGE}.engine.runs.metrics.draw_curves",
                                            "rows": [], "path": "victim.txt"}),
     "another run": ("callbacks.checkpoint.dirpath", "runs/other/checkpoints"),
     "a way out in a name": ("callbacks.checkpoint.filename", "../../../victim"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from my_project.errors import RefusedError
+from my_project.engine.errors import RefusedError
 
 read_inputs = pytest.importorskip("my_project.datamodules.pictures", reason="it reads no pictures").read_inputs
 

@@ -55,7 +55,7 @@ def fitting(words: Iterable[str], option: str | None = None) -> tuple[str, ...]:
 @pytest.fixture
 def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
     """Composes train.yaml with overrides. A datamodule that reads the user's files gets those of the starter."""
-    from {{ cookiecutter.package_name }}.front_door.monitor import settle_mode
+    from {{ cookiecutter.package_name }}.engine.config.monitor import settle_mode
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
 

@@ -11,8 +11,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datamodules.base import BatchOrder
-from ..errors import FailedError
+from ..engine.errors import FailedError
+from ..engine.order import BatchOrder
 
 
 class Place(NamedTuple):

@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from .. import target
-from ..front_door.values import Fraction, Share
+from ..engine.config.targets import target
+from ..engine.ranges import Fraction, Share
 
 
 def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from {{ cookiecutter.package_name }}.datamodules.image_splits import Pictures, class_folders, divide, read_labelled
 from {{ cookiecutter.package_name }}.datamodules.pictures import UNREADABLE, decode, look_into, read_inputs, read_pixels
-from {{ cookiecutter.package_name }}.errors import RefusedError
-from {{ cookiecutter.package_name }}.run_folder.folder import log
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.log import log
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4)).astype(np.uint8)
 RGBA = Image.fromarray(NOISE)

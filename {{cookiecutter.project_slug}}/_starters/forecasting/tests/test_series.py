@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from starter import real_counts
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 Configure = Callable[..., DictConfig]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -112,7 +112,7 @@ def test_values_below_the_least_are_refused(tmp_path: Path) -> None:
 def test_gaps_are_filled_or_left_out_as_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.log.log.propagate", True)
     caplog.set_level("INFO")
     rows = real_counts(100)
     holed = rows.drop(index=[1000, 1001])

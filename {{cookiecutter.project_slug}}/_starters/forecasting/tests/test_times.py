@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 Texts = Callable[[pd.DatetimeIndex], Any]
 HORIZON = 4

@@ -13,7 +13,7 @@ from PIL import Image
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 SHORT = ("trainer.limit_train_batches=6", "trainer.accelerator=cpu", *NO_LOGGER)
 

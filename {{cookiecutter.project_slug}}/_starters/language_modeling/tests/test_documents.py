@@ -10,7 +10,7 @@ import pytest
 from {{ cookiecutter.package_name }}.datamodules.documents import split_documents, whole_documents
 from {{ cookiecutter.package_name }}.datamodules.text import TextDataModule
 from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary, learn_merges
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 SENTENCE = "So it was, and „größer“ than before; no line ended."
 
@@ -85,7 +85,7 @@ def read(root: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> tupl
 
 @pytest.fixture(autouse=True)
 def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.log.log.propagate", True)
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.features import CategoryEmbedding, Features
 
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..errors import refusal
-from ..front_door.values import Count, Share, Stages
+from ..engine.errors import refusal
+from ..engine.ranges import Count, Share, Stages
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:

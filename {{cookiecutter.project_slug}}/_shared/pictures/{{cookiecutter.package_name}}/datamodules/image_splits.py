@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log
-from .base import split_as_given, split_at_random
+from ..engine.errors import RefusedError, refusal
+from ..engine.log import log
 from .pictures import NAMED, Folder, check_memory, image_files, left_out, read_pictures, say, some
+from .splits import split_as_given, split_at_random
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",

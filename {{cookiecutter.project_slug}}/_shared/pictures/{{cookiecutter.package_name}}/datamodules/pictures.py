@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log
+from ..engine.errors import RefusedError, refusal
+from ..engine.log import log
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of Pillow's many others some start programs

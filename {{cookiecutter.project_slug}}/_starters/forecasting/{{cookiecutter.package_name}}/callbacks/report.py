@@ -9,8 +9,8 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.folder import log
-from ..run_folder.metrics import picture
+from ..engine.log import log
+from ..engine.plots import picture
 
 FAN, TRUTH = "#4c78a8", "#e45756"
 

@@ -13,11 +13,13 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Length
-from ..run_folder.folder import log
-from .base import TensorBatches, TensorDataModule, check_split, fingerprint, split_in_time
+from ..engine.errors import RefusedError, refusal
+from ..engine.log import log
+from ..engine.order import TensorBatches, fingerprint
+from ..engine.ranges import Fraction, Length
+from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
+from .splits import check_split, split_in_time
 from .tables import read_table, write_table
 
 BLOCK = 8  # steps of time by which a series is known again

@@ -8,9 +8,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import refusal
-from ..front_door.values import Fraction, Length
+from ..engine.config.build import build
+from ..engine.errors import refusal
+from ..engine.ranges import Fraction, Length
 from .metrics import ForecastMetrics, quantile_loss
 from .optimization import parameter_groups
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..front_door.values import Count, Share
+from ..engine.ranges import Count, Share
 
 
 class PatchMixer(nn.Module):

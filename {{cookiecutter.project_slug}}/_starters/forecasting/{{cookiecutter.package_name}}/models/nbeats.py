@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine.ranges import Count, Share
 
 
 class NBeats(nn.Module):

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.metrics import picture
+from ..engine.plots import picture
 
 
 class ClassificationReport(Callback):

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError
-from ..front_door.values import Fraction, Seed, Share
-from .base import TensorDataModule, check_split
+from ..engine.errors import RefusedError
+from ..engine.ranges import Fraction, Seed, Share
+from .base import TensorDataModule
 from .image_splits import Pictures, divide
 from .pictures import colour, read_inputs
+from .splits import check_split
 
 Split = tuple[Tensor, ...]
 

@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from ..engine.build import build
-from ..front_door.values import Pixels
+from ..engine.config.build import build
+from ..engine.ranges import Pixels
 
 
 class Classifier(LightningModule):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine.ranges import Count, Share
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..datamodules.images import sheet
-from ..run_folder.metrics import picture
+from ..engine.plots import picture
 
 ROWS = 12  # classes that are drawn; of more, the first ones
 REAL = 4  # real pictures beside those generated

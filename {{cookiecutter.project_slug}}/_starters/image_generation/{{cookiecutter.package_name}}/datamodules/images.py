@@ -13,10 +13,12 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Draws, Fraction, Seed
-from .base import TensorDataModule, check_split, seed_of
+from ..engine.errors import RefusedError, refusal
+from ..engine.order import seed_of
+from ..engine.ranges import Draws, Fraction, Seed
+from .base import TensorDataModule
 from .image_splits import Pictures, divide
+from .splits import check_split
 
 SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
 SHEET_COLUMNS = 100  # more pictures of a class are in the array alone

@@ -12,8 +12,8 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..front_door.values import Draws, Pixels, Share
+from ..engine.config.build import build
+from ..engine.ranges import Draws, Pixels, Share
 from .generation import Batch, ImageGenerator
 from .optimization import parameter_groups
 

@@ -12,9 +12,9 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import RefusedError
-from ..front_door.values import Count, Pixels
+from ..engine.config.build import build
+from ..engine.errors import RefusedError
+from ..engine.ranges import Count, Pixels
 from .generation import Batch, ImageGenerator
 
 

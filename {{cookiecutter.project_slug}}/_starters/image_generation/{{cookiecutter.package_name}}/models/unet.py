@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..front_door.values import Count, Share, Stages
+from ..engine.ranges import Count, Share, Stages
 
 
 class Block(nn.Module):

@@ -10,9 +10,9 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..front_door.values import Seed
+from ..engine.plots import picture
+from ..engine.ranges import Seed
 from ..models.generate import Temperature, TopP, generate
-from ..run_folder.metrics import picture
 
 
 class LossCurve(Callback):

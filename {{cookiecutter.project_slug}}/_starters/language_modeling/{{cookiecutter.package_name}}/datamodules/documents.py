@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RefusedError
-from ..run_folder.folder import log
-from .base import split_at_random
+from ..engine.errors import RefusedError
+from ..engine.log import log
+from .splits import split_at_random
 
 ENOUGH = 10  # files, from which on each is in one split as a whole
 PIECE = 2**20  # characters that are read at once

@@ -4,8 +4,8 @@ import os
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log
+from ..engine.errors import RefusedError, refusal
+from ..engine.log import log
 from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 

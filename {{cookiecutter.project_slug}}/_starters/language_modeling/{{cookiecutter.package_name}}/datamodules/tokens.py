@@ -15,11 +15,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Count, Fraction, Length, Seed
+from ..engine.errors import RefusedError, refusal
+from ..engine.order import BatchOrder, batches, seed_of
+from ..engine.ranges import Count, Fraction, Length, Seed
 from ..models.generate import Temperature, TopP
-from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
+from .base import TensorDataModule
 from .documents import Document, digest, not_text, split_documents
+from .splits import check_split
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Vocabulary
 from .windows import GRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BatchOrder, TensorBatches, seed_of
+from ..engine.order import BatchOrder, TensorBatches, seed_of
 
 GRAM = 32  # tokens in a row by which a text is known again
 

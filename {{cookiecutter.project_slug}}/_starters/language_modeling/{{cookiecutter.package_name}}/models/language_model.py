@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Vocabulary
-from ..engine.build import build
-from ..errors import printable
+from ..engine.config.build import build
+from ..engine.errors import printable
 from .generate import generate
 from .optimization import parameter_groups
 

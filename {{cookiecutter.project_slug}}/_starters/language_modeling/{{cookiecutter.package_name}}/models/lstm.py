@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine.ranges import Count, Share
 
 
 class LSTM(nn.Module):

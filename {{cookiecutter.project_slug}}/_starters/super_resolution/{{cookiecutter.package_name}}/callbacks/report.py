@@ -9,9 +9,9 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..engine.plots import picture
 from ..models.enlarge import bicubic
 from ..models.metrics import quality
-from ..run_folder.metrics import picture
 
 
 class Example(NamedTuple):

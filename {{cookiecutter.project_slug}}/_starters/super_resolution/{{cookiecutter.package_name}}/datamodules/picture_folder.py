@@ -8,18 +8,7 @@ from pydantic import DirectoryPath
 from torch import Tensor
 
 from .image_splits import split_folders
-from .pictures import (
-    UNREADABLE,
-    Remarks,
-    as_tensor,
-    colour,
-    composited,
-    decode,
-    image_files,
-    left_out,
-    say,
-    unreadable,
-)
+from .pictures import UNREADABLE, Remarks, as_tensor, colour, composited, decode, image_files, left_out, say, unreadable
 from .regions import RegionDataModule
 
 

@@ -14,33 +14,16 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import FailedError, RefusedError, refusal
-from ..front_door.values import Draws, Fraction, Pixels, Seed
-from ..run_folder.folder import log
+from ..engine.errors import FailedError, RefusedError, refusal
+from ..engine.log import log
+from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
+from ..engine.ranges import Draws, Fraction, Pixels, Seed
 from .augment import random_crops
-from .base import (
-    BatchOrder,
-    TensorBatches,
-    TensorDataModule,
-    batches,
-    check_split,
-    content_keys,
-    split_as_given,
-    split_at_random,
-)
+from .base import TensorDataModule
 from .image_splits import ALL, digest, given_parts, say_given
-from .pictures import (
-    UNREADABLE,
-    Decoded,
-    Folder,
-    as_tensor,
-    decode,
-    image_files,
-    left_out,
-    say,
-    unreadable,
-)
+from .pictures import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, left_out, say, unreadable
 from .resize import downscale
+from .splits import check_split, split_as_given, split_at_random
 
 WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
 STRATIFIED = 10  # regions of each picture, from which on each split has them in the same proportions

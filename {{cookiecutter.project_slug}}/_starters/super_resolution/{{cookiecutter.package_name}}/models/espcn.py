@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..front_door.values import Count
+from ..engine.ranges import Count
 from .subpixel import SubPixel
 
 

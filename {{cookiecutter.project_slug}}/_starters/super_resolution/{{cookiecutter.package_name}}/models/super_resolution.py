@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
+from ..engine.config.build import build
 from .enlarge import bicubic, reach, tiled
 from .metrics import PictureScores, quality
 

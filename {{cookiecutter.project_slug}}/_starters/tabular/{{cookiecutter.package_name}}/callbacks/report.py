@@ -10,8 +10,8 @@ from pydantic import PositiveFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.folder import log
-from ..run_folder.metrics import picture
+from ..engine.log import log
+from ..engine.plots import picture
 
 LEAST_ROWS = 50  # on which an importance is measured, however many columns there are
 

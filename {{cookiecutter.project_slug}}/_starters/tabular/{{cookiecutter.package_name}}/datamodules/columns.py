@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import RefusedError
+from ..engine.errors import RefusedError
+from ..engine.log import log
 from ..models.features import scaled, two_floats
-from ..run_folder.folder import log
 from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts
 

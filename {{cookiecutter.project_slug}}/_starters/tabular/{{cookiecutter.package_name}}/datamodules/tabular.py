@@ -15,11 +15,11 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Seed
+from ..engine.errors import RefusedError, refusal
+from ..engine.log import log
+from ..engine.ranges import Fraction, Seed
 from ..models.features import two_floats
-from ..run_folder.folder import log
-from .base import TensorDataModule, check_split, split_at_random
+from .base import TensorDataModule
 from .columns import (
     Columns,
     category_statistics,
@@ -31,6 +31,7 @@ from .columns import (
     spread,
     unfamiliar,
 )
+from .splits import check_split, split_at_random
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
 MOST_CLASSES = 1000

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import refusal
-from ..front_door.values import Count, Share
+from ..engine.errors import refusal
+from ..engine.ranges import Count, Share
 from .features import CategoryEmbedding, ColumnEmbedding
 
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine.ranges import Count, Share
 from .features import CategoryEmbedding, ColumnEmbedding
 
 

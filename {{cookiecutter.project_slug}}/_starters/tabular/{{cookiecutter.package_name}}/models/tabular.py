@@ -6,8 +6,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import refusal
+from ..engine.config.build import build
+from ..engine.errors import refusal
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
 from .optimization import parameter_groups

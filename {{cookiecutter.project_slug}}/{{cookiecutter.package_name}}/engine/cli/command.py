@@ -1,0 +1,302 @@
+"""The command line: check before work, one-line errors, exit status.
+
+It imports neither torch nor Lightning, so that help and refusals come at once.
+"""
+
+import argparse
+import functools
+import gc
+import logging
+import os
+import re
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ..config.check import all_keys, check_shown
+from ..config.files import check_files
+from ..config.modules import PACKAGE
+from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, printable, refusal
+from ..log import log, rank, start_log
+from ..signals import stopping
+
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
+NAME = re.compile(r"\+*name=[^,]*$")
+CHECK, TRACEBACK = "--check", "--traceback"
+given_flags: set[str] = set()
+# Environment variables of launchers: whole numbers, which Lightning reads as such, some when it is imported.
+NUMBERS = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "STANDALONE_PORT",
+    "JSM_NAMESPACE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE",
+    "SLURM_NNODES",
+)  # fmt: skip
+warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # the line that follows says why
+warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
+
+
+def front_door(main: Callable[[], Any], script: str) -> None:
+    """Run the Hydra `main` of `script`; end the process with 0 done, 1 failed, 2 refused, 130 or 143 stopped.
+
+    One composition and the check come before Hydra's own two, so that a refusal comes sooner.
+    """
+    _open_streams()
+    words = sys.argv[1:]
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches, on import
+    gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
+    given_flags.clear()
+    given_flags.update(word for word in words if word in (CHECK, TRACEBACK))
+    configs = Path(script).resolve().parent / "configs"
+    sys.argv[1:] = [word for word in words if word not in given_flags]
+    try:
+        _clear_environment()
+        if {"--help", "-h"}.intersection(words):
+            from .help import show_help
+
+            return show_help(Path(script))
+        check_files(configs)
+        flags = _flags(configs)
+        if not (flags.shell_completion or flags.hydra_help):
+            _check_command(flags, configs, script)
+        with _no_file_of_a_sweep():
+            main()
+    except KeyboardInterrupt as error:
+        end(error)
+    except Exception as error:
+        from .explain import explained
+
+        end(explained(error, sys.argv[1:], configs))
+    finally:
+        gc.freeze()  # nor at the end of the process
+        gc.enable()
+        sys.argv[1:] = words
+
+
+def _clear_environment() -> None:
+    """Take an empty variable of a launcher for one that is not there. Raises RefusedError for one that is no number."""
+    for key in (*NUMBERS, "MASTER_ADDR"):
+        text = os.environ.get(key)
+        if text is not None and not text.strip():
+            del os.environ[key]
+        elif text is not None and key in NUMBERS and not re.fullmatch(r"\s*[0-9]+\s*", text):
+            raise RefusedError(f"{key}={text}: the environment variable is no whole number; unset it")
+
+
+def _adding(word: str, configs: Path) -> str:
+    """`key=value` as Hydra's `++key=value`: the check knows from the signatures whether there is such a key."""
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
+        return word
+    if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, whatever signs it has
+        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
+        return f"++input='{escaped}'"
+    if not (configs / key).is_dir() or value.startswith("{"):  # a dict is added to what is chosen from the group
+        return f"++{word}"
+    if value == "null":  # nothing is chosen from the group, which Hydra says in another way
+        return "callbacks=[]" if key == "callbacks" else f"~{key}"
+    return word
+
+
+def _flags(configs: Path) -> argparse.Namespace:
+    """Hydra's flags. Raises RefusedError for one that Hydra does not know, in place of argparse's page of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        from .explain import unknown_flag
+
+        raise unknown_flag(message, sys.argv[1:], all_keys(_composed(configs, "train", [])))
+
+    parser = get_args_parser()
+    parser.allow_abbrev = False  # --exp=… would be --experimental-rerun
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args()
+
+
+def _check_command(flags: argparse.Namespace, configs: Path, script: str) -> None:
+    """Check what the command would run, each run of a sweep too; what it only shows is checked for its keys alone."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise RefusedError("the folder in which this command was started is gone: cd to one that is there") from error
+    rest = [*sys.argv[1:]]
+    for word in flags.overrides:
+        rest.remove(word)
+    flags.overrides = [_adding(word, configs) for word in flags.overrides]
+    sys.argv[1:] = [*flags.overrides, *rest]  # Hydra takes no flag between overrides
+    name = flags.config_name or Path(script).stem
+    if flags.experimental_rerun:
+        raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
+    if flags.multirun and (named := next((word for word in flags.overrides if NAME.match(word)), None)):
+        raise RefusedError(f"{named.lstrip('+')}: a sweep makes several runs; leave the name out")
+    for overrides in _jobs(configs, name, flags.overrides) if flags.multirun else [flags.overrides]:
+        cfg = _composed(configs, name, overrides)
+        if flags.cfg or flags.info:
+            check_shown(cfg)
+            part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
+            if part and OmegaConf.select(cfg, part) is None:
+                raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
+        else:
+            _check(cfg)
+
+
+def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
+    """The overrides of those runs of a sweep in which a value comes for the first time. Raises RefusedError."""
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        fixed = [str(each.input_line) for each in parser.parse_overrides(words) if not each.is_sweep_override()]
+        sweeper = compose(name, fixed, return_hydra_config=True).hydra.sweeper
+        if sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+            from .explain import SWEEPS
+
+            raise RefusedError(f"hydra/sweeper: {SWEEPS}")
+        words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *words]
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
+    seen: set[str] = set()
+    for job in jobs:
+        if not seen.issuperset(job):
+            seen.update(job)
+            yield job
+
+
+@contextmanager
+def _no_file_of_a_sweep() -> Iterator[None]:
+    """Remove the multirun.yaml that Hydra leaves where a sweep was started: each run's folder has its config."""
+    path = Path("multirun.yaml")
+    there = path.exists()
+    try:
+        yield
+    finally:
+        if not there and path.exists():
+            path.unlink()
+
+
+def _open_streams() -> None:
+    """Lead stdin, stdout and stderr nowhere where the shell has closed them (`>&-`): Python has None in their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)  # else the next file that is opened would be what is printed to
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        cfg = compose(name, words, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Check the composed config before `task` sees it; report what goes wrong. With --check, end after the check."""
+
+    @functools.wraps(task)
+    def command(cfg: DictConfig) -> None:
+        try:
+            _check(cfg)
+            gc.enable()
+            if CHECK not in given_flags:
+                with stopping:
+                    task(cfg)
+                return
+            if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
+                from ..training.train import check_built
+
+                start_log()
+                check_built(cfg)
+            print("Nothing to refuse: the same command without --check does it.")
+        except RefusedError as error:
+            from .explain import with_file
+
+            end(with_file(error))
+        except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
+            end(error)
+
+    return command
+
+
+def _check(cfg: DictConfig) -> None:
+    """Raises RefusedError where the command can't be carried out. No torch."""
+    if "run" in cfg.keys():  # noqa: SIM118
+        from .requests import choose_run
+
+        choose_run(cfg)
+    else:
+        from .requests import check_training
+
+        check_training(cfg)
+
+
+def end(error: BaseException) -> NoReturn:
+    """Say in a few lines what `error` means, and end the process with its status."""
+    if TRACEBACK in given_flags:
+        _say("".join(traceback.format_exception(error)), keep="\n\t")
+    if isinstance(error, RefusedError):
+        _say(error)
+        sys.exit(2)
+    if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
+        _say(f"{_where(error)} needs a package that is not installed: {pip_command(error)}")
+        sys.exit(2)
+    if isinstance(error, StoppedError):
+        if rank() == 0:
+            _say(error)
+        sys.exit(128 + error.signum)
+    if isinstance(error, KeyboardInterrupt):
+        _say("Stopped.")
+        sys.exit(130)
+    if isinstance(error, FailedError):
+        for line in error.args:
+            _say(line)
+        sys.exit(1)
+    if isinstance(error, SystemExit):
+        raise error
+    _report(error)
+    sys.exit(1)
+
+
+def _say(text: object, keep: str = "") -> None:
+    print(printable(text, keep), file=sys.stderr)
+
+
+def _report(error: BaseException) -> None:
+    """Print the cause in two lines; the whole traceback goes to the log file, or to one of its own."""
+    reason, where = f"{type(error).__name__}: {error}", _where(error)
+    if "Original Traceback" in reason:  # of a DataLoader's worker, which torch hands on as text
+        places = re.findall(r'File "(.+?)", line (\d+)', reason)
+        where = [where, *(f"{file}:{line}" for file, line in places if is_own(Path(file)))][-1]
+        reason = reason.strip().splitlines()[-1]
+    _say(" ".join(reason.split()))
+    _say(f"  at {where}")
+    path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(printable("".join(traceback.format_exception(error)), keep="\n\t"))
+        _say(f"  the whole traceback: {path}")
+    except OSError:
+        _say("".join(traceback.format_exception(error)), keep="\n\t")
+
+
+def _log_file() -> Path | None:
+    paths = [Path(handler.baseFilename) for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+    return paths[0] if paths else None
+
+
+def _where(error: BaseException) -> str:
+    """File and line of this project at which it went wrong; of a library where the error did not pass through it."""
+    frame = (own_frames(error) or traceback.extract_tb(error.__traceback__))[-1]
+    return f"{frame.filename}:{frame.lineno}"

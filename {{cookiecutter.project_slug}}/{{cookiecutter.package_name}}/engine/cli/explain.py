@@ -1,0 +1,104 @@
+"""One-line explanations of what Hydra refuses."""
+
+import difflib
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from ..config.files import configs_folder, defaults_of, line_of, overrides, read_config
+from ..errors import INSTALL, RefusedError, is_meant, is_own, refusal
+
+LAUNCHERS = ("joblib", "submitit", "ray", "rq")
+SWEEPS = "chooses by what a run returns, and a run returns nothing; give each value: --multirun seed=0,1,2"
+
+
+def explained(error: Exception, words: list[str], configs: Path) -> Exception:
+    """`error`, raised while the config was composed, as a RefusedError of one line; one of our own as it is."""
+    if isinstance(error, RefusedError):
+        return with_file(error)
+    if is_own(Path(traceback.extract_tb(error.__traceback__)[-1].filename)):
+        return error  # a mistake of this project's, not of the command
+    text = re.sub(r"(^|['\s])\+\+", r"\1", str(error))
+    if "LexerNoViableAlt" in text or "token recognition" in text:
+        word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
+        key, _, value = word.partition("=")
+        whole = " (and ~ is not your home folder here)" if "~" in value else ""
+        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
+    if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
+        group, option = missing.groups()
+        if group == "hydra/sweeper":
+            return RefusedError(f"hydra/sweeper={option}: {SWEEPS}")
+        if group == "hydra/launcher" and (package := option.partition("_")[0]) in LAUNCHERS:
+            return RefusedError(f"{group}={option}: is not installed: {INSTALL} hydra-{package}-launcher")
+        there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        there = there or ["basic"] * (group == "hydra/launcher")
+        return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
+    culprits = [word.removeprefix("++") for word in words if not _composes(configs, word)]
+    culprit = f"{culprits[0]}: " if culprits and culprits[0] not in text else ""
+    text = re.sub(r"\s*(See https\S+|To append to your config) .*", "", text)
+    return RefusedError(" ".join(f"{culprit}{text} {error.__cause__ or ''}".split()))
+
+
+def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedError:
+    """Refuses what argparse does not take: an option such as `--epochs 5` is answered with the key that it means."""
+    flag = re.search(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(=\S*)?", message)
+    name = flag[1].replace("-", "_") if flag else ""
+    near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
+    if not flag or not near:
+        return RefusedError(f"{message}; --help lists what there is")
+    typed = next(word for word in words if word.lstrip("-").startswith(flag[1]))
+    value = flag[2] or next((f"={word}" for word in words[words.index(typed) + 1 :][:1] if word[0] != "-"), "=…")
+    return RefusedError(f"{typed}: no such option; a key is given without dashes: {near[0]}{value}")
+
+
+def _composes(configs: Path, word: str) -> bool:
+    """Whether Hydra takes the override by itself."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        try:
+            compose("train", [word])
+        except Exception:
+            return False
+        return True
+
+
+def with_file(error: RefusedError) -> RefusedError:
+    """The same, with the file and line that set the key, where it was not the command line."""
+    key = error.key
+    if key is None or not HydraConfig.initialized() or any(_concerns(word, key) for word in overrides()):
+        return error
+    folder = configs_folder()
+    for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
+        if path.is_file() and (line := line_of(inner, path)):
+            return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
+    return error
+
+
+def _concerns(word: str, key: str) -> bool:
+    """Whether the override `word` sets `key` itself, or what it is within."""
+    own = word.lstrip("+~").split("=")[0]
+    return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
+
+
+def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """The composed files that may hold `key`, the one that has the last word first, each with the key as it is there.
+
+    Hydra does not tell the options of a list (callbacks), so that each file of such a group is looked into.
+    """
+    group, _, inner = key.partition(".")
+    yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
+    if group in choices:
+        path = folder / group / f"{choices[group]}.yaml"
+        yield path, inner
+        yield from ((folder / group / f"{base}.yaml", inner) for base in defaults_of(read_config(path)))
+    else:
+        yield from ((path, inner) for path in sorted((folder / group).glob("*.yaml")))
+    yield folder / "train.yaml", key

@@ -1,0 +1,257 @@
+"""Whether a config can be run, told from configs and sources alone: torch is not imported, nothing is made.
+
+What a key may hold is read from the signature of its target (sources.py) and checked by pydantic (values.py). What
+only the objects can tell, such as a device that is not there, is left to check_built of engine/train.py, which builds
+them before any data is read.
+"""
+
+import ast
+import glob
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import INSTALL, RefusedError, is_meant, refusal
+from ..plain import plain_values
+from .files import configs_folder, defaults_of, overrides, read_config
+from .modules import PACKAGE, Definition, lineage, locate, lookup, member, read_module
+from .signatures import Parameter, Signature, signature
+from .targets import Place, allowed
+from .tree import all_nodes, check_references, leaves, nodes, resolved
+
+GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
+GIVEN = ("trainer.callbacks", "trainer.logger", "trainer.default_root_dir")  # by the engine
+LOGGERS = ("mlflow", "tensorboard", "wandb")
+OF_BUILD = ("place", "recursive")  # arguments of `build` that it does not hand to the target
+
+
+class Given(NamedTuple):
+    """What the code hands to a target beside its config: how many arguments without a name, and the names."""
+
+    positional: int = 0
+    names: frozenset[str] = frozenset()
+
+
+def known_keys() -> list[str]:
+    """The keys of the top level: those of train.yaml, its groups, and the front door's own."""
+    written = read_config(configs_folder() / "train.yaml")
+    groups = [name for entry in defaults_of(written) if isinstance(entry, dict) for name in entry]
+    own = ConfigStore.instance().repo.get(f"{HydraConfig.get().job.config_name}.yaml")
+    return [*dict.fromkeys([*(key for key in written if key != "defaults"), *groups, *(own.node if own else ())])]
+
+
+def check_keys(cfg: DictConfig, known: list[str]) -> None:
+    """Raises RefusedError for a key of the top level that is not known."""
+    for key in [key for key in map(str, cfg) if key not in known]:
+        plain: Any = OmegaConf.to_container(cfg)
+        full, value = next(leaves(plain.pop(key), key))
+        if key in (facts_of(plain.get("datamodule")) or ()):
+            raise refusal(full, value, "is given by the data, not by the config")
+        if options := sorted(configs_folder().glob(f"*/{glob.escape(key)}.yaml")):
+            option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
+            why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
+            raise refusal(full, value, why)
+        raise refusal(full, value, "no such key", [*known, *all_keys(plain)])
+
+
+def all_keys(cfg: Any) -> list[str]:
+    """Every key that can be set: those of the config, and the optional arguments of what it builds."""
+    plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
+    keys = [key for key, _ in leaves(plain)]
+    for group in (group for group in GROUPS if group in plain):
+        for key, node in all_nodes(group, plain[group]):
+            found = locate(str(node["_target_"]))
+            takes = signature(found) if isinstance(found, Definition) else None
+            names = takes.parameters.items() if takes else ()
+            keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
+    return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in GIVEN]
+
+
+def check_shown(cfg: DictConfig) -> None:
+    """Raises RefusedError for a key or an argument that does not exist; what is still to be given may be absent."""
+    check_keys(cfg, known_keys())
+    values: Any = OmegaConf.to_container(cfg)
+    check_references(dict(leaves(values)))
+    with suppress(OmegaConfBaseException):
+        values = OmegaConf.to_container(cfg, resolve=True)
+    list(_check_targets(values))
+
+
+def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
+    """Raises RefusedError, with the key, for the first thing that can't be run.
+
+    Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
+    Where it `writes`, the folders that the config names for that have to be writable.
+    """
+    from .monitor import check_monitor, settle_mode
+
+    settle_mode(cfg)
+    plain = resolved(cfg)
+    plain_values(plain)  # as it has to be where it is read again from config.yaml
+    arguments = list(_check_targets(plain))
+    if reads_data:  # else it is a finished run's: its loggers are not built, and need not be installed here
+        _check_loggers(plain)
+    if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
+        check_monitor(plain)
+    from .values import check_values, check_written  # brings in pydantic, which most typos need not wait for
+
+    check_values(plain, arguments, reads_data)
+    if writes:
+        check_written(arguments)
+
+
+class UnknownArgumentError(RefusedError):
+    """For an argument that a target does not take: a name like it among the others, or elsewhere in the config."""
+
+    def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
+        super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
+        self.given, self.why = value, why
+
+    def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
+        """The same; where no name is like it, with where the config has one, or how to leave it out."""
+        key = str(self.key)
+        if "did you mean" in str(self):
+            return self
+        ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
+        typed = any(word.lstrip("+~").partition("=")[0] == key for word in overrides())
+        if ends or typed:
+            return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
+        return RefusedError(f"{self}; ~{key} leaves it out", key)
+
+
+Argument = tuple[str, Any, Parameter]  # key, value and what the target's signature says of it
+
+
+def _check_targets(plain: Any) -> Iterator[Argument]:
+    """Each object that the engine builds, and within it each that the model or the datamodule builds."""
+    from .kinds import check_kind, check_late
+
+    built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
+    chosen = {key: node for key, node in built.items() if key.count(".") == key.startswith(("callbacks.", "logger."))}
+    unknown = None
+    try:
+        yield from _check_groups(plain)
+    except UnknownArgumentError as error:
+        unknown = error
+    for key, node in chosen.items():
+        check_kind(key, node)
+    if unknown:
+        raise unknown.elsewhere(plain)
+    for key, node in built.items():
+        check_late(key, node)
+
+
+def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
+    given = {**given_by(f"{PACKAGE}.engine.training.train"), **given_by(f"{PACKAGE}.engine.config.build")}
+    facts = facts_of(plain.get("datamodule"))
+    for group in ("datamodule", "model", "trainer"):
+        hand = given.get(group, Given())
+        if group == "model":
+            hand = None if facts is None else Given(0, hand.names | facts)
+        yield from check_node(group, plain.get(group), hand, Place.OWN if group == "trainer" else Place.ANY)
+    for group in ("callbacks", "logger"):
+        options = plain.get(group) or {}
+        if not isinstance(options, dict):
+            raise refusal(group, options, f"expected files of configs/{group}/")
+        for name, node in options.items():
+            yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+
+
+def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
+    """A part of the config with a `_target_`: that it may be built, takes each argument, and lacks none.
+
+    Yields the arguments, for their values to be checked. `given` is None where it is not known what the code hands to
+    it. Raises RefusedError.
+    """
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        group = key.split(".")[0]
+        raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
+    found = allowed(node["_target_"], f"{key}._target_", place)
+    takes = signature(found)
+    inner_given = {name: hand for each in [*lineage(found)][::-1] for name, hand in given_by(each.module.name).items()}
+    for name, value in node.items():
+        inner = f"{key}.{name}"
+        if not isinstance(name, str) or name.startswith("_"):
+            built_here = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # and used at once
+            if name != "_target_" and (name != "_partial_" or built_here):
+                raise refusal(inner, value, "expected _target_ or an argument")
+        elif given is not None and name in given.names:
+            raise refusal(inner, value, "is given by the code or the data, not by the config")
+        elif takes is not None and name in takes.parameters:
+            yield inner, value, takes.parameters[name]
+        elif takes is not None and not takes.open:
+            nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
+            known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
+            raise UnknownArgumentError(inner, value, f"{_last(node['_target_'])} takes no {name}", known)
+        if name in inner_given and isinstance(value, dict) and "_target_" not in value:
+            raise refusal(inner, value, "names no _target_")
+        if name in inner_given and isinstance(value, dict) and "_partial_" in value:  # built in code and used at once
+            raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
+        for part_key, part in nodes(inner, value):
+            unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
+            yield from check_node(part_key, part, inner_given.get(name, unknown), place)
+    if takes is not None and given is not None:
+        _check_given(key, node, takes, given)
+
+
+def _last(target: str) -> str:
+    return target.rpartition(".")[2]
+
+
+def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
+    """That the target takes what the code hands to it, and that it gets all that it needs."""
+    for name in given.names - takes.parameters.keys():
+        if not takes.open:
+            why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
+            raise refusal(f"{key}._target_", node["_target_"], why)
+    if node.get("_partial_"):
+        return
+    have = {*node, *given.names, *takes.positional[: given.positional]}
+    for name, parameter in takes.parameters.items():
+        if parameter.required and name not in have:
+            raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
+
+
+@cache
+def given_by(module_name: str) -> dict[str, Given]:
+    """What the code of a module hands to each node that it builds, read from its calls of `build(<node>, …)`."""
+    calls: dict[str, Given] = {}
+    module = read_module(module_name) if module_name.startswith(f"{PACKAGE}.") else None
+    for call in ast.walk(module.tree) if module else ():
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "build" and call.args:
+            name = re.findall(r"\w+", ast.unparse(call.args[0]))[-1]
+            names = frozenset(word.arg for word in call.keywords if word.arg and word.arg not in OF_BUILD)
+            calls[name] = Given(len(call.args) - 1, names)
+    return calls
+
+
+def facts_of(node: Any) -> frozenset[str] | None:
+    """The names of what a datamodule tells its model: the fields of the TypedDict that its `facts` returns.
+
+    None where it is annotated otherwise.
+    """
+    found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
+    facts = member(found, "facts") if isinstance(found, Definition) else None
+    returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
+    name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""
+    kind = lookup(facts.module, str(name)) if facts else None
+    if kind is None or not isinstance(kind.node, ast.ClassDef):
+        return None
+    fields = [field for each in lineage(kind) if isinstance(each.node, ast.ClassDef) for field in each.node.body]
+    return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
+
+
+def _check_loggers(plain: dict[str, Any]) -> None:
+    """That the package of a logger is installed; Lightning's modules are named for the packages that they need."""
+    for name, node in (plain.get("logger") or {}).items():
+        package = _last(allowed(node["_target_"], place=Place.OWN).module.name)
+        if package in LOGGERS and importlib.util.find_spec(package) is None:
+            raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")

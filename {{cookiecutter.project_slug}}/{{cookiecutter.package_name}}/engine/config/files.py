@@ -1,0 +1,55 @@
+"""The YAML files of configs/, and the overrides of the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from ..plain import yaml_text
+
+
+def overrides() -> list[str]:
+    """The overrides of the command line; the front door has put `++` before some."""
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(word).removeprefix("++") for word in words] if isinstance(words, list) else []
+
+
+def configs_folder() -> Path:
+    """The folder configs/ that Hydra composes from."""
+    sources = HydraConfig.get().runtime.config_sources
+    return Path(next(source.path for source in sources if source.provider == "main"))
+
+
+def check_files(configs: Path) -> None:
+    """Raises RefusedError for a file of configs/ that Hydra would read for ever; see `yaml_text`."""
+    for path in sorted(configs.rglob("*.yaml")):
+        yaml_text(path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a file of configs/ holds; nothing where it is not there or holds no keys."""
+    if not path.is_file():
+        return {}
+    written = yaml.safe_load(yaml_text(path))
+    return written if isinstance(written, dict) else {}
+
+
+def defaults_of(written: dict[str, Any]) -> list[Any]:
+    """The defaults list of a config; Hydra says what is wrong where it is no list."""
+    entries = written.get("defaults")
+    return entries if isinstance(entries, list) else []
+
+
+def line_of(key: str, path: Path) -> int | None:
+    """The line on which the key stands in a file, from 1."""
+    line = None
+    node: yaml.Node | None = yaml.compose(yaml_text(path))
+    for name in key.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None:
+            return None
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line

@@ -1,0 +1,206 @@
+"""The classes and functions that a config may name as a `_target_`, told from sources alone."""
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    pass
+import ast
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+from ..errors import refusal
+from .modules import PACKAGE, Definition, Module, locate, lookup, read_module
+from .tree import all_nodes
+
+# Classes that a config may name as a `_target_`, beside this package's own: these, and those that are defined in these
+# packages. In any config, also that of a run that came from elsewhere: they compute, and none of them writes a file,
+# starts a program, downloads or unpickles. Add what your models need, as narrow as you can.
+# torch.utils.data is not among them (some of its datapipes unpickle what they find), nor are torchmetrics' image, text,
+# audio and multimodal (some download weights).
+ALLOWED_TARGETS = (
+    "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.clustering",
+    "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression", "torchmetrics.retrieval",
+    "torchmetrics.segmentation",
+)  # fmt: skip
+
+_CALLBACKS = (
+    "BackboneFinetuning", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging",
+    "GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary",
+    "StochasticWeightAveraging", "Timer", "TQDMProgressBar", "WeightAveraging",
+)  # fmt: skip
+# In `trainer` and `callbacks` as well, also of a finished run that is trained again (rerun=…): what they write lies in
+# the run folder.
+TRAINING_TARGETS = (
+    "datetime.timedelta",
+    "pytorch_lightning.Trainer",
+    *(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS),
+)
+
+# In `trainer`, `callbacks` and `logger` of your own configs alone: they write, start or call what their arguments say.
+OWN_TARGETS = tuple(
+    f"{package}.{name}"
+    for package, names in {
+        "pytorch_lightning.callbacks": (
+            "LambdaCallback", "ModelPruning", "OnExceptionCheckpoint", "RichModelSummary", "RichProgressBar",
+            "SpikeDetection", "ThroughputMonitor",
+        ),
+        "pytorch_lightning.loggers": (
+            "CometLogger", "CSVLogger", "LitLogger", "MLFlowLogger", "TensorBoardLogger", "WandbLogger",
+        ),
+        "pytorch_lightning.plugins": (
+            "AsyncCheckpointIO", "BitsandbytesPrecision", "DeepSpeedPrecision", "DoublePrecision", "FSDPPrecision",
+            "HalfPrecision", "MixedPrecision", "TorchSyncBatchNorm", "TransformerEnginePrecision", "XLAPrecision",
+        ),
+        "pytorch_lightning.profilers": (
+            "AdvancedProfiler", "PassThroughProfiler", "PyTorchProfiler", "SimpleProfiler", "XLAProfiler",
+        ),
+        "pytorch_lightning.strategies": (
+            "DDPStrategy", "DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy", "SingleDeviceStrategy",
+            "SingleDeviceXLAStrategy", "XLAStrategy",
+        ),
+        "lightning_fabric.plugins": (
+            "KubeflowEnvironment", "LightningEnvironment", "LSFEnvironment", "MPIEnvironment", "SLURMEnvironment",
+            "TorchCheckpointIO", "TorchElasticEnvironment", "XLACheckpointIO", "XLAEnvironment",
+        ),
+    }.items()
+    for name in names
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+def target(definition: T) -> T:
+    """Mark what configs may name as a `_target_`: a function, or a part of a model that has no base of torch.
+
+    Others are refused: what is a target can be called by any config, with any arguments, also by a stranger's.
+    """
+    return definition
+
+
+CLOSED = ("engine",)  # rooms of this package: no target is in them
+
+
+class Place(IntEnum):
+    """Where a `_target_` stands. Each place takes what those before it take."""
+
+    ANY = 0
+    RERUN = 1
+    OWN = 2
+
+
+Names = dict[Place, tuple[str, ...]]
+LISTED: Names = {Place.ANY: ALLOWED_TARGETS, Place.RERUN: TRAINING_TARGETS, Place.OWN: OWN_TARGETS}
+# Of this package's classes: those with one of these bases.
+BASES: Names = {
+    Place.ANY: (
+        *ALLOWED_TARGETS, "torch", "torchmetrics", "pytorch_lightning.LightningDataModule",
+        "pytorch_lightning.LightningModule",
+    ),
+    Place.RERUN: ("pytorch_lightning.Callback", "pytorch_lightning.callbacks"),
+    Place.OWN: ("lightning_fabric", "pytorch_lightning"),
+}  # fmt: skip
+ROOTS = {PACKAGE, *(name.partition(".")[0] for names in LISTED.values() for name in names)}
+
+
+def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Definition:
+    """What a `_target_` names. Raises RefusedError where it is not there, or may not be named at this place.
+
+    Of other packages only classes of the lists in __init__.py: among functions are some that run what they are given
+    (torch.load). Of this package, outside the rooms CLOSED, classes by their bases, and what is marked with @target.
+    """
+    if not isinstance(target, str):
+        raise refusal(key, target, "expected the dotted name of a class")
+    known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
+    may = f"a config may name {PACKAGE}, {known}"
+    parts = target.split(".")
+    private = any(part.startswith("_") for part in parts) and parts[0] != PACKAGE
+    if parts[0] not in ROOTS or private or not all(part.isidentifier() for part in parts):
+        raise refusal(key, target, f"not allowed; {may}")
+    found = locate(target)
+    if isinstance(found, str):
+        raise refusal(key, target, found, _neighbours(target), target)
+    own = found.module.name.partition(".")[0] == PACKAGE
+    kinds = ast.ClassDef | ast.FunctionDef if own else ast.ClassDef
+    if (own and found.module.name.split(".")[1:2] in [[room] for room in CLOSED]) or found.module.name == PACKAGE:
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
+    if not isinstance(found.node, kinds):
+        raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
+    needed = _place_of_own(found) if own else _place_in(LISTED, f"{found.module.name}.{found.node.name}")
+    if needed is None and not own:
+        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
+    if own and (needed is None or needed > place):
+        what = "a function" if needed is None else "no part of a model or of data by its base"
+        why = f"not allowed here: it is {what}, and a stranger's config could call it as well"
+        raise refusal(key, target, f"{why}; put @target (from {PACKAGE} import target) above it if it may")
+    if needed is not None and needed > place:
+        where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
+        raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
+    return found
+
+
+def _place_in(names: Names, target: str) -> Place | None:
+    """The first place whose names have this class: by itself, wherever it is in that package, or by its package."""
+    home, _, name = target.rpartition(".")
+    for place, entries in names.items():
+        for entry in entries:
+            package, _, last = entry.rpartition(".")
+            if f"{target}.".startswith(f"{entry}.") or (last == name and f"{home}.".startswith(f"{package}.")):
+                return place
+    return None
+
+
+def _place_of_own(found: Definition) -> Place | None:
+    """Where a function or a class of this package may be named; None where it is no target, a function unmarked."""
+    if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
+        return Place.ANY
+    places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
+    plain = Place.OWN if isinstance(found.node, ast.ClassDef) else None
+    return max(places, default=plain)  # what is a Module and a Callback is a Callback
+
+
+def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
+    for decorator in node.decorator_list:
+        meant = lookup(module, decorator.id) if isinstance(decorator, ast.Name) else None
+        if meant and meant.module.name == PACKAGE and getattr(meant.node, "name", "") == "target":
+            return True
+    return False
+
+
+def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
+    """The classes of other packages that a class inherits from, at any depth: `nn.Module` is `torch.nn.Module`."""
+    for base in found.node.bases if isinstance(found.node, ast.ClassDef) and depth < 20 else ():
+        name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+        first, _, rest = name.partition(".")
+        known = found.module.names.get(first)
+        if isinstance(known, ast.alias):
+            source = known.name.replace(":", ".") if known.asname or ":" in known.name else first
+            name = f"{source}.{rest}".rstrip(".")
+        inner = Definition(found.module, known) if isinstance(known, ast.ClassDef) else ""
+        inner = locate(name) if name.startswith(f"{PACKAGE}.") else inner
+        if isinstance(inner, Definition):
+            yield from _bases(inner, depth + 1)
+        else:
+            yield name
+
+
+def _neighbours(target: str) -> list[str]:
+    """Targets that differ from this one in the last name, or in the last but one."""
+    home, _, _ = target.rpartition(".")
+    module = read_module(home)
+    if module is not None:
+        return [f"{home}.{name}" for name in module.names]
+    parent = home.rpartition(".")[0]
+    package = read_module(parent)
+    if package is None:
+        return []
+    return [f"{parent}.{file.stem}{target[len(home) :]}" for file in package.path.parent.iterdir()]
+
+
+def check_targets(key: str, value: Any, place: Place = Place.ANY) -> None:
+    """Raises RefusedError where a node within plain values, at any depth, names what it may not at this place."""
+    for inner, node in all_nodes(key, value):
+        allowed(node["_target_"], f"{inner}._target_".lstrip("."), place)
+        for name in node:
+            if not isinstance(name, str) or (name.startswith("_") and name not in ("_target_", "_partial_")):
+                raise refusal(f"{inner}.{name}".lstrip("."), node[name], "expected _target_ or an argument")

@@ -1,0 +1,93 @@
+"""Whether the values of a config are of the types that signatures ask for. The checking is pydantic's."""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
+from ..errors import refusal
+from ..files import check_writable
+from ..ranges import Seed
+from .signatures import Parameter
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
+
+
+FOLDER = re.compile(r"(dir|path|root|folder)$")  # of the name of an argument that says where something is written
+ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+class Switches(TypedDict, total=False):
+    """The keys of train.yaml that no target takes."""
+
+    name: str | None
+    seed: Seed
+    folds: Annotated[int, Field(ge=2, le=1000)] | None
+    init_from: str | None
+    rerun: str | None
+    resume: Literal["exact", "inexact"]
+    save_minutes: NonNegativeFloat
+    monitor: str
+    mode: Literal["min", "max"] | None
+
+
+def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:
+    """Raises RefusedError for the first value that is not of its type, or out of its range.
+
+    `arguments` are the key, value and parameter of each argument of the config `plain`. What is to be read has to be
+    there where it `reads_data`.
+    """
+    for key, type_ in get_type_hints(Switches, include_extras=True).items():
+        if key in plain:
+            check_value(key, plain[key], type_)
+    for key, value, parameter in arguments:
+        check_value(key, value, parameter.type(), reads_data)
+
+
+def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> None:
+    """Raises RefusedError where `value` is not of the type, or out of its range."""
+    try:
+        # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
+        taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
+    except TypeError:  # a tensor among the hyper-parameters of a checkpoint
+        raise refusal(key, type(value).__name__, "expected plain values") from None
+    except (PydanticUserError, PydanticUndefinedAnnotation):
+        return  # a type that no value of a config could be checked against
+    except ValidationError as error:
+        if not reads_data and all(problem["type"] in ABSENT for problem in error.errors()):
+            return
+        reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
+        expected = "expected " + " or ".join(reasons)
+        raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
+    if type(taken) is int and type(value) is not int:  # Literal[2] takes 2.0, and Literal[1] true
+        raise refusal(key, value, f"expected a whole number: {taken}")
+
+
+def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
+    """Raises RefusedError for the first folder or file that is to be written, and can't be."""
+    for key, value, parameter in arguments:
+        type_ = parameter.type()
+        is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
+        written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
+        if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to
+            check_writable(key, Path(value))
+
+
+@cache
+def _adapter(type_: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(type_, config=STRICT)
+
+
+def _expected(message: str) -> str:
+    """pydantic's "Input should be a valid integer" in fewer words."""
+    text = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    text = text.replace("a valid array", "a list").replace("Path does not point to a", "a path to an existing")
+    text = re.sub("^a valid (?=[aeiou])", "an ", text).replace("a valid ", "a ")
+    return f"a value {text}" if text.startswith(("greater", "less")) else text
