@@ -9,7 +9,6 @@ import importlib
 import io
 import os
 import random
-import runpy
 import shutil
 import signal
 import sys
@@ -140,8 +139,6 @@ class Project:
             for name in ("engine.cli.command", "engine.training.inference", "engine.training.train")
         )
         self.refused = importlib.import_module(f"{self.package}.engine.errors").RefusedError
-        runpy.run_path(str(self.folder / "evaluate.py"))  # its keys, and those of predict.py
-        runpy.run_path(str(self.folder / "predict.py"))
         self.runs, self.kept = self.folder / "runs", out / f"{starter}_kept"
         data, small = STARTERS[starter]
         words = (data, f"datamodule.root={self._write_data(starter)}", *small, *SHORT)
@@ -214,7 +211,7 @@ class Project:
         with open_dict(cfg):
             del cfg["hydra"]
         task = {"evaluate": self.use.evaluate, "predict": self.use.predict}.get(name, self.train.train)
-        self.command.checked(task)(cfg)
+        self.command.CommandLine(task, self.folder / "train.py").work(cfg)
 
     def receive(self) -> Path:
         """A run folder as it came, before something is done to it."""

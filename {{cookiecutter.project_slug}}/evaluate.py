@@ -13,27 +13,16 @@ python evaluate.py run=runs/first datamodule.batch_size=8            with less m
 python evaluate.py run=runs/first trainer.accelerator=cpu            on the CPU
 """
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
-
-from {{ cookiecutter.package_name }}.engine.cli.command import checked, front_door
-
-OPTIONS = {
-    "defaults": ["train", "_self_"],
-    "run": "???",  # the run's folder
-    "checkpoint": "best",  # best, last or a path
-}
-ConfigStore.instance().store("evaluate", OPTIONS)
+from {{ cookiecutter.package_name }}.engine.cli.command import command
+from {{ cookiecutter.package_name }}.engine.cli.requests import ChosenRun
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
-@checked
-def main(cfg: DictConfig) -> None:
+@command
+def main(chosen: ChosenRun) -> None:
     from {{ cookiecutter.package_name }}.engine.training.inference import evaluate
 
-    evaluate(cfg)
+    evaluate(chosen)
 
 
 if __name__ == "__main__":
-    front_door(main, __file__)
+    main()

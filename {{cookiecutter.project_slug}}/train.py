@@ -10,14 +10,12 @@ python train.py trainer=debug                                        a few batch
 python train.py init_from=runs/first experiment=fine_tune            from the weights of a run
 """
 
-import hydra
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.engine.cli.command import checked, front_door
+from {{ cookiecutter.package_name }}.engine.cli.command import command
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
-@checked
+@command
 def main(cfg: DictConfig) -> None:
     from {{ cookiecutter.package_name }}.engine.training.folds import train_folds
     from {{ cookiecutter.package_name }}.engine.training.train import train
@@ -26,4 +24,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    front_door(main, __file__)
+    main()

@@ -15,7 +15,7 @@ from my_project.engine.config.targets import ALLOWED_TARGETS, OWN_TARGETS, TRAIN
 from my_project.engine.errors import RefusedError
 
 # Of each public class of Lightning's packages: the place that it is let in at, and what it can do with its arguments.
-# A class that a new version brings is refused until it stands here and in a list of __init__.py.
+# A class that a new version brings is refused until it stands here and in a list of targets.py.
 COMPUTES = (Place.RERUN, "computes, or prints")
 OWN_FILE = (Place.OWN, "writes a file where its argument says")
 UPLOADS = (Place.OWN, "writes or uploads where its arguments say")
@@ -112,7 +112,7 @@ def test_each_class_of_lightning_is_let_in_where_what_it_can_do_does_no_harm(pac
                 assert place_of(f"{module}.{node.name}") == place, node.name
                 assert place == known[0] or twin in OWN_TARGETS, node.name
     listed = {name.rpartition(".")[2] for name in (*TRAINING_TARGETS, *OWN_TARGETS) if name.startswith(f"{package}.")}
-    assert listed <= seen, "a list in __init__.py names what is not there"
+    assert listed <= seen, "a list of targets.py names what is not there"
 
 
 # Calls and imports by which code reads or writes files, starts programs, downloads or unpickles.
@@ -214,7 +214,7 @@ import torch.nn as net
 import torch.utils.data
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
-from my_project.engine.config.targets import target
+from my_project.engine import target
 from my_project.models import optimization
 
 class Block(nn.Module): ...
@@ -249,5 +249,5 @@ def test_own_code_is_a_target_by_its_base_or_by_its_mark(tmp_path: Path, monkeyp
     }  # fmt: skip
     for place, names in expected.items():
         assert {name: place_of(f"{PACKAGE}.own_code.{name}") for name in names} == dict.fromkeys(names, place)
-    with pytest.raises(RefusedError, match=r"it is a function, .*; put @target \(from my_project import target\)"):
+    with pytest.raises(RefusedError, match=r"it is a function, .*; put @target \(from my_project.engine import "):
         allowed(f"{PACKAGE}.own_code.drawn")

@@ -102,7 +102,7 @@ from typing import ClassVar
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from my_project.engine.config.targets import target
+from my_project.engine import target
 from {MODULE} import {MODEL}
 
 

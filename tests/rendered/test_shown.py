@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Command
+from conftest import ROOT, Command
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.engine.cli.command import checked
+from my_project.engine.cli.command import CommandLine
 from my_project.engine.errors import FailedError, RefusedError, printable, refusal
 from my_project.engine.log import end_log_file, log, start_log
 
@@ -110,7 +110,7 @@ def test_errors(
 
     monkeypatch.setattr("my_project.engine.cli.command._check", lambda _: None)
     with pytest.raises(SystemExit):
-        checked(fail)(OmegaConf.create({"name": "x"}))
+        CommandLine(fail, ROOT / "train.py").work(OmegaConf.create({"name": "x"}))
     end_log_file()
     assert_harmless(capsys.readouterr().err, lines)
     assert not ACTS.search((tmp_path / "train.log").read_text(encoding="utf-8"))

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from starter import outputs
 
 from {{ cookiecutter.package_name }}.engine.config.build import build
-from {{ cookiecutter.package_name }}.engine.training.trainer import build_all, build_trainer
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.engine.training.trainer import build_all, build_trainer
 
 GROUPS = sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())
 Configure = Callable[..., DictConfig]

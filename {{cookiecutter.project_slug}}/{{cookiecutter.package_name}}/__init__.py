@@ -12,6 +12,6 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> "LoadedRun":
 
     `checkpoint` is `best`, `last` or a path. Raises RefusedError where folder or checkpoint is not there.
     """
-    from .engine.training import inference as use  # torch is imported where it is needed, so that --help comes at once
+    from .engine.training import inference  # brings in torch, which --help need not wait for
 
-    return use.load_run(folder, checkpoint)
+    return inference.load_run(folder, checkpoint)

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..engine.errors import FailedError
+from ..engine import FailedError
 from ..engine.order import BatchOrder
 
 

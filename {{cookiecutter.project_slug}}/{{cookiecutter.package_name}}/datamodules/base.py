@@ -15,8 +15,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..engine import BatchSize, Seed, Workers
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, fingerprint, seeded_generator
-from ..engine.ranges import BatchSize, Seed, Workers
 
 
 class TensorDataModule(LightningDataModule):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.errors import RefusedError, refusal
+from ..engine import RefusedError, refusal
 
 
 class Split(NamedTuple):

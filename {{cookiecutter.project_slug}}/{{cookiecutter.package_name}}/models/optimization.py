@@ -8,8 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from ..engine.config.targets import target
-from ..engine.ranges import Fraction, Share
+from ..engine import Above0Below1, From0Below1, target
 
 
 def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:
@@ -24,7 +23,9 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
 
 
 @target
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, warmup: From0Below1 = 0.1, floor: From0Below1 = 0.0
+) -> LambdaLR:
     """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
 
     It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
@@ -42,7 +43,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, f
 
 @target
 def plateau(
-    optimizer: Optimizer, total_steps: int, factor: Fraction = 0.1, patience: NonNegativeInt = 5
+    optimizer: Optimizer, total_steps: int, factor: Above0Below1 = 0.1, patience: NonNegativeInt = 5
 ) -> ReduceLROnPlateau:
     """Multiply the rate by `factor` once the validation loss has not fallen for `patience` epochs."""
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

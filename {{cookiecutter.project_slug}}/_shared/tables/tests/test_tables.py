@@ -12,7 +12,15 @@ import pytest
 from pyarrow import parquet
 
 from {{ cookiecutter.package_name }}.datamodules import tables
-from {{ cookiecutter.package_name }}.datamodules.tables import add_columns, is_numeric, need_columns, numbers, read_table, texts, write_table
+from {{ cookiecutter.package_name }}.datamodules.tables import (
+    add_columns,
+    is_numeric,
+    need_columns,
+    numbers,
+    read_table,
+    texts,
+    write_table,
+)
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 

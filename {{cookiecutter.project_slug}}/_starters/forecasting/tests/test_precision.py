@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 
 Configure = Callable[..., DictConfig]
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from starter import real_counts
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]
 Change = Callable[[pd.DataFrame], pd.DataFrame]

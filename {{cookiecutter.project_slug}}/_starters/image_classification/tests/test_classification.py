@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.models.classifier import EpochMetrics
 
 Configure = Callable[..., DictConfig]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from {{ cookiecutter.package_name }}.datamodules.digits import DigitsDataModule
 from {{ cookiecutter.package_name }}.datamodules.images import sheet
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.frechet import Judge, frechet_distance, train_judge
 
 Configure = Callable[..., DictConfig]

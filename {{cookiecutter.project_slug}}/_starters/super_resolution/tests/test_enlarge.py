@@ -19,9 +19,9 @@ from starter import SMALL, photograph
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor, read_pixels
+from {{ cookiecutter.package_name }}.engine.log import log
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.enlarge import bicubic, reach, tiled
-from {{ cookiecutter.package_name }}.engine.log import log
 
 Configure = Callable[..., DictConfig]
 SHORT = (

@@ -17,9 +17,9 @@ from {{ cookiecutter.package_name }}.datamodules.augment import random_crops
 from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]
 

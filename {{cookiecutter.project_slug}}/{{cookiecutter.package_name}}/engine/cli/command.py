@@ -6,6 +6,7 @@ It imports neither torch nor Lightning, so that help and refusals come at once.
 import argparse
 import functools
 import gc
+import inspect
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -36,7 +38,6 @@ from ..signals import stopping
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
-given_flags: set[str] = set()
 # Environment variables of launchers: whole numbers, which Lightning reads as such, some when it is imported.
 NUMBERS = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "STANDALONE_PORT",
@@ -47,42 +48,114 @@ warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # th
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
 
 
-def front_door(main: Callable[[], Any], script: str) -> None:
-    """Run the Hydra `main` of `script`; end the process with 0 done, 1 failed, 2 refused, 130 or 143 stopped.
+def command(task: Callable[[Any], object]) -> Callable[[], None]:
+    """Make a function the command of its script: `train.py` composes configs/train.yaml, checks it and calls `task`.
 
-    One composition and the check come before Hydra's own two, so that a refusal comes sooner.
+    `task` gets what the command asks for: the config of a training, or a ChosenRun. The process ends with the status 0
+    done, 1 failed, 2 refused, 130 or 143 stopped.
     """
-    _open_streams()
-    words = sys.argv[1:]
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches, on import
-    gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
-    given_flags.clear()
-    given_flags.update(word for word in words if word in (CHECK, TRACEBACK))
-    configs = Path(script).resolve().parent / "configs"
-    sys.argv[1:] = [word for word in words if word not in given_flags]
-    try:
-        _clear_environment()
-        if {"--help", "-h"}.intersection(words):
-            from .help import show_help
+    return CommandLine(task, Path(inspect.getfile(task)).resolve()).run
 
-            return show_help(Path(script))
-        check_files(configs)
-        flags = _flags(configs)
-        if not (flags.shell_completion or flags.hydra_help):
-            _check_command(flags, configs, script)
-        with _no_file_of_a_sweep():
-            main()
-    except KeyboardInterrupt as error:
+
+class CommandLine:
+    """One call of a script: its words are checked before anything is done, and what goes wrong is said in one line."""
+
+    def __init__(self, task: Callable[[Any], object], script: Path) -> None:
+        self.task, self.script, self.configs = task, script, script.parent / "configs"
+        self.flags: set[str] = set()  # of --check and --traceback those that are given
+        self.request: Any = None  # what the check of a single run has found; a sweep is checked once more, run by run
+
+    def run(self) -> None:
+        """Check sys.argv, then have Hydra compose the config and call the task.
+
+        One composition and the check come before Hydra's own, so that a refusal comes sooner.
+        """
+        _open_streams()
+        words = sys.argv[1:]
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches, on import
+        gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
+        self.flags = {CHECK, TRACEBACK}.intersection(words)
+        sys.argv[1:] = [word for word in words if word not in self.flags]
+        try:
+            _clear_environment()
+            if {"--help", "-h"}.intersection(words):
+                from .help import show_help
+
+                return show_help(self.script)
+            check_files(self.configs)
+            flags = _flags(self.configs)
+            if not (flags.shell_completion or flags.hydra_help):
+                self._check_command(flags)
+            compose_and = hydra.main(version_base="1.3", config_path=str(self.configs), config_name=self.script.stem)
+            with _no_file_of_a_sweep():
+                compose_and(functools.wraps(self.task)(lambda cfg: self.work(cfg)))()
+        except KeyboardInterrupt as error:
+            self._end(error)
+        except Exception as error:
+            from .explain import explained
+
+            self._end(explained(error, sys.argv[1:], self.configs))
+        finally:
+            gc.freeze()  # nor at the end of the process
+            gc.enable()
+            sys.argv[1:] = words
+
+    def _check_command(self, flags: argparse.Namespace) -> None:
+        """Check what the command would run, each run of a sweep too; what is only shown is checked for its keys."""
+        try:
+            Path.cwd()
+        except FileNotFoundError as error:
+            raise RefusedError(
+                "the folder in which this command was started is gone: cd to one that is there"
+            ) from error
+        rest = [*sys.argv[1:]]
+        for word in flags.overrides:
+            rest.remove(word)
+        flags.overrides = [_adding(word, self.configs) for word in flags.overrides]
+        sys.argv[1:] = [*flags.overrides, *rest]  # Hydra takes no flag between overrides
+        name = flags.config_name or self.script.stem
+        if flags.experimental_rerun:
+            raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
+        if flags.multirun and (named := next((word for word in flags.overrides if NAME.match(word)), None)):
+            raise RefusedError(f"{named.lstrip('+')}: a sweep makes several runs; leave the name out")
+        for overrides in _jobs(self.configs, name, flags.overrides) if flags.multirun else [flags.overrides]:
+            cfg = _composed(self.configs, name, overrides)
+            if flags.cfg or flags.info:
+                check_shown(cfg)
+                part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
+                if part and OmegaConf.select(cfg, part) is None:
+                    raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
+            else:
+                request = _check(cfg)
+                self.request = None if flags.multirun else request
+
+    def work(self, cfg: DictConfig) -> None:
+        """Check the composed config, unless that was done before, and call the task; with --check, only say so."""
+        try:
+            request = _check(cfg) if self.request is None else self.request
+            gc.enable()
+            if CHECK not in self.flags:
+                with stopping:
+                    self.task(request)
+                return
+            if isinstance(request, DictConfig):
+                from ..training.train import check_built
+
+                start_log()
+                check_built(request)
+            print("Nothing to refuse: the same command without --check does it.")
+        except RefusedError as error:
+            from .explain import with_file
+
+            self._end(with_file(error))
+        except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> NoReturn:
+        if TRACEBACK in self.flags:
+            _say("".join(traceback.format_exception(error)), keep="\n\t")
         end(error)
-    except Exception as error:
-        from .explain import explained
-
-        end(explained(error, sys.argv[1:], configs))
-    finally:
-        gc.freeze()  # nor at the end of the process
-        gc.enable()
-        sys.argv[1:] = words
 
 
 def _clear_environment() -> None:
@@ -122,33 +195,6 @@ def _flags(configs: Path) -> argparse.Namespace:
     parser.allow_abbrev = False  # --exp=… would be --experimental-rerun
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args()
-
-
-def _check_command(flags: argparse.Namespace, configs: Path, script: str) -> None:
-    """Check what the command would run, each run of a sweep too; what it only shows is checked for its keys alone."""
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise RefusedError("the folder in which this command was started is gone: cd to one that is there") from error
-    rest = [*sys.argv[1:]]
-    for word in flags.overrides:
-        rest.remove(word)
-    flags.overrides = [_adding(word, configs) for word in flags.overrides]
-    sys.argv[1:] = [*flags.overrides, *rest]  # Hydra takes no flag between overrides
-    name = flags.config_name or Path(script).stem
-    if flags.experimental_rerun:
-        raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
-    if flags.multirun and (named := next((word for word in flags.overrides if NAME.match(word)), None)):
-        raise RefusedError(f"{named.lstrip('+')}: a sweep makes several runs; leave the name out")
-    for overrides in _jobs(configs, name, flags.overrides) if flags.multirun else [flags.overrides]:
-        cfg = _composed(configs, name, overrides)
-        if flags.cfg or flags.info:
-            check_shown(cfg)
-            part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
-            if part and OmegaConf.select(cfg, part) is None:
-                raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
-        else:
-            _check(cfg)
 
 
 def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
@@ -202,50 +248,18 @@ def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:
     return cfg
 
 
-def checked(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Check the composed config before `task` sees it; report what goes wrong. With --check, end after the check."""
+def _check(cfg: DictConfig) -> Any:
+    """What the command asks for: a ChosenRun, or the config of a training. Raises RefusedError. No torch."""
+    from .requests import check_training, choose_run
 
-    @functools.wraps(task)
-    def command(cfg: DictConfig) -> None:
-        try:
-            _check(cfg)
-            gc.enable()
-            if CHECK not in given_flags:
-                with stopping:
-                    task(cfg)
-                return
-            if "run" not in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
-                from ..training.train import check_built
-
-                start_log()
-                check_built(cfg)
-            print("Nothing to refuse: the same command without --check does it.")
-        except RefusedError as error:
-            from .explain import with_file
-
-            end(with_file(error))
-        except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
-            end(error)
-
-    return command
-
-
-def _check(cfg: DictConfig) -> None:
-    """Raises RefusedError where the command can't be carried out. No torch."""
-    if "run" in cfg.keys():  # noqa: SIM118
-        from .requests import choose_run
-
-        choose_run(cfg)
-    else:
-        from .requests import check_training
-
-        check_training(cfg)
+    if "run" in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
+        return choose_run(cfg)
+    check_training(cfg)
+    return cfg
 
 
 def end(error: BaseException) -> NoReturn:
     """Say in a few lines what `error` means, and end the process with its status."""
-    if TRACEBACK in given_flags:
-        _say("".join(traceback.format_exception(error)), keep="\n\t")
     if isinstance(error, RefusedError):
         _say(error)
         sys.exit(2)

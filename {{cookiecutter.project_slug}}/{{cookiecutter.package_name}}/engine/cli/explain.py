@@ -73,7 +73,7 @@ def _composes(configs: Path, word: str) -> bool:
 def with_file(error: RefusedError) -> RefusedError:
     """The same, with the file and line that set the key, where it was not the command line."""
     key = error.key
-    if key is None or not HydraConfig.initialized() or any(_concerns(word, key) for word in overrides()):
+    if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
         return error
     folder = configs_folder()
     for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
@@ -82,9 +82,8 @@ def with_file(error: RefusedError) -> RefusedError:
     return error
 
 
-def _concerns(word: str, key: str) -> bool:
-    """Whether the override `word` sets `key` itself, or what it is within."""
-    own = word.lstrip("+~").split("=")[0]
+def _concerns(own: str, key: str) -> bool:
+    """Whether an override of the key `own` sets `key` itself, or what it is within."""
     return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
 
 

@@ -23,7 +23,6 @@ FLAGS = {
 }
 # As the template writes them: no escapes but \" and \\, so that what is between the marks is JSON too.
 IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
-IN_PYTHON = re.compile(r'^    "(\w+)": "?(.*?)"?,  # (.*)$', re.MULTILINE)
 
 
 def show_help(script: Path) -> None:
@@ -39,12 +38,11 @@ def help_text(script: Path) -> str:
     source = script.read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source), clean=False) or ""
     folder = script.resolve().parent / "configs"
-    written = (folder / "train.yaml").read_text(encoding="utf-8")
+    written = (folder / f"{script.stem}.yaml").read_text(encoding="utf-8")
     entries = [entry for entry in defaults_of(read_config(folder / "train.yaml")) if isinstance(entry, dict)]
     groups = {group: chosen for entry in entries for group, chosen in entry.items()}
     keys = list(_keys(written.splitlines(), yaml.compose(written)))
-    if own := IN_PYTHON.findall(source):
-        keys = [(key, value.replace("None", "null").replace("???", "needed"), comment) for key, value, comment in own]
+    if script.stem != "train":
         groups = dict.fromkeys(CHANGEABLE)
     parts = {
         "Groups, a folder of configs/ each (* is the default):": [_group(folder / key, groups[key]) for key in groups],
@@ -69,7 +67,7 @@ def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[
             yield from _keys(lines, value, f"{path}{key.value}.")
             comment = lines[key.start_mark.line].partition(" # ")[2]
             if isinstance(value, yaml.ScalarNode) and comment:
-                yield f"{path}{key.value}", value.value, comment
+                yield f"{path}{key.value}", value.value.replace("???", "needed"), comment
 
 
 def _group(folder: Path, chosen: str | list[str] | None) -> str:

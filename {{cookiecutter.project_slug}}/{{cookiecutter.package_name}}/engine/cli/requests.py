@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..config.check import check_config, check_keys, known_keys
-from ..config.files import overrides
+from ..config.files import Override, overrides
 from ..config.limits import check_limits
 from ..config.modules import PACKAGE, lineage, member
 from ..config.monitor import check_monitor
@@ -49,20 +49,26 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     folder = RunFolder(Path(str(options["run"])))
     runs = finished_runs(folder)
     saved = runs[0][1]
-    changes = [word for word in overrides() if word.lstrip("+~").split("=")[0] not in OWN_KEYS]
-    for word in changes:
-        if not word.lstrip("+~").startswith(CHANGEABLE):
-            raise RefusedError(f"{word}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
-        if "input" not in options and (key := word.lstrip("+~").split("=")[0]) in SPLITTING:
+    changes = [override for override in overrides() if override.key not in OWN_KEYS]
+    for text, key in changes:
+        if not key.startswith(CHANGEABLE):
+            raise RefusedError(f"{text}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
+        if "input" not in options and key in SPLITTING:
             why = "the run's own data keeps its split, other data (datamodule.root=…) is measured whole; leave it out"
-            raise RefusedError(f"{word}: {why}", key)
+            raise RefusedError(f"{text}: {why}", key)
     saved = _changed(for_evaluation(saved, cfg), cfg, changes)
     check_config(saved, reads_data="input" not in options)
     if "input" in options:
         _check_use(saved, options)
     elif saved.trainer.get("limit_test_batches") == 0:
         raise refusal("trainer.limit_test_batches", saved.trainer.limit_test_batches, "nothing would be measured")
-    return ChosenRun(folder, saved, [run.checkpoint(str(options["checkpoint"])) for run, _ in runs], changes)
+    checkpoint, output = str(options["checkpoint"]), options.get("output")
+    return ChosenRun(
+        folder, saved, [run.checkpoint(checkpoint) for run, _ in runs], checkpoint,
+        changes=[override.text for override in changes],
+        other_data=any(override.key.startswith("datamodule") for override in changes),
+        input=str(options.get("input", "")), output=None if output is None else Path(str(output)),
+    )  # fmt: skip
 
 
 def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
@@ -107,13 +113,13 @@ def _said(saved: DictConfig, name: str) -> Any:
     return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
 
 
-def _changed(saved: DictConfig, composed: DictConfig, changes: list[str]) -> DictConfig:
+def _changed(saved: DictConfig, composed: DictConfig, changes: list[Override]) -> DictConfig:
     """The saved config of a run with what the command line names: `datamodule=image_folder`, `trainer.devices=2`.
 
     Each named key is taken from `composed`, the config that Hydra made of today's files and that command line.
     """
     with open_dict(saved):
-        for override in OverridesParser.create().parse_overrides(changes):
+        for override in OverridesParser.create().parse_overrides([each.text for each in changes]):
             key = override.key_or_group.replace("/", ".")
             value = None if override.is_delete() else OmegaConf.select(composed, key)
             OmegaConf.update(saved, key, value, merge=False)
@@ -230,9 +236,9 @@ def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
 
 def _take_over(cfg: DictConfig, rerun: str) -> None:
     """Put the config of the finished run `rerun` in place of the composed one."""
-    for word in overrides():
-        if word.lstrip("+~").split("=")[0] not in WITH_RERUN:
-            raise RefusedError(f"{word}: a rerun trains the same again; beside it only name= can be given")
+    for text, key in overrides():
+        if key not in WITH_RERUN:
+            raise RefusedError(f"{text}: a rerun trains the same again; beside it only name= can be given")
     run, saved = open_run(rerun, key="rerun")
     if not run.metrics.is_file():
         raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")

@@ -53,6 +53,8 @@ def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None 
         return parts
     target = imported(parts.pop("_target_"))
     partial = parts.pop("_partial_", False)
+    if twice := parts.keys() & (kwargs or {}).keys():
+        raise RefusedError(f"{min(twice)}: is given by the code or the data, not by the config")
     arguments = {**parts, **(kwargs or {})}
     return functools.partial(target, *args, **arguments) if partial else target(*args, **arguments)
 

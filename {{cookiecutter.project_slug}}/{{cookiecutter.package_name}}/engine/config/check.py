@@ -8,44 +8,34 @@ them before any data is read.
 import ast
 import glob
 import importlib.util
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, get_args, get_origin
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..arguments import Given
 from ..errors import INSTALL, RefusedError, is_meant, refusal
 from ..plain import plain_values
 from .files import configs_folder, defaults_of, overrides, read_config
-from .modules import PACKAGE, Definition, lineage, locate, lookup, member, read_module
+from .modules import PACKAGE, Definition, lineage, locate, lookup, member
 from .signatures import Parameter, Signature, signature
 from .targets import Place, allowed
 from .tree import all_nodes, check_references, leaves, nodes, resolved
 
 GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
-GIVEN = ("trainer.callbacks", "trainer.logger", "trainer.default_root_dir")  # by the engine
+GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # by the engine
 LOGGERS = ("mlflow", "tensorboard", "wandb")
-OF_BUILD = ("place", "recursive")  # arguments of `build` that it does not hand to the target
-
-
-class Given(NamedTuple):
-    """What the code hands to a target beside its config: how many arguments without a name, and the names."""
-
-    positional: int = 0
-    names: frozenset[str] = frozenset()
 
 
 def known_keys() -> list[str]:
-    """The keys of the top level: those of train.yaml, its groups, and the front door's own."""
+    """The keys of the top level: those of train.yaml, its groups, and those of the command's own file."""
     written = read_config(configs_folder() / "train.yaml")
     groups = [name for entry in defaults_of(written) if isinstance(entry, dict) for name in entry]
-    own = ConfigStore.instance().repo.get(f"{HydraConfig.get().job.config_name}.yaml")
-    return [*dict.fromkeys([*(key for key in written if key != "defaults"), *groups, *(own.node if own else ())])]
+    own = read_config(configs_folder() / f"{HydraConfig.get().job.config_name}.yaml")
+    return [*dict.fromkeys([*(key for key in (*written, *own) if key != "defaults"), *groups])]
 
 
 def check_keys(cfg: DictConfig, known: list[str]) -> None:
@@ -72,7 +62,8 @@ def all_keys(cfg: Any) -> list[str]:
             takes = signature(found) if isinstance(found, Definition) else None
             names = takes.parameters.items() if takes else ()
             keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
-    return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in GIVEN]
+    given = [f"trainer.{name}" for name in GIVEN_TO_TRAINER.names]
+    return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in given]
 
 
 def check_shown(cfg: DictConfig) -> None:
@@ -121,7 +112,7 @@ class UnknownArgumentError(RefusedError):
         if "did you mean" in str(self):
             return self
         ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
-        typed = any(word.lstrip("+~").partition("=")[0] == key for word in overrides())
+        typed = any(override.key == key for override in overrides())
         if ends or typed:
             return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
         return RefusedError(f"{self}; ~{key} leaves it out", key)
@@ -150,13 +141,10 @@ def _check_targets(plain: Any) -> Iterator[Argument]:
 
 
 def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
-    given = {**given_by(f"{PACKAGE}.engine.training.train"), **given_by(f"{PACKAGE}.engine.config.build")}
     facts = facts_of(plain.get("datamodule"))
-    for group in ("datamodule", "model", "trainer"):
-        hand = given.get(group, Given())
-        if group == "model":
-            hand = None if facts is None else Given(0, hand.names | facts)
-        yield from check_node(group, plain.get(group), hand, Place.OWN if group == "trainer" else Place.ANY)
+    yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
+    yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
+    yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
     for group in ("callbacks", "logger"):
         options = plain.get(group) or {}
         if not isinstance(options, dict):
@@ -176,7 +164,6 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
     found = allowed(node["_target_"], f"{key}._target_", place)
     takes = signature(found)
-    inner_given = {name: hand for each in [*lineage(found)][::-1] for name, hand in given_by(each.module.name).items()}
     for name, value in node.items():
         inner = f"{key}.{name}"
         if not isinstance(name, str) or name.startswith("_"):
@@ -191,13 +178,14 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
             nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
             known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
             raise UnknownArgumentError(inner, value, f"{_last(node['_target_'])} takes no {name}", known)
-        if name in inner_given and isinstance(value, dict) and "_target_" not in value:
+        inner_given = given_to(takes.parameters.get(name)) if takes and isinstance(value, dict) else None
+        if inner_given and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
-        if name in inner_given and isinstance(value, dict) and "_partial_" in value:  # built in code and used at once
+        if inner_given and "_partial_" in value:  # built in code and used at once
             raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
         for part_key, part in nodes(inner, value):
             unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
-            yield from check_node(part_key, part, inner_given.get(name, unknown), place)
+            yield from check_node(part_key, part, inner_given or unknown, place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
 
@@ -220,17 +208,17 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
             raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
 
 
-@cache
-def given_by(module_name: str) -> dict[str, Given]:
-    """What the code of a module hands to each node that it builds, read from its calls of `build(<node>, …)`."""
-    calls: dict[str, Given] = {}
-    module = read_module(module_name) if module_name.startswith(f"{PACKAGE}.") else None
-    for call in ast.walk(module.tree) if module else ():
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "build" and call.args:
-            name = re.findall(r"\w+", ast.unparse(call.args[0]))[-1]
-            names = frozenset(word.arg for word in call.keywords if word.arg and word.arg not in OF_BUILD)
-            calls[name] = Given(len(call.args) - 1, names)
-    return calls
+def given_to(parameter: Parameter | None) -> Given | None:
+    """What the code passes to the node that an argument is, as its annotation says; None where it says nothing."""
+    waiting = [parameter.type()] if parameter else []
+    while waiting:
+        type_ = waiting.pop()
+        if get_origin(type_) is Annotated:
+            found = [each for each in type_.__metadata__ if isinstance(each, Given)]
+            if found:
+                return found[0]
+        waiting += get_args(type_)
+    return None
 
 
 def facts_of(node: Any) -> frozenset[str] | None:

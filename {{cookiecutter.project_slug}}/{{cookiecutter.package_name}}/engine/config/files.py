@@ -1,7 +1,7 @@
 """The YAML files of configs/, and the overrides of the command line."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -10,10 +10,17 @@ from omegaconf import OmegaConf
 from ..plain import yaml_text
 
 
-def overrides() -> list[str]:
-    """The overrides of the command line; the front door has put `++` before some."""
-    words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return [str(word).removeprefix("++") for word in words] if isinstance(words, list) else []
+class Override(NamedTuple):
+    """A word of the command line, as it was typed, and the key that it sets, adds or removes."""
+
+    text: str
+    key: str
+
+
+def overrides() -> list[Override]:
+    """The overrides of the command line, without the `++` that the command line has put before some."""
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [Override(word.removeprefix("++"), word.lstrip("+~").partition("=")[0]) for word in map(str, words or ())]
 
 
 def configs_folder() -> Path:

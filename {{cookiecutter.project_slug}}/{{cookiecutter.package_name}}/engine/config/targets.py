@@ -106,12 +106,12 @@ ROOTS = {PACKAGE, *(name.partition(".")[0] for names in LISTED.values() for name
 def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Definition:
     """What a `_target_` names. Raises RefusedError where it is not there, or may not be named at this place.
 
-    Of other packages only classes of the lists in __init__.py: among functions are some that run what they are given
+    Of other packages only classes of the lists above: among functions are some that run what they are given
     (torch.load). Of this package, outside the rooms CLOSED, classes by their bases, and what is marked with @target.
     """
     if not isinstance(target, str):
         raise refusal(key, target, "expected the dotted name of a class")
-    known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/__init__.py)"
+    known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/engine/config/targets.py)"
     may = f"a config may name {PACKAGE}, {known}"
     parts = target.split(".")
     private = any(part.startswith("_") for part in parts) and parts[0] != PACKAGE
@@ -132,7 +132,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     if own and (needed is None or needed > place):
         what = "a function" if needed is None else "no part of a model or of data by its base"
         why = f"not allowed here: it is {what}, and a stranger's config could call it as well"
-        raise refusal(key, target, f"{why}; put @target (from {PACKAGE} import target) above it if it may")
+        raise refusal(key, target, f"{why}; put @target (from {PACKAGE}.engine import target) above it if it may")
     if needed is not None and needed > place:
         where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
         raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
@@ -162,7 +162,7 @@ def _place_of_own(found: Definition) -> Place | None:
 def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
     for decorator in node.decorator_list:
         meant = lookup(module, decorator.id) if isinstance(decorator, ast.Name) else None
-        if meant and meant.module.name == PACKAGE and getattr(meant.node, "name", "") == "target":
+        if meant and meant.module.name == __name__ and getattr(meant.node, "name", "") == "target":
             return True
     return False
 

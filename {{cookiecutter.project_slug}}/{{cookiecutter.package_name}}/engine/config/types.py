@@ -12,6 +12,7 @@ from .modules import IMPORTABLE, PACKAGE, Module, lookup
 
 # Modules whose names are types that a value of a config can be of.
 TYPED = {"annotated_types", "builtins", "collections.abc", "os", "pathlib", "pydantic", "typing", "typing_extensions"}
+ARGUMENTS = f"{PACKAGE}.engine.arguments"  # which needs no torch
 VALUES = {"device", "dtype", "Size"}  # torch's names that are no classes to build
 PLAIN_BASES = {"Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict"}  # of classes that YAML gives as they are
 
@@ -71,6 +72,8 @@ class Names(dict[str, Any]):
             if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
                 return Node  # a timedelta, say
             return Unknown if thing is typing.Type else thing  # noqa: UP006
+        if found.module.name == ARGUMENTS:
+            return getattr(importlib.import_module(ARGUMENTS), name)
         if isinstance(found.node, ast.ClassDef):
             plain = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases} & PLAIN_BASES
             return Any if plain else Node

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get
 from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from ..arguments import Seed
 from ..errors import refusal
 from ..files import check_writable
-from ..ranges import Seed
 from .signatures import Parameter
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them

@@ -18,15 +18,19 @@ WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
 
 
 class ChosenRun(NamedTuple):
-    """A run folder, its config with the `changes` of the command line in it, and one of its checkpoints.
+    """A finished run, and what evaluate.py or predict.py is asked to do with it.
 
-    Of a set of folds it is a checkpoint of each, and the config of the first.
+    Of a set of folds there is a checkpoint of each, and the config of the first.
     """
 
     folder: RunFolder
-    cfg: DictConfig
+    cfg: DictConfig  # with the changes of the command line in it
     checkpoints: list[Path]
-    changes: list[str]
+    checkpoint: str  # `best`, `last` or a path, as it was given
+    changes: list[str]  # overrides of the run's config
+    other_data: bool  # whether one of them is of the datamodule
+    input: str  # of predict.py
+    output: Path | None
 
 
 def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:

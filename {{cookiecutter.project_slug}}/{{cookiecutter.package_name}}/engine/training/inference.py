@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from ..cli.requests import choose_run
 from ..config.build import build, imported
 from ..config.check import check_node
 from ..config.targets import Place
@@ -25,7 +24,7 @@ from ..runs.loading import load_checkpoint, room_for
 from ..runs.metrics import headline, of_samples, samples_of, split_metrics
 from ..runs.outputs import check_output
 from ..runs.provenance import read_provenance, read_seen
-from ..runs.saved import finished_runs
+from ..runs.saved import ChosenRun, finished_runs
 from .trainer import build_callbacks, datamodule_of
 
 
@@ -125,23 +124,22 @@ class TestData(NamedTuple):
     left_out: int | None
 
 
-def evaluate(cfg: DictConfig) -> dict[str, float]:
+def evaluate(chosen: ChosenRun) -> dict[str, float]:
     """Test a checkpoint and write `evaluation_<checkpoint>.json` beside the training's metrics; returns the metrics.
 
     Raises RefusedError where the run, the checkpoint or the data can't be used.
     """
     start_log()
-    folder, saved, checkpoints, changes = choose_run(cfg)
-    model = load_models(saved, checkpoints)
-    runs = zip(checkpoints, folds_of(folder) or [folder], strict=True)
-    other = any(word.lstrip("+~").startswith("datamodule") for word in changes)
-    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], other)
+    folder, saved = chosen.folder, chosen.cfg
+    model = load_models(saved, chosen.checkpoints)
+    runs = zip(chosen.checkpoints, folds_of(folder) or [folder], strict=True)
+    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], chosen.other_data)
     name = getattr(data.datamodule, "sample_name", "samples")
     measured = {
-        "checkpoint": str(cfg.checkpoint), "overrides": changes, "data_sha256": data.datamodule.fingerprint(),
+        "checkpoint": chosen.checkpoint, "overrides": chosen.changes, "data_sha256": data.datamodule.fingerprint(),
         "left_out": data.left_out,
     }  # fmt: skip
-    path = _free_path(folder, _evaluation_name(str(cfg.checkpoint), saved, data.other), measured)
+    path = _free_path(folder, _evaluation_name(chosen.checkpoint, saved, data.other), measured)
     trainer = build_tester(saved, path.with_suffix(""))
     metrics = split_metrics(dict(trainer.test(model, data.datamodule, verbose=False)[0]), "test")
     taken, size = samples_of(trainer, "test")
@@ -276,20 +274,20 @@ def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
             raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
 
 
-def predict(cfg: DictConfig) -> Path:
+def predict(chosen: ChosenRun) -> Path:
     """Write a prediction for each input that can be read, name each that can't; returns the file or folder written.
 
     The datamodule reads the inputs and writes the predictions: each batch at once where it has `write_batch`, or all
     together. Raises RefusedError where nothing can be read.
     """
     start_log()
-    folder, saved, checkpoints, _ = choose_run(cfg)
-    model, datamodule, source = load_models(saved, checkpoints), datamodule_of(saved), str(cfg.input)
+    folder, saved, source = chosen.folder, chosen.cfg, chosen.input
+    model, datamodule = load_models(saved, chosen.checkpoints), datamodule_of(saved)
     datamodule.prepare_data()
     unreadable = datamodule.read_inputs(source, model.hparams)
     for problem in unreadable:
         log.info(f"Left out: {problem}")
-    path = Path(cfg.output or folder.predictions / datamodule.predictions_name(source))
+    path = chosen.output or (folder.predictions / datamodule.predictions_name(source))
     for file in datamodule.written(path) if hasattr(datamodule, "written") else [path]:
         check_output(file, source, saved, one_of_many=getattr(datamodule, "output_is_folder", False))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,10 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, se
 from pytorch_lightning.callbacks import WeightAveraging
 
 from ..config.build import build, imported
-from ..config.check import given_by
+from ..config.check import given_to
 from ..config.files import overrides
-from ..config.modules import lineage
 from ..config.monitor import check_monitors, check_plateau, logged_by, monitors
+from ..config.signatures import signature
 from ..config.targets import Place, allowed
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
@@ -103,7 +103,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
     if rank() == 0:
-        known = origin(cfg, overrides(), datamodule.fingerprint(), trainer.world_size)
+        known = origin(cfg, [override.text for override in overrides()], datamodule.fingerprint(), trainer.world_size)
         if folder.continued:
             if cfg.resume == "exact":
                 check_same_order(folder, known)
@@ -179,8 +179,9 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
 def _check_schedule(cfg: DictConfig) -> None:
     """Raises RefusedError where a ReduceLROnPlateau, built here for one number, looks the wrong way."""
     node, target = cfg.model.get("scheduler"), cfg.model._target_
-    given = [given_by(each.module.name).get("scheduler") for each in lineage(allowed(target))]
-    names = next((each.names for each in given if each), frozenset())
+    takes = signature(allowed(target))
+    given = given_to(takes.parameters.get("scheduler")) if takes else None
+    names = given.names if given else frozenset()
     if node is None or not names <= {"total_steps"}:
         return
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

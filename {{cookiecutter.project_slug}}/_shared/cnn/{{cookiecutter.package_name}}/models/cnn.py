@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..engine.errors import refusal
-from ..engine.ranges import Count, Share, Stages
+from ..engine import Count, From0Below1, Stages, refusal
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -44,7 +43,7 @@ class CNN(nn.Module):
         num_classes: int,
         width: Count = 32,
         stages: Stages = 2,
-        dropout: Share = 0.2,
+        dropout: From0Below1 = 0.2,
         channels_last: bool = False,
     ) -> None:
         super().__init__()

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..engine.errors import RefusedError, refusal
-from ..engine.log import log
+from ..engine import RefusedError, log, refusal
 from .pictures import NAMED, Folder, check_memory, image_files, left_out, read_pictures, say, some
 from .splits import split_as_given, split_at_random
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import pandas as pd
 
-from ..engine.errors import RefusedError, refusal
+from ..engine import RefusedError, refusal
 
 SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # the first of those that fit equally well
 SUFFIXES = (*SEPARATORS, ".parquet")

@@ -9,8 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.log import log
-from ..engine.plots import picture
+from ..engine import log, save_plot
 
 FAN, TRUTH = "#4c78a8", "#e45756"
 
@@ -63,11 +62,11 @@ class ForecastReport(Callback):
         if not self.windows:
             return
         levels, step = list(pl_module.hparams["quantiles"]), pl_module.hparams["step"]
-        picture(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
+        save_plot(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
         below = torch.stack(self.below).sum(0) / (self.seen * len(self.errors[0][0]))
         errors = torch.stack(self.errors).sum(0) / self.seen
         coverage = float(trainer.callback_metrics["test/coverage"])
-        picture(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, coverage, path))
+        save_plot(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, coverage, path))
         if trainer.is_global_zero:
             for line in comparison(trainer.callback_metrics, pl_module, levels):
                 log.info(line)

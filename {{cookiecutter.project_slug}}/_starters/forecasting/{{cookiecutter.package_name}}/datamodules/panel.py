@@ -6,8 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..engine.errors import RefusedError, refusal
-from ..engine.log import log
+from ..engine import RefusedError, log, refusal
 from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused

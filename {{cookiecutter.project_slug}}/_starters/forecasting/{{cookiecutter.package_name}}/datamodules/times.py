@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..engine.errors import RefusedError, refusal
+from ..engine import RefusedError, refusal
 from .steps import UNITS, nanoseconds
 from .tables import texts
 

@@ -13,10 +13,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine.errors import RefusedError, refusal
-from ..engine.log import log
+from ..engine import Above0Below1, Length, RefusedError, log, refusal
 from ..engine.order import TensorBatches, fingerprint
-from ..engine.ranges import Fraction, Length
 from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
 from .splits import check_split, split_in_time
@@ -86,8 +84,8 @@ class WindowsDataModule(TensorDataModule):
         series: str | None = None,
         time_format: str | None = None,
         gaps: Gaps = "refuse",
-        val_fraction: Fraction = 0.15,
-        test_fraction: Fraction = 0.15,
+        val_fraction: Above0Below1 = 0.15,
+        test_fraction: Above0Below1 = 0.15,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
         **options: Any,

@@ -1,16 +1,14 @@
 """The LightningModule of forecasting: what is computed, trained and measured, whatever the network."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.config.build import build
-from ..engine.errors import refusal
-from ..engine.ranges import Fraction, Length
+from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
 from .metrics import ForecastMetrics, quantile_loss
 from .optimization import parameter_groups
 
@@ -35,16 +33,16 @@ class Forecaster(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("context", "horizon", "quantiles", "calendar")],
+        optimizer: OptimizerConfig,
         context: Length,
         horizon: Length,
         seasons: list[int],
         step: str,
         least: float | None = None,
         zoned: bool = False,
-        quantiles: list[Fraction] = LEVELS,
-        scheduler: dict[str, Any] | None = None,
+        quantiles: list[Above0Below1] = LEVELS,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1
 
 
 class PatchMixer(nn.Module):
@@ -22,7 +22,7 @@ class PatchMixer(nn.Module):
         patch: Count = 24,
         width: Count = 64,
         depth: Count = 3,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
     ) -> None:
         super().__init__()
         self.patch, self.horizon = patch, horizon

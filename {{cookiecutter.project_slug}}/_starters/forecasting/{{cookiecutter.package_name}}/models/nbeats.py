@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1
 
 
 class NBeats(nn.Module):
@@ -24,7 +24,7 @@ class NBeats(nn.Module):
         width: Count = 256,
         depth: Count = 3,
         layers: Count = 3,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
     ) -> None:
         super().__init__()
         self.horizon = horizon

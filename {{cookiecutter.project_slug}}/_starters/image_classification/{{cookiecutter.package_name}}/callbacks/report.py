@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.plots import picture
+from ..engine import save_plot
 
 
 class ClassificationReport(Callback):
@@ -54,8 +54,8 @@ class ClassificationReport(Callback):
             return
         names = pl_module.hparams["class_names"]
         predictions, targets = torch.cat(self.predictions), torch.cat(self.targets)
-        picture(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
-        picture(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
+        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
+        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
 
     def _draw_mistakes(self, class_names: list[str], path: Path) -> None:
         images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from ..engine.errors import RefusedError
-from ..engine.ranges import Fraction, Seed, Share
+from ..engine import Above0Below1, From0Below1, RefusedError, Seed
 from .base import TensorDataModule
 from .image_splits import Pictures, divide
 from .pictures import colour, read_inputs
@@ -45,12 +44,12 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         rotate: NonNegativeFloat = 0.0,
-        shift: Share = 0.0,
-        zoom: Share = 0.0,
+        shift: From0Below1 = 0.0,
+        zoom: From0Below1 = 0.0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
         background: str = "white",

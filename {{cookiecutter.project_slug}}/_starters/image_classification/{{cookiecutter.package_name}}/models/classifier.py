@@ -1,6 +1,6 @@
 """The LightningModule of image classification: what is computed, trained and measured, whatever the network."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from ..engine.config.build import build
-from ..engine.ranges import Pixels
+from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
 
 
 class Classifier(LightningModule):
@@ -31,12 +30,12 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -21,7 +21,9 @@ class BatchNorm(nn.BatchNorm1d):
 class MLP(nn.Module):
     """Flattens pictures (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: Share = 0.2) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: From0Below1 = 0.2
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..datamodules.images import sheet
-from ..engine.plots import picture
+from ..engine import save_plot
 
 ROWS = 12  # classes that are drawn; of more, the first ones
 REAL = 4  # real pictures beside those generated
@@ -32,7 +32,7 @@ class GenerationReport(Callback):
             return
         panels = {f"generated, after epoch {epoch}": lambda: grid(pl_module, self.per_class)}
         names = pl_module.hparams["class_names"]
-        picture(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
+        save_plot(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         names = pl_module.hparams["class_names"]
@@ -41,8 +41,8 @@ class GenerationReport(Callback):
             "real (test)": lambda: some_real(trainer, len(names)),
         }
         between = {"from one noise to another": lambda: interpolations(pl_module)}
-        picture(trainer, "samples", lambda path: draw(samples, names, path))
-        picture(trainer, "interpolations", lambda path: draw(between, names, path))
+        save_plot(trainer, "samples", lambda path: draw(samples, names, path))
+        save_plot(trainer, "interpolations", lambda path: draw(between, names, path))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import DirectoryPath
 
-from ..engine.ranges import Side
+from ..engine import Side
 from .image_splits import Pictures, read_labelled
 from .images import ImageDataModule
 from .pictures import colour

@@ -13,9 +13,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine.errors import RefusedError, refusal
+from ..engine import Above0Below1, Draws, RefusedError, Seed, refusal
 from ..engine.order import seed_of
-from ..engine.ranges import Draws, Fraction, Seed
 from .base import TensorDataModule
 from .image_splits import Pictures, divide
 from .splits import check_split
@@ -46,8 +45,8 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,

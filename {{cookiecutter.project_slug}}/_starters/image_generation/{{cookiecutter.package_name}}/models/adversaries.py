@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, cat, nn
 
-from ..engine.ranges import Count
+from ..engine import Count
 
 SLOPE = 0.2  # of the leaky ReLU below zero
 

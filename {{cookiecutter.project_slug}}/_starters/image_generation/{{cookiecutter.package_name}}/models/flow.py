@@ -4,7 +4,7 @@ Lipman et al., "Flow Matching for Generative Modeling", 2023 (the conditional op
 at its end), which is the rectified flow of Liu et al., 2023.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.config.build import build
-from ..engine.ranges import Draws, Pixels, Share
+from ..engine import Config, Draws, From0Below1, Given, OptimizerConfig, Pixels, SchedulerConfig, build
 from .generation import Batch, ImageGenerator
 from .optimization import parameter_groups
 
@@ -35,15 +34,15 @@ class FlowMatching(ImageGenerator):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         sampling_steps: Draws = 10,
         guidance: NonNegativeFloat = 1.0,
-        drop_class: Share = 0.0,
+        drop_class: From0Below1 = 0.0,
         compile: bool = False,
     ) -> None:
         super().__init__()

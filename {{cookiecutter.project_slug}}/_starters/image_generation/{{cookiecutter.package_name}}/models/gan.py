@@ -4,7 +4,7 @@ Goodfellow et al., 2014, with its non-saturating loss, kept stable by the gradie
 (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.config.build import build
-from ..engine.errors import RefusedError
-from ..engine.ranges import Count, Pixels
+from ..engine import Config, Count, Given, OptimizerConfig, Pixels, RefusedError, SchedulerConfig, build
 from .generation import Batch, ImageGenerator
 
 
@@ -33,13 +31,13 @@ class GAN(ImageGenerator):
 
     def __init__(
         self,
-        generator: dict[str, Any],
-        discriminator: dict[str, Any],
-        optimizer: dict[str, Any],
+        generator: Annotated[Config, Given("input_shape", "num_classes", "noise_size")],
+        discriminator: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         noise_size: Count = 64,
         gradient_penalty: NonNegativeFloat = 0.1,
         discriminator_speed: PositiveFloat = 2.0,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..engine.ranges import Count, Share, Stages
+from ..engine import Count, From0Below1, Stages
 
 
 class Block(nn.Module):
@@ -48,7 +48,7 @@ class UNet(nn.Module):
         num_classes: int,
         width: Count = 24,
         stages: Stages = 2,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
         channels_last: bool = False,
     ) -> None:
         super().__init__()

@@ -10,8 +10,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.plots import picture
-from ..engine.ranges import Seed
+from ..engine import Seed, save_plot
 from ..models.generate import Temperature, TopP, generate
 
 
@@ -41,7 +40,7 @@ class LossCurve(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.points:
-            picture(trainer, "loss_and_rate", lambda path: draw_loss(self.points, path))
+            save_plot(trainer, "loss_and_rate", lambda path: draw_loss(self.points, path))
 
 
 class SampledText(Callback):
@@ -94,7 +93,7 @@ class SampledText(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.samples:
             shown = [self.samples[number] for number in sorted({0, len(self.samples) // 2, len(self.samples) - 1})]
-            picture(trainer, "samples", lambda path: draw_samples(shown, self.prompt, path))
+            save_plot(trainer, "samples", lambda path: draw_samples(shown, self.prompt, path))
 
 
 def title(sample: dict[str, Any]) -> str:

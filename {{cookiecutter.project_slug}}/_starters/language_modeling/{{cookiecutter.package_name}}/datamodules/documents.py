@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.errors import RefusedError
-from ..engine.log import log
+from ..engine import RefusedError, log
 from .splits import split_at_random
 
 ENOUGH = 10  # files, from which on each is in one split as a whole

@@ -7,7 +7,7 @@ version of Python to the next.
 import sysconfig
 from pathlib import Path
 
-from ..engine.errors import RefusedError
+from ..engine import RefusedError
 from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 

@@ -4,8 +4,7 @@ import os
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..engine.errors import RefusedError, refusal
-from ..engine.log import log
+from ..engine import RefusedError, log, refusal
 from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from ..engine.errors import RefusedError
+from ..engine import RefusedError
 from .documents import Document, digest
 from .tokenizer import Vocabulary, learn_merges
 

@@ -15,9 +15,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.errors import RefusedError, refusal
+from ..engine import Above0Below1, Count, Length, RefusedError, Seed, refusal
 from ..engine.order import BatchOrder, batches, seed_of
-from ..engine.ranges import Count, Fraction, Length, Seed
 from ..models.generate import Temperature, TopP
 from .base import TensorDataModule
 from .documents import Document, digest, not_text, split_documents
@@ -53,8 +52,8 @@ class TokenDataModule(TensorDataModule):
         context: Length = 256,
         epoch_batches: PositiveInt | None = None,
         val_windows: PositiveInt | None = None,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.1,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.1,
         split_seed: Seed = 0,
         temperature: Temperature = 0.8,
         top_p: TopP = 0.95,

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..engine.errors import refusal
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1, refusal
 
 
 class GPT(nn.Module):
@@ -27,7 +26,7 @@ class GPT(nn.Module):
         width: Count = 128,
         layers: Count = 4,
         heads: Count = 4,
-        dropout: Share = 0.0,
+        dropout: From0Below1 = 0.0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Vocabulary
-from ..engine.config.build import build
-from ..engine.errors import printable
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable
 from .generate import generate
 from .optimization import parameter_groups
 
@@ -36,11 +35,11 @@ class LanguageModel(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("vocab_size", "context")],
+        optimizer: OptimizerConfig,
         context: int,
         statistics: dict[str, Any],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()

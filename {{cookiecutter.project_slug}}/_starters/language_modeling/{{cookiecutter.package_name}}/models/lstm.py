@@ -5,14 +5,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1
 
 
 class LSTM(nn.Module):
     """Tokens (B, T) to logits (B, T, V) of the token behind each; the embedding is the output layer too."""
 
     def __init__(
-        self, vocab_size: int, context: int, width: Count = 256, layers: Count = 1, dropout: Share = 0.0
+        self, vocab_size: int, context: int, width: Count = 256, layers: Count = 1, dropout: From0Below1 = 0.0
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.plots import picture
+from ..engine import save_plot
 from ..models.enlarge import bicubic
 from ..models.metrics import quality
 
@@ -65,7 +65,7 @@ class SuperResolutionReport(Callback):
         numbers = torch.tensor([each.number for each in self.hardest])
         names = data.sample_ids("test", numbers) if hasattr(data, "sample_ids") else [f"region {n}" for n in numbers]
         scale = pl_module.hparams["scale"]
-        picture(trainer, "enlarged", lambda path: draw_examples(self.hardest, names, scale, path))
+        save_plot(trainer, "enlarged", lambda path: draw_examples(self.hardest, names, scale, path))
 
 
 def draw_examples(examples: list[Example], names: list[str], scale: int, path: Path) -> None:

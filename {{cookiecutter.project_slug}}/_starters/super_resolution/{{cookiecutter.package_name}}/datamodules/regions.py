@@ -14,10 +14,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine.errors import FailedError, RefusedError, refusal
-from ..engine.log import log
+from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, Seed, log, refusal
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
-from ..engine.ranges import Draws, Fraction, Pixels, Seed
 from .augment import random_crops
 from .base import TensorDataModule
 from .image_splits import ALL, digest, given_parts, say_given
@@ -105,8 +103,8 @@ class RegionDataModule(TensorDataModule):
         region: Pixels = 64,
         gap: NonNegativeInt = 10,
         crops: Draws = 1,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..engine.ranges import Count
+from ..engine import Count
 from .subpixel import SubPixel
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..engine.ranges import Count
+from ..engine import Count
 from .subpixel import SubPixel
 
 

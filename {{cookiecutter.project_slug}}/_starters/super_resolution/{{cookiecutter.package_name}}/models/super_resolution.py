@@ -1,6 +1,6 @@
 """The LightningModule of super-resolution: what is computed, trained and measured, whatever the network."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.config.build import build
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build
 from .enlarge import bicubic, reach, tiled
 from .metrics import PictureScores, quality
 
@@ -28,10 +28,10 @@ class SuperResolution(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("scale")],
+        optimizer: OptimizerConfig,
         scale: int,
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()

@@ -10,8 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine.log import log
-from ..engine.plots import picture
+from ..engine import log, save_plot
 
 LEAST_ROWS = 50  # on which an importance is measured, however many columns there are
 
@@ -67,11 +66,11 @@ class TabularReport(Callback):
         tested = Tested(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
         name, class_names = pl_module.hparams["target"], pl_module.hparams["class_names"]
         if class_names:
-            picture(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
+            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
         else:
-            picture(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
-            picture(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
-        picture(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
+            save_plot(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
+            save_plot(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
+        save_plot(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
 
     def _draw_importance(self, model: LightningModule, tested: Tested, path: Path) -> None:
         names = [*model.hparams["numbers"], *model.hparams["categories"]]

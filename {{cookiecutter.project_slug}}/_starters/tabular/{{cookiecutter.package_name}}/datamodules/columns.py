@@ -14,8 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..engine.errors import RefusedError
-from ..engine.log import log
+from ..engine import RefusedError, log
 from ..models.features import scaled, two_floats
 from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts

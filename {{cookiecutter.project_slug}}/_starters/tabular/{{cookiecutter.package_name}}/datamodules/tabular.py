@@ -15,9 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.errors import RefusedError, refusal
-from ..engine.log import log
-from ..engine.ranges import Fraction, Seed
+from ..engine import Above0Below1, RefusedError, Seed, log, refusal
 from ..models.features import two_floats
 from .base import TensorDataModule
 from .columns import (
@@ -75,8 +73,8 @@ class TabularDataModule(TensorDataModule):
         drop: list[str] | None = None,
         categories: list[str] | None = None,
         groups: str | None = None,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..engine.errors import refusal
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1, refusal
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
@@ -75,8 +74,8 @@ class FTTransformer(nn.Module):
         width: Count = 32,
         blocks: Count = 2,
         heads: Count = 4,
-        dropout: Share = 0.1,
-        attention_dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
+        attention_dropout: From0Below1 = 0.1,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()

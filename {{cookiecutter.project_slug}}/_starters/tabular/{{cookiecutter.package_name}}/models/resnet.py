@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from ..engine.ranges import Count, Share
+from ..engine import Count, From0Below1
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
@@ -48,7 +48,7 @@ class ResNet(nn.Module):
         width: Count = 96,
         blocks: Count = 2,
         hidden_factor: Count = 2,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
         embedding: Count = 16,
         frequencies: Annotated[int, Field(ge=0, le=2**12)] = 16,
         sigma: PositiveFloat = 0.3,

@@ -1,13 +1,12 @@
 """The LightningModule of tables: what is computed, trained and measured, whatever the network and the target."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.config.build import build
-from ..engine.errors import refusal
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
 from .optimization import parameter_groups
@@ -36,14 +35,14 @@ class TabularModel(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("num_numbers", "category_sizes", "num_outputs")],
+        optimizer: OptimizerConfig,
         numbers: list[str],
         categories: list[str],
         target: str,
         class_names: list[str],
         statistics: dict[str, Any],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()

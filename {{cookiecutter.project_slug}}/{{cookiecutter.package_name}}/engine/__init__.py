@@ -1,0 +1,50 @@
+"""All that research code imports from the engine (data may import engine.order as well); torch is not among it."""
+
+from .arguments import (
+    Above0Below1,
+    BatchSize,
+    Config,
+    Count,
+    Draws,
+    From0Below1,
+    Given,
+    Length,
+    OptimizerConfig,
+    Pixels,
+    SchedulerConfig,
+    Seed,
+    Side,
+    Stages,
+    Workers,
+)
+from .config.build import build
+from .config.targets import target
+from .errors import FailedError, RefusedError, printable, refusal
+from .log import log
+from .plots import save_plot
+
+__all__ = [
+    "Above0Below1",
+    "BatchSize",
+    "Config",
+    "Count",
+    "Draws",
+    "FailedError",
+    "From0Below1",
+    "Given",
+    "Length",
+    "OptimizerConfig",
+    "Pixels",
+    "RefusedError",
+    "SchedulerConfig",
+    "Seed",
+    "Side",
+    "Stages",
+    "Workers",
+    "build",
+    "log",
+    "printable",
+    "refusal",
+    "save_plot",
+    "target",
+]
