@@ -16,6 +16,7 @@ from test_resume import QUICK
 from my_project.engine.errors import RefusedError
 from my_project.engine.log import log
 from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.metrics import headline
 from my_project.engine.runs.outputs import check_output
 from my_project.engine.runs.provenance import read_seen, write_seen
 from my_project.engine.training import folds as cross_validation
@@ -78,6 +79,13 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
     content = evaluated(older, "evaluation_best_on_own")
     assert content["left_out"] is None
     assert content["samples"] > test
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.0000"), (0.5, "0.5000"), (12345.678, "12345.6780"), (-2e-7, "-2e-07")]
+)
+def test_a_metric_is_shown_with_digits_that_tell_something(value: float, text: str) -> None:
+    assert headline({"loss": value, "loss/cat": 1.0}, "test") == f"test/loss {text}"
 
 
 def test_names_of_evaluations(tmp_path: Path) -> None:
@@ -153,6 +161,18 @@ def test_a_prediction_replaces_nothing_but_a_prediction(
         check_output(Path("runs/r/predictions/p.csv"), "runs/r/predictions/p.csv", saved)
 
 
+def test_one_of_many_predictions_does_not_lie_beside_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a.png").write_text("")
+    saved = OmegaConf.create({"datamodule": {"_target_": "x"}})
+    with pytest.raises(RefusedError, match=r"^output=in/a_x2.png: lies beside the input"):
+        check_output(Path("in/a_x2.png"), "in/a.png", saved, one_of_many=True)
+    check_output(Path("in/out/a_x2.png"), "in/a.png", saved, one_of_many=True)
+    check_output(Path("a_x2.png"), "in", saved, one_of_many=True)
+    check_output(Path("in/a_x2.png"), "in/a.png", saved)
+
+
 def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training(
     own_data: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +202,10 @@ def test_a_metric_that_was_not_logged_is_not_called_best(tmp_path: Path, caplog:
     log.propagate = True
     with caplog.at_level("INFO"):
         training.finish(folder, metrics_log, "val/loss", object(), {"test": (2, 2)})
+        metrics_log.path.write_text("epoch,step,val/loss\n0,4,0.00001234\n")  # trainer.limit_test_batches=0
+        training.finish(folder, metrics_log, "val/loss", object(), {"test": (0, 2)})
     log.propagate = False
+    assert "Last val/loss 1.234e-05; nothing was tested\n" in caplog.text
     assert "No value of val/loss was logged; test/loss 0.5000 of 2 samples" in caplog.text
     assert "nan" not in caplog.text
     assert "input=<your files>" in caplog.text

@@ -16,6 +16,7 @@ from starter import outputs, write_inputs
 from test_resume import QUICK
 
 from my_project import load_run
+from my_project.engine.training import folds as cross_validation
 
 FOLDS = ("folds=2", *QUICK, "trainer.max_epochs=1")
 
@@ -99,6 +100,16 @@ def test_an_ensemble_gives_the_mean_of_what_its_members_give(finished: Path, fol
     members = [outputs(model, batch) for model in (first, second)]
     assert torch.allclose(outputs(ensemble, batch), torch.stack(members).mean(0), atol=1e-5)
     assert not torch.allclose(members[0], members[1], atol=1e-5)
+
+
+def test_weights_that_may_know_what_a_fold_validates_on_are_warned_of(
+    finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_validation, "train", lambda fold: None)  # the warning comes before
+    monkeypatch.setattr(cross_validation, "summarise", lambda *table: None)
+    status, said = Command(folder)("train.py", "name=tuned", "folds=2", "init_from=runs/cv/fold_1", *QUICK)
+    assert status == 0, said
+    assert said.count("init_from=runs/cv/fold_1 may be trained on what a fold validates on") == 1
 
 
 @pytest.mark.parametrize(

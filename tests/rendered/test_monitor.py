@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NO_LOGGER, ROOT, Command, target
+from conftest import NO_LOGGER, Command, copy_of_project, target
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
@@ -140,7 +139,7 @@ CASES = {
 
 
 def test_a_model_of_one_s_own_declares_the_direction_or_it_is_given(tmp_path: Path) -> None:
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy = copy_of_project(tmp_path / "copy")
     (copy / "my_project" / "models" / "own.py").write_text(OWN, encoding="utf-8")
     program = f"""
 import sys

@@ -1,12 +1,11 @@
 """The code that a user adds: its classes are configured like ours."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, target
+from conftest import copy_of_project, target
 
 MODEL_MODULE, MODEL = target("model")
 DATA_MODULE, DATA = target("datamodule")
@@ -78,7 +77,7 @@ CALLBACKS = "_target_:my_project.callbacks.own"
     ],
 )
 def test_what_lightning_users_write_is_accepted(words: list[str], tmp_path: Path) -> None:
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy = copy_of_project(tmp_path / "copy")
     (copy / "my_project" / "callbacks" / "own.py").write_text(OWN, encoding="utf-8")
     program = f"""
 import sys

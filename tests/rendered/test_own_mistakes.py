@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hydra
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, copy_of_project
 
 from my_project.engine.errors import INSTALL
 
@@ -79,7 +79,7 @@ OWN = "from pytorch_lightning import Callback\n\n\nclass Own(Callback): ..."
     ],
 )
 def test_an_own_module_that_does_not_import_is_named(source: str, status: int, said: str, tmp_path: Path) -> None:
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy = copy_of_project(tmp_path / "copy")
     (copy / "my_project" / "callbacks" / "own.py").write_text(source + "\n", encoding="utf-8")
     own = "++callbacks.own={_target_:my_project.callbacks.own.Own}"
     ended, output = Command(tmp_path, root=copy).process("train.py", own)

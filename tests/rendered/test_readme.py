@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, fitting
+from conftest import ROOT, copy_of_project, fitting
 from starter import OWN_NAME, SMALL, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ for words in json.load(sys.stdin):
 def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[str, int]:
     """The exit status of each `python <front door>` of the README, in its order, made short."""
     folder = tmp_path_factory.mktemp("readme") / "copy"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy_of_project(folder)
     (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, folder / OWN_NAME)
     write_inputs(folder)
     for kind, text in BLOCKS:

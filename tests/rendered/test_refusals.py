@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import NO_LOGGER, ROOT, Command, options, target
+from conftest import NO_LOGGER, ROOT, Command, chosen, options, target
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
+from my_project.engine.cli import explain
 from my_project.engine.config.check import facts_of
+from my_project.engine.config.files import Override
 from my_project.engine.config.kinds import check_late
 from my_project.engine.config.values import check_value
 from my_project.engine.errors import RefusedError
@@ -73,6 +77,12 @@ REFUSED = {
     "train.py trainer.max_epochs=0": "trainer.max_epochs=0: nothing would be trained",
     "train.py callbacks.checkpoint.save_last=true": "last.ckpt is always written: save_minutes=",
     "train.py callbacks.checkpoint.filename=last": "callbacks.checkpoint.filename=last: is the engine's own",
+    "train.py callbacks.checkpoint.filename=a/b": "filename=a/b: expected a file name, without a folder",
+    "train.py patience=3": "did you mean callbacks=[default,early_stopping] callbacks.early_stopping.patience=3?",
+    "train.py runs/w": "runs/w: expected key=value\n",
+    "evaluate.py runs/w": "runs/w: expected key=value; did you mean run=runs/w?",
+    "predict.py runs/w": "runs/w: expected key=value; did you mean run=runs/w?",
+    "predict.py run=runs/w mine": "mine: expected key=value; did you mean input=mine?",
     "train.py callbacks.checkpoint.save_top_k=2": "best.ckpt would not be the best",
     "train.py save_minutes=-1": "save_minutes=-1: expected a value greater than or equal to 0",
     "train.py rerun=7": "rerun=7: no run folder",
@@ -269,6 +279,29 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
     assert status == 2
     assert said in output
     assert len(output.strip().splitlines()) == 1
+
+
+def test_a_file_of_a_group_that_was_not_chosen_is_not_to_blame(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / "configs" / "callbacks" / "default.yaml"
+    text = path.read_text(encoding="utf-8").replace("filename: best", "filename: 7")
+    for name in ("another", "default", "yet_another"):
+        path.with_stem(name).write_text(text, encoding="utf-8")
+    for words in ((), ("callbacks=[default]",)):
+        status, output = Command(tmp_path, root=tmp_path)("train.py", *words)
+        assert (status, "(configs/callbacks/default.yaml:6)" in output) == (2, True), output
+
+
+def test_no_file_is_to_blame_for_what_the_config_of_a_run_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        HydraConfig.instance().set_config(compose("train", return_hydra_config=True))
+    option = f"datamodule={chosen('datamodule')}"
+    for words, named in (([], True), (["run=runs/w"], False), (["run=runs/w", option], True)):
+        typed = [Override(word, word.partition("=")[0]) for word in words]
+        monkeypatch.setattr(explain, "overrides", lambda typed=typed: typed)
+        said = str(explain.with_file(RefusedError("no", "datamodule.batch_size")))
+        assert ("(configs/datamodule/" in said) == named
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -67,6 +68,16 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
             return cfg
 
         yield configured
+
+
+def copy_of_project(folder: Path) -> Path:
+    """A copy of this repository, without its runs and what tools leave."""
+
+    def left_out(parent: str, names: list[str]) -> list[str]:
+        of_root = {"runs", ".venv", ".git"} if Path(parent) == ROOT else set()
+        return [name for name in names if name in of_root or "cache" in name]
+
+    return Path(shutil.copytree(ROOT, folder, ignore=left_out))
 
 
 class Command:

@@ -22,6 +22,7 @@ from {{ cookiecutter.package_name }}.datamodules.tables import (
     write_table,
 )
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.log import log
 
 
 def written(folder: Path, content: str | bytes, name: str = "mine.csv") -> Path:
@@ -267,3 +268,16 @@ def test_thousands_beside_smaller_numbers_are_asked_about(mark: str, suffix: str
     path.write_text(f"a{outer}y\n{rows}1{outer}963\n")
     with pytest.raises(RefusedError, match=rf"row 2, column 'y': is '1\{mark}700' 1700, or a fraction"):
         read_table(path)
+
+
+@pytest.mark.parametrize(("rows", "asked"), [("20.126;3\n1.500;4\n", True), ("20.126;0.5\n1.500;4\n", False)])
+def test_what_may_be_thousands_is_said_to_be_read_as_fractions(
+    rows: str, asked: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    frame = read_table(written(tmp_path, f"a;b\n{rows}"))
+    assert numbers(frame, "a", tmp_path).tolist() == [20.126, 1.5]
+    assert ("column 'a': '20.126' is read as a fraction, not as 20126" in caplog.text) == asked
+    caplog.clear()
+    add_columns(tmp_path / "mine.csv", tmp_path / "out.csv", {"p": np.zeros(2)}, frame.index)
+    assert not caplog.text

@@ -87,9 +87,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "missing value": (value(11, None), "row 11, column 'value': no value is there"),
     "text": (value(11, "x"), "row 11, column 'value': 'x' is no finite number"),
     "infinite": (value(11, np.inf), "row 11, column 'value': 'inf' is no finite number"),
-    "off the grid": (time(4, "2023-01-30 02:10"), "row 4, column 'time': 2023-01-30 02:10 is off the step"),
+    "off the grid": (time(4, "2023-01-30 02:10"), "row 4, column 'time': 2023-01-30 02:10 is off the most freq"),
     "constant": (lambda rows: rows.assign(value=7), "series 'value' is constant (7)"),
     "short": (lambda rows: rows[:400], "400 steps are too short: train (280 steps) has no whole window of context=336"),
+    "short of a season": (lambda rows: rows[:190], "a season of 168 steps apart: no error could be"),
     "one row": (lambda rows: rows[:1], "one row alone"),
 }
 
@@ -102,6 +103,22 @@ def test_bad_files_are_refused_in_one_line_with_row_and_column(name: str, tmp_pa
         module(tmp_path, change(rows))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_shorter_season_that_a_message_offers_is_of_use(tmp_path: Path) -> None:
+    for rows, offered in ((400, "as datamodule.seasons=[24] makes them"), (190, "or datamodule.seasons=[24]")):
+        with pytest.raises(RefusedError) as refused:
+            module(tmp_path, real_counts(100)[:rows])
+        assert str(refused.value).endswith(offered)
+        arguments = {} if rows == 400 else {"test_fraction": 0.3, "val_fraction": 0.2}
+        assert len(module(tmp_path, real_counts(100)[: 2 * rows], seasons=[24], **arguments).splits["train"][0])
+
+
+def test_times_of_another_kind_than_the_training_s_are_refused_in_words(tmp_path: Path) -> None:
+    data = module(tmp_path, real_counts(100))
+    data.trained = {"zoned": True}
+    with pytest.raises(RefusedError, match=r"^datamodule: its times do not name a zone, those of the training do; "):
+        data.load_splits()
 
 
 def test_values_below_the_least_are_refused(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_a_history_of_another_step_is_refused(run: Path, command: Command) -> No
     assert len(output.strip().splitlines()) == 1
 
 
+def test_forecasts_are_written_to_a_table_alone(run: Path, command: Command) -> None:
+    status, output = command("predict.py", "run=runs/first", f"input={OWN_NAME}", "output=out.txt")
+    assert (status, output) == (2, "output=out.txt: expected a .csv, .tsv, .parquet file\n")
+
+
 def test_fine_tuning_starts_from_the_weights(run: Path, command: Command, words: tuple[str, str]) -> None:
     short = (*SHORT, "trainer.max_epochs=1", "callbacks=[default]")
     status, output = command("train.py", "name=tuned", "init_from=runs/first", *words, *short)

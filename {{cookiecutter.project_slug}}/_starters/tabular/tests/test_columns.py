@@ -115,6 +115,7 @@ REFUSED = {
     "no such column to drop": (lambda frame: frame, {"drop": ["cuts"]}, "datamodule.drop: .* did you mean cut"),
     "a target that is dropped": (lambda frame: frame, {"drop": ["price"]}, "datamodule.drop=.*'price' is the target"),
     "no such group": (lambda frame: frame, {"groups": "shop"}, "datamodule.groups: .* has no column 'shop'"),
+    "groups of the target": (lambda frame: frame, {"groups": "price"}, "datamodule.groups=price: is the target"),
     "it predicts itself": (lambda frame: frame, {"columns": ["price"]}, "'price' is the target"),
     "text in a number": (spoilt("carat", "big"), {}, "mine.csv, row 7, column 'carat': 'big' is no finite number"),
     "an infinite number": (spoilt("x", "inf"), {}, "mine.csv, row 7, column 'x': 'inf' is no finite number"),
@@ -183,6 +184,14 @@ def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, 
         "trainer.limit_train_batches=5", "trainer.accelerator=cpu", "callbacks=[default]",
     )  # fmt: skip
     assert status == 0, said
+    for words, said in (
+        (("predict.py", f"input={own_data}", "output=x.txt"), "output=x.txt: expected a .csv, .tsv, .parquet file\n"),
+        (("predict.py", f"input={own_data}", "datamodule.steps=20"), "DiamondsDataModule takes no steps\n"),
+        (("evaluate.py", "datamodule.groups=cut"), "datamodule.groups=cut: the run's own data keeps its split, "),
+        (("train.py", "root=mine.csv"), "did you mean datamodule=table datamodule.root=mine.csv?"),
+    ):
+        status, output = command(*words, *(["run=runs/prices"] if words[0] != "train.py" else []))
+        assert (status, said in output) == (2, True), output
     assert command("predict.py", "run=runs/prices", f"input={own_data}")[0] == 0
     run = command.folder / "runs" / "prices"
     before, given = own_data.read_text().splitlines(), (run / "predictions" / "mine.csv").read_text().splitlines()

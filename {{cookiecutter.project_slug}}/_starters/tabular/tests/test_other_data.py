@@ -75,3 +75,13 @@ def test_numbers_of_another_table_are_measured_whole(tmp_path: Path) -> None:
     own.setup("fit")
     data = whole(tmp_path / "new.csv", own)
     assert data.splits["test"][2].double().sum(-1).numpy() == pytest.approx(frame["y"].to_numpy())
+
+
+@pytest.mark.parametrize(("option", "why"), [("drop", "and needs it"), ("categories", "as a number")])
+def test_what_a_model_was_trained_on_is_not_changed_in_silence(option: str, why: str, tmp_path: Path) -> None:
+    write_noise(tmp_path / "own.csv")
+    own = TableDataModule(root=tmp_path / "own.csv", drop=["b"])
+    own.setup("fit")
+    assert len(whole(tmp_path / "own.csv", own, **{option: ["b"]}).splits["test"][0]) == 300
+    with pytest.raises(RefusedError, match=rf"^datamodule.{option}=\['a'\]: the model was trained on 'a' {why}"):
+        whole(tmp_path / "own.csv", own, **{option: ["a"]})

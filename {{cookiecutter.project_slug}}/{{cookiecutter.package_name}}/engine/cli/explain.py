@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
         key, _, value = word.partition("=")
         whole = " (and ~ is not your home folder here)" if "~" in value else ""
         return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
+    if "missing EQUAL" in text and (bare := [word for word in words if "=" not in word and word[:1] not in ("~", "-")]):
+        return _without_key(bare[0], words)
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
         group, option = missing.groups()
         if group == "hydra/sweeper":
@@ -45,6 +48,13 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
     culprit = f"{culprits[0]}: " if culprits and culprits[0] not in text else ""
     text = re.sub(r"\s*(See https\S+|To append to your config) .*", "", text)
     return RefusedError(" ".join(f"{culprit}{text} {error.__cause__ or ''}".split()))
+
+
+def _without_key(word: str, words: list[str]) -> RefusedError:
+    """Refuses a word that is no `key=value`; evaluate.py and predict.py know what a path is meant to be."""
+    script, has_run = Path(sys.argv[0]).stem, any(each.lstrip("+").startswith("run=") for each in words)
+    key = {"evaluate": "run", "predict": "input" if has_run else "run"}.get(script)
+    return RefusedError(f"{word}: expected key=value" + (f"; did you mean {key}={word}?" if key else ""))
 
 
 def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedError:
@@ -75,6 +85,9 @@ def with_file(error: RefusedError) -> RefusedError:
     key = error.key
     if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
         return error
+    named = {override.key for override in overrides()}
+    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # it stands in the config of that run
+        return error
     folder = configs_folder()
     for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
         if path.is_file() and (line := line_of(inner, path)):
@@ -88,10 +101,7 @@ def _concerns(own: str, key: str) -> bool:
 
 
 def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
-    """The composed files that may hold `key`, the one that has the last word first, each with the key as it is there.
-
-    Hydra does not tell the options of a list (callbacks), so that each file of such a group is looked into.
-    """
+    """The composed files that may hold `key`, the one that has the last word first; each with the key in it."""
     group, _, inner = key.partition(".")
     yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
     if group in choices:
@@ -99,5 +109,16 @@ def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iter
         yield path, inner
         yield from ((folder / group / f"{base}.yaml", inner) for base in defaults_of(read_config(path)))
     else:
-        yield from ((path, inner) for path in sorted((folder / group).glob("*.yaml")))
+        names = _chosen(group, [folder / "experiment" / f"{choices.get('experiment')}.yaml", folder / "train.yaml"])
+        yield from ((folder / group / f"{name}.yaml", inner) for name in reversed(names))
     yield folder / "train.yaml", key
+
+
+def _chosen(group: str, files: list[Path]) -> list[str]:
+    """The options of a list (callbacks), which Hydra does not tell: of the command line, or the first of `files`."""
+    for override in reversed(overrides()):
+        if override.key == group:
+            return re.findall(r"[\w/-]+", override.text.partition("=")[2])
+    entries = [entry for path in files if path.is_file() for entry in defaults_of(read_config(path))]
+    chosen = [(str(key), value) for entry in entries if isinstance(entry, dict) for key, value in entry.items()]
+    return next((value for key, value in chosen if key.split()[-1].strip("/") == group and isinstance(value, list)), [])

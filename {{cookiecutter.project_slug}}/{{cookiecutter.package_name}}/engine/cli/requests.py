@@ -31,8 +31,9 @@ EVALUATION = (
     "accelerator", "benchmark", "detect_anomaly", "deterministic", "enable_progress_bar", "inference_mode",
     "limit_predict_batches", "limit_test_batches", "precision", "use_distributed_sampler",
 )  # fmt: skip
-# Arguments of a datamodule by which a training divides its data.
-SPLITTING = tuple(f"datamodule.{name}" for name in ("split_seed", "val_fraction", "test_fraction", "folds", "fold"))
+# Arguments of a datamodule by which a training divides its data, or takes its part of it.
+DIVIDING = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "groups", "stride")
+SPLITTING = tuple(f"datamodule.{name}" for name in DIVIDING)
 # What ModelCheckpoint fills in a name: a width of millions would take all memory.
 FIELD = re.compile(r"\{[A-Za-z][\w/]*(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
@@ -99,6 +100,9 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
     if output.exists() and output.is_dir() != folder_wanted:
         kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
         raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
+    suffixes = _said(saved, "output_suffixes")
+    if suffixes and output.suffix.lower() not in suffixes.split():
+        raise refusal("output", output, f"expected a {suffixes.replace(' ', ', ')} file")
     check_output(output, source, saved)
     check_writable("output", output.parent)
 
@@ -107,7 +111,7 @@ def _said(saved: DictConfig, name: str) -> Any:
     """The constant that the class of the datamodule has as `name`; None where it has none.
 
     `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder;
-    `input_example`: a value of `input`.
+    `output_suffixes`: how a file that `output` names may end; `input_example`: a value of `input`.
     """
     said = member(allowed(saved.datamodule._target_), name)
     return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
@@ -195,6 +199,8 @@ def _check_sense(cfg: DictConfig) -> None:
         if {"{", "}"}.intersection(FIELD.sub("", str(node.get("filename")))):
             why = "expected text with the names of metrics, such as {epoch} or {val/loss:.3f}"
             raise refusal(f"callbacks.{name}.filename", node.filename, why)
+        if {"/", "\\"}.intersection(FIELD.sub("", str(node.get("filename")))):
+            raise refusal(f"callbacks.{name}.filename", node.filename, "expected a file name, without a folder")
         if node.get("filename") in ("last", "previous"):
             raise refusal(f"callbacks.{name}.filename", node.filename, "is the engine's own; expected another")
         if node.get("filename") == "best":

@@ -32,6 +32,9 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = N
     key = str(node._get_full_key(None)) if node is not plain else ""
     plain_values(plain, key)
     check_targets(key, plain, (Place.ANY if node is plain else Place.OWN) if place is None else place)
+    if place is None and (twice := plain.keys() & kwargs.keys()):  # in research code; the engine's own words come last
+        name = min(twice)
+        raise refusal(f"{key}.{name}".lstrip("."), plain[name], "is given by the code or the data, not by the config")
     for _, each in all_nodes("", plain):
         imported(each["_target_"])  # an error in its module is then raised as it is
     try:
@@ -53,8 +56,6 @@ def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None 
         return parts
     target = imported(parts.pop("_target_"))
     partial = parts.pop("_partial_", False)
-    if twice := parts.keys() & (kwargs or {}).keys():
-        raise RefusedError(f"{min(twice)}: is given by the code or the data, not by the config")
     arguments = {**parts, **(kwargs or {})}
     return functools.partial(target, *args, **arguments) if partial else target(*args, **arguments)
 

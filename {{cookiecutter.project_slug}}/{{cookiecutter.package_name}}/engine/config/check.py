@@ -49,7 +49,19 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
             option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
             why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
             raise refusal(full, value, why)
-        raise refusal(full, value, "no such key", [*known, *all_keys(plain)])
+        error = refusal(full, value, "no such key", [*known, *all_keys(plain)])
+        if "did you mean" not in str(error) and (words := _with_option(key)):
+            raise refusal(full, value, f"no such key; did you mean {words}={value}?")
+        raise error
+
+
+def _with_option(key: str) -> str | None:
+    """What chooses an option that is not chosen yet and takes `key`, and the key in it, as words of a command."""
+    for group in ("datamodule", "callbacks"):
+        for path in sorted((configs_folder() / group).glob("*.yaml")):
+            for full in (each for each in all_keys({group: read_config(path)}) if is_meant(key, each)):
+                return f"{group}={f'[default,{path.stem}]' if group == 'callbacks' else path.stem} {full}"
+    return None
 
 
 def all_keys(cfg: Any) -> list[str]:
@@ -112,6 +124,8 @@ class UnknownArgumentError(RefusedError):
         if "did you mean" in str(self):
             return self
         ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
+        if any(override.key == "run" for override in overrides()):  # little of a finished run can be changed
+            ends = [each for each in ends if each.startswith("datamodule.")]
         typed = any(override.key == key for override in overrides())
         if ends or typed:
             return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])

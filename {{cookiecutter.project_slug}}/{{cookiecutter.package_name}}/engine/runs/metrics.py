@@ -118,7 +118,12 @@ def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
 
 def headline(metrics: dict[str, float], split: str) -> str:
     """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
-    return ", ".join(f"{split}/{key} {value:.4f}" for key, value in metrics.items() if "/" not in key)
+    return ", ".join(f"{split}/{key} {shown(value)}" for key, value in metrics.items() if "/" not in key)
+
+
+def shown(value: float) -> str:
+    """A metric as text: four digits behind the point, or, of one that is nearly zero, four significant ones."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
 
 
 def samples_of(trainer: Any, split: str) -> tuple[int, int]:

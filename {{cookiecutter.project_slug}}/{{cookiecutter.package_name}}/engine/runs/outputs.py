@@ -14,7 +14,7 @@ NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
 def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool = False) -> None:
     """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code.
 
-    And where it is `one_of_many` files that would be read as inputs or data the next time.
+    And where it is `one_of_many` files that would be read as inputs or data the next time, or lie beside the input.
     """
     file = output.resolve()
     if not (one_of_many or file.is_file()):
@@ -25,6 +25,8 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
     place, why = next((each for each in places if _holds(each, file)), None), None
     if place is not None:
         why = f"{'lies in' if place.is_dir() else 'is'} {place.as_posix()}, which is read"
+    elif one_of_many and _exists(source) and Path(source).is_file() and Path(source).resolve().parent == file.parent:
+        why = "lies beside the input, as another one"
     elif run is not None and file.relative_to(run).parts[0] != "predictions":
         why = f"belongs to the run {run.name}"
     elif file.suffix.lower() in NOT_PREDICTIONS:

@@ -18,7 +18,7 @@ from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
 from ..log import log, quiet, start_log
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, config_of_fold, folds_of
-from ..runs.metrics import MOST_PANELS, _plain, read_results
+from ..runs.metrics import MOST_PANELS, _plain, read_results, shown
 from .train import build_datamodule, input_example, kind_of, train
 
 
@@ -35,6 +35,8 @@ def train_folds(cfg: DictConfig) -> RunFolder:
         check_folds_differ(cfg)
     folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
     cfg.name = folder.name
+    if cfg.init_from:
+        log.warning(f"init_from={cfg.init_from} may be trained on what a fold validates on: val/ may look too good")
     runs = []
     for number in range(1, cfg.folds + 1):
         fold = config_of_fold(cfg, number)
@@ -95,8 +97,8 @@ def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: s
     log.info("")
     for metric, values in table.items():
         if metric == monitor or metric.startswith("test/"):
-            each = "  ".join(f"{values[run.path.name]:.4f}" for run in runs)
-            log.info(f"{metric:<20} {values['mean']:.4f} ± {values['std']:.4f}   {each}")
+            each = "  ".join(shown(values[run.path.name]) for run in runs)
+            log.info(f"{metric:<20} {shown(values['mean'])} ± {shown(values['std'])}   {each}")
     write_json(folder.folds, {"folds": len(runs), "metrics": table})
     where = folder.path.as_posix()
     log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/pictures/folds.png")

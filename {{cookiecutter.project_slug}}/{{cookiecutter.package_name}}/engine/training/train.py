@@ -28,7 +28,7 @@ from ..runs.checkpoints import damage, how_to_go_on, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked
-from ..runs.metrics import MetricsLog, draw_curves, headline, of_samples, read_metrics, samples_of, split_metrics
+from ..runs.metrics import MetricsLog, draw_curves, headline, of_samples, read_metrics, samples_of, shown, split_metrics
 from ..runs.provenance import begin, check_same_order, end, origin, read_seen, write_config, write_seen
 from ..runs.rerun import check_comparable, compare, say_what_differs
 from .processes import Watch, say_who_is_awaited, tells_of_another
@@ -304,9 +304,10 @@ def finish(
     write_json(folder.metrics, {**results, "samples": {split: taken for split, (taken, _) in samples.items()}})
     kind = "Best" if folder.best.is_file() else "Last"
     value = at_best.get(monitor, float("nan"))
-    reached = f"{kind} {monitor} {value:.4f}" if math.isfinite(value) else f"No value of {monitor} was logged"
+    reached = f"{kind} {monitor} {shown(value)}" if math.isfinite(value) else f"No value of {monitor} was logged"
     measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
-    log.info(f"{reached}; {headline(results['test'], 'test')}{measured}")
+    tested = f"{headline(results['test'], 'test')}{measured}" if results["test"] else "nothing was tested"
+    log.info(f"{reached}; {tested}")
     log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
     log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")

@@ -18,7 +18,7 @@ from ..log import log
 from ..runs.checkpoints import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import alone
-from ..runs.metrics import MetricsLog
+from ..runs.metrics import MetricsLog, shown
 from .resume import ExactResume
 
 
@@ -69,7 +69,7 @@ class EpochLines(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            metrics = ", ".join(f"{key} {value:.4f}" for key, value in trainer.progress_bar_metrics.items())
+            metrics = ", ".join(f"{key} {shown(float(value))}" for key, value in trainer.progress_bar_metrics.items())
             log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {metrics}")
 
 

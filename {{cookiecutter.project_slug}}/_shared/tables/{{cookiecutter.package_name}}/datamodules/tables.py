@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import pandas as pd
 
-from ..engine import RefusedError, refusal
+from ..engine import RefusedError, log, quiet, refusal
 
 SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # the first of those that fit equally well
 SUFFIXES = (*SEPARATORS, ".parquet")
@@ -148,6 +148,9 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
         row, text = dotted[name].index[0], dotted[name].iloc[0]
         why = f"row {row}, column {name!r}: is {text!r} {text.replace('.', '')}, or a fraction? Other columns have"
         raise refusal(key, path, f"{why} decimal commas; write thousands without a point")
+    for name in [name for name in cells if not (commas or points) and len(dotted[name])]:
+        text = dotted[name].iloc[0]
+        log.warning(f"{path}, column {name!r}: {text!r} is read as a fraction, not as {text.replace('.', '')}")
     return "," if commas else "."
 
 
@@ -243,7 +246,8 @@ def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
 
 
 def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
-    names, form = _read_csv(source, "input")
+    with quiet(True):  # it was read before
+        names, form = _read_csv(source, "input")
     known = SEPARATORS.get(path.suffix.lower()) if source.suffix != path.suffix else None
     outer = known[-1] if known else form.separator
     decimal = form.decimal if outer != "," else "."

@@ -135,7 +135,7 @@ def check_grid(
     """Raises RefusedError where a time is between two steps, where one is missing, or where the grid is too large."""
     if (off := step.times(counts) != times).any():
         given = frame[columns.time].to_numpy()[off][0]
-        why = f"{given} is off the step that most rows keep ({step.name} from {step.anchor})"
+        why = f"{given} is off the most frequent step ({step.name} from {step.anchor}); expected times at one step"
         raise refused(frame, path, off, columns.time, why)
     behind = np.concatenate([[1], np.where(same, np.diff(counts), 1)])
     if gaps == "refuse" and (behind > 1).any():

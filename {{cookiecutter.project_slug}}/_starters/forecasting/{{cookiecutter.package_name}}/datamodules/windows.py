@@ -70,6 +70,7 @@ class WindowsDataModule(TensorDataModule):
 
     sample_name = "windows"
     input_example = "<a CSV or Parquet file of history>"
+    output_suffixes = ".csv .tsv .parquet"  # of predict.py
 
     def __init__(
         self,
@@ -108,13 +109,15 @@ class WindowsDataModule(TensorDataModule):
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         self.panel = self.load_panel()
+        if (zoned := self.panel.clock.zoned) != self.trained.get("zoned", zoned):
+            raise RefusedError(f"datamodule: {zone_difference(zoned)}; expected times written as those are")
         if self.least is not None and (lowest := np.nanmin(self.panel.values)) < self.least:
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.trained_until = parts[1].stop
         # Other series that are tested whole have nothing before the test.
-        self.scale = seasonal_error(self.panel, parts[2].start or length, max(self.facts["seasons"]))
+        self.scale = seasonal_error(self.panel, parts[2].start or length, self.facts["seasons"])
         check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
         return {
@@ -137,7 +140,10 @@ class WindowsDataModule(TensorDataModule):
             if len(starts) and missing.any():
                 why = f"no run of steps without a gap is longer than {longest_run(self.panel.values)}"
                 raise refusal("datamodule.gaps", self.gaps, f"{window}: {why}; expected interpolate, or shorter ones")
-            raise RefusedError(f"datamodule: {length} steps are too short: {window}")
+            fix = "expected more steps, or a shorter datamodule.context= or horizon="
+            if self.context is None and len(seasons := self.facts["seasons"]) > 1:
+                fix += f", as datamodule.seasons=[{min(seasons)}] makes them"
+            raise RefusedError(f"datamodule: {length} steps are too short: {window}; {fix}")
         return torch.from_numpy(places)
 
     @property
@@ -229,8 +235,7 @@ class WindowsDataModule(TensorDataModule):
         history, offset = centred(torch.from_numpy(np.stack(histories)), model["context"])
         self.inputs = (history, phase(torch.tensor(ends), model["seasons"]), offset)
         if panel.clock.zoned != model["zoned"]:
-            one, other = ("name", "do not") if panel.clock.zoned else ("do not name", "do")
-            log.warning(f"input: its times {one} a zone, those of the training {other}: days may begin elsewhere")
+            log.warning(f"input: {zone_difference(panel.clock.zoned)}: days may begin elsewhere")
         return problems
 
     def predictions_name(self, source: str) -> str:
@@ -252,6 +257,12 @@ class WindowsDataModule(TensorDataModule):
         frame = pd.concat(parts)
         write_table(frame, path)
         return len(frame)
+
+
+def zone_difference(zoned: bool) -> str:
+    """How times that are `zoned`, or not, differ from those of a training."""
+    one, other = ("name", "do not") if zoned else ("do not name", "do")
+    return f"its times {one} a zone, those of the training {other}"
 
 
 def centred(values: Tensor, context: int) -> tuple[Tensor, Tensor]:
@@ -327,14 +338,15 @@ def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     return keys, known
 
 
-def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
-    """Mean absolute error of each series (S,) before column `end`, where the value of a season before is the forecast.
+def seasonal_error(panel: Panel, end: int, seasons: list[int]) -> np.ndarray:
+    """Mean absolute error of each series (S,) before column `end`, where the value of the longest of the `seasons`
+    before is the forecast.
 
     It is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). Of a series that
     repeats itself each season it is the error of the last value. Raises RefusedError where a series is constant, or has
     no two values a season apart.
     """
-    before = panel.values[:, :end]
+    before, season = panel.values[:, :end], max(seasons)
     scale, known = naive_error(before, season)
     last, _ = naive_error(before, 1)
     again = []
@@ -343,7 +355,9 @@ def seasonal_error(panel: Panel, end: int, season: int) -> np.ndarray:
             continue
         if not known[row]:
             why = f"has no two values before the test that are a season of {season} steps apart"
-            raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it")
+            shorter = min(seasons) if len(seasons) > 1 else 1
+            fix = f"; expected a longer one, or datamodule.seasons=[{shorter}]" if season > 1 else ""
+            raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it{fix}")
         if not last[row] > 0:
             value = before[row][~np.isnan(before[row])][0]
             raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}): no error could be scaled by it")

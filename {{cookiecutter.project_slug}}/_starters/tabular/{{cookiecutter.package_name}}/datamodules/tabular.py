@@ -65,6 +65,7 @@ class TabularDataModule(TensorDataModule):
 
     sample_name = "rows"
     input_example = "<a CSV or Parquet file>"
+    output_suffixes = ".csv .tsv .parquet"  # of predict.py
 
     def __init__(
         self,
@@ -131,6 +132,18 @@ class TabularDataModule(TensorDataModule):
             raise refusal("datamodule.columns", self.columns, f"{self.target!r} is the target: it would predict itself")
         for name in {self.target, *(self.columns or [])}.intersection(self.drop):
             raise refusal("datamodule.drop", self.drop, f"{name!r} is the target or one of datamodule.columns")
+        if self.groups == self.target:
+            raise refusal("datamodule.groups", self.groups, "is the target; expected another column, or null")
+        self._check_trained()
+
+    def _check_trained(self) -> None:
+        """Raises RefusedError where a trained model uses a column otherwise than the arguments say."""
+        numbers, categories = self.trained.get("numbers", ()), self.trained.get("categories", ())
+        for name in (name for name in self.drop if name in (*numbers, *categories)):
+            raise refusal("datamodule.drop", self.drop, f"the model was trained on {name!r} and needs it; leave it out")
+        for name in (name for name in self.as_categories if name in numbers):
+            why = f"the model was trained on {name!r} as a number; leave it out"
+            raise refusal("datamodule.categories", self.as_categories, why)
 
     def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """The numbers to predict, (N, 2)."""
