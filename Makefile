@@ -32,7 +32,7 @@ demo: .venv-demo/made ## Render the default project into demo/, train it on the 
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -c demo/my-project/constraints.txt -e demo/my-project
 	@echo "== Training: python train.py name=demo"
 	@cd demo/my-project && ../../.venv-demo/bin/python train.py name=demo
-	@echo "== Look at demo/my-project/runs/demo/pictures/, then edit demo/my-project/my_project/models/cnn.py"
+	@echo "== Look at demo/my-project/runs/demo/plots/, then edit demo/my-project/my_project/models/cnn.py"
 	@echo "   Use it: cd demo/my-project && . ../../.venv-demo/bin/activate"
 
 .venv/made: constraints.txt $(RENDERED)/constraints.txt tests/requirements.txt $(REQUIREMENTS) $(PINS) | python

@@ -94,7 +94,7 @@ def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str,
         runs = {str(seed): train(project, seed) for seed in seeds}
         if pictures is not None:
             pictures.mkdir(parents=True, exist_ok=True)
-            shutil.copy(runs[str(seeds[0])].folder / "pictures" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
+            shutil.copy(runs[str(seeds[0])].folder / "plots" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
         others = module.baselines(datamodule_of(project, answers["package_name"]))
     return {
         "values": {seed: run.metrics[module.METRIC] for seed, run in runs.items()},

@@ -11,7 +11,7 @@ GAP = 16
 def draw_run(run: Path, output: Path) -> None:
     """Learning curves on top; confusion matrix and worst mistakes below, side by side."""
     curves, confusion, mistakes = (
-        Image.open(run / "pictures" / f"{name}.png").convert("RGB")
+        Image.open(run / "plots" / f"{name}.png").convert("RGB")
         for name in ("learning_curves", "confusion_matrix", "worst_mistakes")
     )
     width = curves.width

@@ -121,7 +121,7 @@ def test_the_first_layer_of_the_dockerfile_installs(environment: str, bake: Bake
     shutil.copytree(project / "my_project", layer / "my_project", dirs_exist_ok=True)
     program = "import my_project.engine.errors as errors; print(errors.__file__)"
     done = run(sys.executable, "-c", f"import site; site.addsitedir('site'); {program}", cwd=layer, PYTHONSAFEPATH="1")
-    assert done.stdout.strip() == str(layer / "my_project" / "errors.py"), done.stderr
+    assert done.stdout.strip() == str(layer / "my_project" / "engine" / "errors.py"), done.stderr
 
 
 @pytest.mark.parametrize("environment", CHOICES["environment"])

@@ -200,7 +200,7 @@ PLACES = (
 
 
 @pytest.mark.parametrize("make", [pipe, listener, Path.mkdir], ids=["pipe", "socket", "folder"])
-@pytest.mark.parametrize("place", [*PLACES, "evaluation_best/pictures/x.png"])
+@pytest.mark.parametrize("place", [*PLACES, "evaluation_best/plots/x.png"])
 def test_what_is_no_file_is_refused_wherever_it_lies(place: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)

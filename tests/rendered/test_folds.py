@@ -74,7 +74,7 @@ def test_the_table_is_that_of_the_runs(finished: Path) -> None:
         assert values["mean"] == pytest.approx(statistics.mean(each))
         assert values["std"] == pytest.approx(statistics.stdev(each))
         assert {row: float(cells[key]) for row, cells in rows.items()} == pytest.approx(values)
-    with Image.open(finished / "pictures" / "folds.png") as picture:
+    with Image.open(finished / "plots" / "folds.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
 
 

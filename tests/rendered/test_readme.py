@@ -88,7 +88,7 @@ def test_only_the_commands_of_installing_and_checking_are_not_run_here() -> None
 
 def test_every_path_that_the_readme_names_is_there() -> None:
     named = {path for path in re.findall(r"`([\w./]+/[\w./]*)`", README) if not path.startswith(("runs/", OWN_NAME))}
-    assert {path for path in named if not (ROOT / path).exists()} <= {"checkpoints/", "predictions/", "pictures/"}
+    assert {path for path in named if not (ROOT / path).exists()} <= {"checkpoints/", "predictions/", "plots/"}
 
 
 def test_readme_fits_in_one_sitting() -> None:

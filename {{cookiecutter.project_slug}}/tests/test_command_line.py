@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import NO_LOGGER, Command, fitting
 from PIL import Image
-from starter import FILES, NO_SUCH_INPUT, OWN_DATAMODULE, PICTURES, SMALL, write_inputs
+from starter import FILES, NO_SUCH_INPUT, OWN_DATAMODULE, PLOTS, SMALL, write_inputs
 
 from {{ cookiecutter.package_name }} import load_run
 
@@ -36,12 +36,12 @@ def run(command: Command) -> Path:
 
 def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    pictures = {f"pictures/{name}.png" for name in ("learning_curves", *PICTURES)}
+    plots = {f"plots/{name}.png" for name in ("learning_curves", *PLOTS)}
     named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "seen.npy", "train.log", *FILES}
-    assert files - {"changes.patch"} == named | pictures | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    for picture in pictures:
-        with Image.open(run / picture) as image:
-            assert np.asarray(image.convert("L")).std() > 5, f"{picture} is blank"
+    assert files - {"changes.patch"} == named | plots | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    for plot in plots:
+        with Image.open(run / plot) as image:
+            assert np.asarray(image.convert("L")).std() > 5, f"{plot} is blank"
 
 
 def test_provenance_has_the_command_as_it_was_typed(run: Path) -> None:

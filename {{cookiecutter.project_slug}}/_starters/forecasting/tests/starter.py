@@ -12,7 +12,7 @@ from {{ cookiecutter.package_name }}.datamodules.auckland import AucklandDataMod
 
 OWN_NAME = "counts.csv"  # of the user's files in the README
 OWN_DATAMODULE = "series"
-PICTURES = ("forecasts", "reliability")  # beside the learning curves
+PLOTS = ("forecasts", "reliability")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ("datamodule.context=168", "datamodule.horizon=8")  # what makes the model of a test small
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input

@@ -67,7 +67,7 @@ def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
 
 def test_pictures_show_something(run: Path) -> None:
     for name in ("forecasts", "reliability"):
-        with Image.open(run / "pictures" / f"{name}.png") as picture:
+        with Image.open(run / "plots" / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 10
 
 

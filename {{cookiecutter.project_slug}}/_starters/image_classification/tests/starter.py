@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 CLASSES = ("zero", "one", "two")
 OWN_NAME = "pictures"  # of the user's files in the README
 OWN_DATAMODULE = "image_folder"
-PICTURES = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
+PLOTS = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input

@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 CLASSES = ("zero", "one", "two")
 OWN_NAME = "pictures"  # of the user's files in the README
 OWN_DATAMODULE = "image_folder"
-PICTURES = ("samples", "interpolations")  # beside the learning curves
+PLOTS = ("samples", "interpolations")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small: the default is
 NO_SUCH_INPUT = "no such class"  # what predict.py says of `input=none`

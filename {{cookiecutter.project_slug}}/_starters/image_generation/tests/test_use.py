@@ -28,7 +28,7 @@ def run(command: Command) -> Path:
 
 
 def test_grids_at_intervals_show_what_is_learnt(run: Path) -> None:
-    files = [run / "pictures" / f"samples_epoch_000{epoch}.png" for epoch in (1, 2)]
+    files = [run / "plots" / f"samples_epoch_000{epoch}.png" for epoch in (1, 2)]
     first, second = (np.asarray(Image.open(file).convert("L")) for file in files)
     assert first.shape == second.shape
     assert (first != second).any()

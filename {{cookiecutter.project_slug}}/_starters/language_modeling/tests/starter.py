@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 OWN_NAME = "notes"  # of the user's files in the README
 OWN_DATAMODULE = "text"
-PICTURES = ("loss_and_rate", "samples")  # beside the learning curves
+PLOTS = ("loss_and_rate", "samples")  # beside the learning curves
 FILES = ("samples.txt",)  # in the run folder beside those of every run
 NO_SUCH_INPUT = ""  # what predict.py says of `input=none`; empty where any words are an input
 # A model that takes a step in an instant, and a test of a few.

@@ -12,7 +12,7 @@ from {{ cookiecutter.package_name }}.datamodules.resize import downscale
 
 OWN_NAME = "pictures"  # of the user's files in the README
 OWN_DATAMODULE = "picture_folder"
-PICTURES = ("enlarged",)  # beside the learning curves
+PLOTS = ("enlarged",)  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL = ("model.network.width=16", "datamodule.patch=24")  # what makes the model of a test small
 NO_SUCH_INPUT = "no such file"  # what `input=none` of predict.py is told; empty where any words are one

@@ -183,7 +183,7 @@ def test_a_model_is_not_evaluated_at_another_scale(run: Path, command: Command) 
 
 
 def test_the_report_shows_all_four_pictures(run: Path) -> None:
-    with Image.open(run / "pictures" / "enlarged.png") as picture:
+    with Image.open(run / "plots" / "enlarged.png") as picture:
         columns = np.array_split(np.asarray(picture.convert("L")).astype(float), 4, axis=1)
     assert all(column.std() > 20 for column in columns)
     assert not any(np.array_equal(columns[0][:, : columns[1].shape[1]], column) for column in columns[1:])

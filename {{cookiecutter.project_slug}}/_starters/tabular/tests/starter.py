@@ -10,7 +10,7 @@ from {{ cookiecutter.package_name }}.datamodules.tables import write_table
 
 OWN_NAME = "mine.csv"  # of the user's files in the README
 OWN_DATAMODULE = "table"
-PICTURES = ("predicted_and_true", "residuals", "importance")  # beside the learning curves
+PLOTS = ("predicted_and_true", "residuals", "importance")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
 NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`

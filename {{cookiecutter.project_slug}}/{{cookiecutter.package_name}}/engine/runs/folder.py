@@ -18,7 +18,7 @@ from ..files import unwritable
 from ..log import rank
 from ..plain import plain_values, yaml_text
 
-FOLDERS = ("checkpoints", "exports", "pictures", "plots", "predictions")
+FOLDERS = ("checkpoints", "exports", "plots", "predictions")
 FILES = {".csv", ".ckpt", ".json", ".log", ".patch", ".tmp", ".yaml"}
 
 
@@ -77,7 +77,7 @@ class RunFolder:
     lock = property(lambda self: self.path / "lock.json")
     folds = property(lambda self: self.path / "folds.json")
     seen = property(lambda self: self.path / "seen.npy")
-    pictures = property(lambda self: self.path / "pictures")
+    plots = property(lambda self: self.path / "plots")
     predictions = property(lambda self: self.path / "predictions")
     best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
     last = property(lambda self: self.path / "checkpoints" / "last.ckpt")

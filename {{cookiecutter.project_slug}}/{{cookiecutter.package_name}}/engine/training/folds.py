@@ -82,12 +82,12 @@ Table = dict[str, dict[str, float]]  # of each metric: its value in each fold, t
 
 
 def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: str) -> None:
-    """Write folds.json, folds.csv and pictures/folds.png, and end with what was reached and what comes next.
+    """Write folds.json, folds.csv and plots/folds.png, and end with what was reached and what comes next.
 
     `example` is an input of predict.py.
     """
     table = table_of(runs)
-    draw_folds(table, len(runs), folder.pictures / "folds.png")
+    draw_folds(table, len(runs), folder.plots / "folds.png")
     rows = [*(run.path.name for run in runs), "mean", "std"]
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -101,7 +101,7 @@ def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: s
             log.info(f"{metric:<20} {shown(values['mean'])} ± {shown(values['std'])}   {each}")
     write_json(folder.folds, {"folds": len(runs), "metrics": table})
     where = folder.path.as_posix()
-    log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/pictures/folds.png")
+    log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/plots/folds.png")
     log.info(f"Next     python evaluate.py run={where}, which takes all folds together, as an ensemble")
     log.info(f"         python predict.py run={where} input={example}")
 

@@ -145,7 +145,7 @@ def evaluate(chosen: ChosenRun) -> dict[str, float]:
     taken, size = samples_of(trainer, "test")
     write_json(path, {**measured, "samples": taken, **({"of": size} if taken < size else {}), "test": metrics})
     log.info(f"{headline(metrics, 'test')}{of_samples(taken, size, name)}")
-    log.info(f"Results  {path.as_posix()}, pictures in {path.with_suffix('').as_posix()}/pictures/")
+    log.info(f"Results  {path.as_posix()}, plots in {path.with_suffix('').as_posix()}/plots/")
     return metrics
 
 

@@ -41,7 +41,7 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, e
 
 
 def train(cfg: DictConfig) -> RunFolder:
-    """Train, test the best checkpoint, write pictures and metrics; returns the run folder.
+    """Train, test the best checkpoint, write plots and metrics; returns the run folder.
 
     Raises RefusedError before any work where the config can't be trained, FailedError where the folder can't be
     written, StoppedError after a signal.
@@ -292,7 +292,7 @@ def finish(
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
     try:
-        draw_curves(rows, folder.pictures / "learning_curves.png")
+        draw_curves(rows, folder.plots / "learning_curves.png")
     except Exception as error:  # names of columns may be a stranger's
         log.warning(f"The learning curves could not be drawn: {type(error).__name__}: {error}")
     run = folder.path.as_posix()
@@ -308,7 +308,7 @@ def finish(
     measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
     tested = f"{headline(results['test'], 'test')}{measured}" if results["test"] else "nothing was tested"
     log.info(f"{reached}; {tested}")
-    log.info(f"Results  {run}/metrics.json, pictures in {run}/pictures/")
+    log.info(f"Results  {run}/metrics.json, plots in {run}/plots/")
     log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")
 

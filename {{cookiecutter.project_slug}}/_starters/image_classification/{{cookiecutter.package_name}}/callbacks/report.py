@@ -12,7 +12,7 @@ from ..engine import save_plot
 
 
 class ClassificationReport(Callback):
-    """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `pictures/`, and in the loggers.
+    """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `plots/`, and in the loggers.
 
     The worst mistakes are the `mistakes` pictures whose true class got the lowest probability; where there are fewer
     wrong ones, the right ones that were least sure follow. A picture that can't be drawn is a warning, never the end

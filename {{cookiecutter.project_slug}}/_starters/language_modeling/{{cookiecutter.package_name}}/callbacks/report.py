@@ -15,7 +15,7 @@ from ..models.generate import Temperature, TopP, generate
 
 
 class LossCurve(Callback):
-    """After the test: `pictures/loss_and_rate.png`, the training loss of each `every` steps and the learning rate."""
+    """After the test: `plots/loss_and_rate.png`, the training loss of each `every` steps and the learning rate."""
 
     def __init__(self, every: PositiveInt = 10) -> None:
         self.every = every
@@ -46,7 +46,7 @@ class LossCurve(Callback):
 class SampledText(Callback):
     """After each `every`-th validation: what follows `prompt`, added to `samples.txt` of the run.
 
-    After the test the first, the middle and the last one are drawn: `pictures/samples.png`. Its random numbers are its
+    After the test the first, the middle and the last one are drawn: `plots/samples.png`. Its random numbers are its
     own: training is the same with and without it.
     """
 

@@ -25,7 +25,7 @@ class Example(NamedTuple):
 
 
 class SuperResolutionReport(Callback):
-    """After the test: `enlarged.png` in the run's `pictures/`, and in the loggers, with PSNR and SSIM of each picture.
+    """After the test: `enlarged.png` in the run's `plots/`, and in the loggers, with PSNR and SSIM of each picture.
 
     Drawn are the `examples` regions of which bicubic interpolation got the lowest PSNR: those with something to win. A
     picture that can't be drawn is a warning, never the end of a run.

@@ -33,7 +33,7 @@ class Tested(NamedTuple):
 
 
 class TabularReport(Callback):
-    """After the test, in the run's `pictures/` and in the loggers: `importance.png`, and of a number
+    """After the test, in the run's `plots/` and in the loggers: `importance.png`, and of a number
     `predicted_and_true.png` and `residuals.png`, of a class `confusion_matrix.png`.
 
     The importance of a column is how much worse the model gets where the column's values are permuted among `rows` of

@@ -125,7 +125,7 @@ class TabularModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Embeddings, biases and norms are not decayed, as in FT-Transformer's paper."""
-        self._check_precision()  # before the run begins: engine/trial.py asks for optimizers
+        self._check_precision()  # before the run begins: engine/training/trial.py asks for optimizers
         optimizer = build(self.hparams["optimizer"], parameter_groups(self, without=(ColumnEmbedding,)))
         if self.hparams["scheduler"] is None:
             return optimizer
