@@ -105,7 +105,7 @@ class Stopwatch(Callback):
 
 
 def augmentation(cfg: DictConfig) -> Callable[[Tensor], Tensor]:
-    """The random change of a batch of pictures (B, C, H, W), where the config asks for one."""
+    """The random change of a batch of images (B, C, H, W), where the config asks for one."""
     from my_project.datamodules.images import random_affine
 
     generator = torch.Generator().manual_seed(0)
@@ -276,7 +276,7 @@ NOTES = (
     "switched off (hooks, closures, fetching a batch), and what the default run adds to it (metrics, callbacks, "
     "progress bar, metrics.csv, and the epoch's validation and checkpoints, which at batch 512 few steps share).",
     "`raw / usual` is the most that `ours / usual` could be, if the default run cost nothing at all. The usual style "
-    "augments each picture by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
+    "augments each image by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
 )
 
 

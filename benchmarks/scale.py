@@ -47,7 +47,7 @@ DATAMODULE = """
 from pydantic import PositiveInt
 
 from .digits import DigitsDataModule
-from .images import Pictures
+from .images import Images
 
 
 class RepeatedDigits(DigitsDataModule):
@@ -55,9 +55,9 @@ class RepeatedDigits(DigitsDataModule):
         super().__init__(**options)
         self.times = times
 
-    def load_pictures(self):
-        images, targets, names = super().load_pictures()
-        return Pictures(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
+    def load_images(self):
+        images, targets, names = super().load_images()
+        return Images(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
 """
 
 

@@ -1,6 +1,6 @@
 """Each starter with its default settings over seeds 0–4, beside simple baselines on the same split.
 
-    python benchmarks/starters.py [starter …] [--seeds 0 1 2 3 4] [--pictures docs/starters]
+    python benchmarks/starters.py [starter …] [--seeds 0 1 2 3 4] [--plots docs/starters]
 
 writes benchmarks/starters.json, and from it benchmarks/starters.md and the figures of the table in README.md. What was
 measured of other starters and of other seeds stays.
@@ -85,16 +85,16 @@ def baselines_of(starter: str) -> Any:
     return module
 
 
-def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str, Any]:
+def measured(starter: str, seeds: list[int], plots: Path | None) -> dict[str, Any]:
     """What the trainings of a starter and its baselines gave and took."""
     module = baselines_of(starter)
     with tempfile.TemporaryDirectory() as folder:
         answers = {"starter": starter, "project_slug": starter, "package_name": f"own_{starter}"}
         project = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=folder))
         runs = {str(seed): train(project, seed) for seed in seeds}
-        if pictures is not None:
-            pictures.mkdir(parents=True, exist_ok=True)
-            shutil.copy(runs[str(seeds[0])].folder / "plots" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            shutil.copy(runs[str(seeds[0])].folder / "plots" / f"{module.PLOT}.png", plots / f"{starter}.png")
         others = module.baselines(datamodule_of(project, answers["package_name"]))
     return {
         "values": {seed: run.metrics[module.METRIC] for seed, run in runs.items()},
@@ -162,7 +162,7 @@ def main() -> None:
     known = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["starter"]
     parser.add_argument("starter", nargs="*", default=known, metavar="starter")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--pictures", type=Path, help="a folder for a picture of each")
+    parser.add_argument("--plots", type=Path, help="a folder for a plot of each")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if unknown := {*arguments.starter} - {*known}:
@@ -171,7 +171,7 @@ def main() -> None:
     entries = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     losers = []
     for starter in arguments.starter:
-        entry = measured(starter, arguments.seeds, arguments.pictures)
+        entry = measured(starter, arguments.seeds, arguments.plots)
         entry["values"] = {**entries.get(starter, {}).get("values", {}), **entry["values"]}
         entries = {name: {**entries, starter: entry}[name] for name in known if name in {*entries, starter}}
         write(entries, arguments.output)

@@ -80,14 +80,14 @@ OWN_DATA = {
         import torch
         from sklearn.datasets import load_digits
 
-        from .images import ImageDataModule, Pictures
+        from .images import ImageDataModule, Images
 
 
         class OwnDataModule(ImageDataModule):
-            def load_pictures(self) -> Pictures:
+            def load_images(self) -> Images:
                 digits = load_digits(n_class=3)
                 images = torch.from_numpy(digits.images).float()[:, None] / 16
-                return Pictures(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
+                return Images(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
         """,
     "super_resolution": """
         import torch
@@ -97,7 +97,7 @@ OWN_DATA = {
 
 
         class OwnDataModule(RegionDataModule):
-            def load_pictures(self):
+            def load_images(self):
                 yield "china.jpg", torch.tensor(load_sample_image("china.jpg")).permute(2, 0, 1)
         """,
     "tabular": """

@@ -187,9 +187,7 @@ def test_mlflow_reads_what_was_logged(bake: Bake) -> None:
     logged = client.search_runs([experiment.experiment_id])[0]
     assert logged.data.metrics["test/accuracy"] == pytest.approx(test["accuracy"])
     assert logged.data.params["optimizer/lr"] == "0.003"
-    assert {file.path for file in client.list_artifacts(logged.info.run_id, "plots")} >= {
-        "plots/confusion_matrix.png"
-    }
+    assert {file.path for file in client.list_artifacts(logged.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
 @pytest.mark.long

@@ -367,7 +367,7 @@ CHECKPOINTS = {
     "a wide layer": spoilt(lambda content: widen(content, 10**9)),
     "a layer of another sign": spoilt(lambda content: widen(content, -1)),
     "a layer of no number": spoilt(lambda content: widen(content, float("inf"))),
-    "a picture of a million pixels a side": spoilt(
+    "an image of a million pixels a side": spoilt(
         lambda content: content["hyper_parameters"].update(input_shape=[1, 10**6, 10**6])
     ),
     "nodes of the same node": spoilt(lambda content: content["hyper_parameters"]["network"].update(x=shared(12))),

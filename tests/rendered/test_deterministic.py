@@ -59,9 +59,9 @@ def test_training_and_test_have_a_deterministic_kernel_on_a_gpu(model: str, comm
 
 
 def test_what_has_none_is_noted() -> None:
-    picture = torch.rand(1, 1, 4, 4, requires_grad=True)
+    image = torch.rand(1, 1, 4, 4, requires_grad=True)
     with Called() as called:
-        torch.nn.functional.adaptive_avg_pool2d(picture, 2).sum().backward()
+        torch.nn.functional.adaptive_avg_pool2d(image, 2).sum().backward()
         torch.bincount(torch.arange(3), weights=torch.rand(3))
         torch.rand(3).cumsum(0)
         torch.bincount(torch.arange(3))

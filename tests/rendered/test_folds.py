@@ -74,8 +74,8 @@ def test_the_table_is_that_of_the_runs(finished: Path) -> None:
         assert values["mean"] == pytest.approx(statistics.mean(each))
         assert values["std"] == pytest.approx(statistics.stdev(each))
         assert {row: float(cells[key]) for row, cells in rows.items()} == pytest.approx(values)
-    with Image.open(finished / "plots" / "folds.png") as picture:
-        assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(finished / "plots" / "folds.png") as image:
+        assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_the_set_is_used_as_an_ensemble(finished: Path, folder: Path) -> None:

@@ -79,12 +79,12 @@ def test_provenance_holds_what_a_run_came_from_and_nobody_s_secrets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sesame-in-the-environment")
-    words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/pictures"]
+    words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/images"]
     cfg = OmegaConf.create({"name": "x", "seed": 3})
     text = json.dumps(origin(cfg, words, "digest of the data", processes=2))
     assert "sesame" not in text
     assert str(Path.home()) not in text
-    assert "datamodule.root=~/pictures" in text
+    assert "datamodule.root=~/images" in text
     known = json.loads((folder / "runs" / "ours" / "provenance.json").read_text())
     assert {"command", "overrides", "seed", "config_sha256", "data_sha256", "code_sha256", "git"} <= {*known}
     assert {"packages", "python", "os", "cpu", "gpus", "processes", "start", "end", "resumed"} <= {*known}

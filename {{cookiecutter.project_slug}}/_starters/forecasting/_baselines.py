@@ -18,7 +18,7 @@ from scipy.stats import norm
 METRIC = "mase"
 HIGHER_IS_BETTER = False
 MARGIN = 0.05  # of a seasonal-naive error
-PICTURE = "forecasts"  # of the run, for the README
+PLOT = "forecasts"  # of the run, for the README
 README = "MASE {mean:.3f} (exponential smoothing {smoothed hours of the week:.2f})"
 LEVELS = np.arange(1, 10) / 10
 RATES = np.arange(1, 21) / 20  # of simple smoothing

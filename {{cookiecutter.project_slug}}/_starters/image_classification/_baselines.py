@@ -1,4 +1,4 @@
-"""What image_classification must beat: two of scikit-learn's classifiers on the same pictures."""
+"""What image_classification must beat: two of scikit-learn's classifiers on the same images."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 METRIC = "accuracy"
 HIGHER_IS_BETTER = True
 MARGIN = 0.0
-PICTURE = "confusion_matrix"  # of the run, for the README
+PLOT = "confusion_matrix"  # of the run, for the README
 README = "accuracy {mean:.3f} (logistic regression {logistic regression:.3f})"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 METRIC = "bits_per_byte"
 HIGHER_IS_BETTER = False
 MARGIN = 0.05  # bits a byte below the best of them
-PICTURE = "samples"
+PLOT = "samples"
 README = "{mean:.2f} bits a byte (6-gram {6-gram, modified Kneser-Ney:.2f})"
 
 

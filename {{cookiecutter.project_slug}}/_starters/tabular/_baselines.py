@@ -11,7 +11,7 @@ import numpy as np
 METRIC = "rmse"
 HIGHER_IS_BETTER = False
 MARGIN = 200.0  # US dollars below the linear models
-PICTURE = "predicted_and_true"  # of the run, for the README
+PLOT = "predicted_and_true"  # of the run, for the README
 README = (
     "RMSE {mean:.0f}, {least:.0f} to {most:.0f} (gradient boosting {gradient boosting, 1,000 small steps:.0f}, "
     "linear model of its logarithm {linear, of the logarithm:.0f})"

@@ -65,10 +65,10 @@ def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
     assert f"{metrics['coverage']:.1%} of the values lie between the quantiles 0.1 and 0.9; nominal: 80.0%" in log
 
 
-def test_pictures_show_something(run: Path) -> None:
+def test_images_show_something(run: Path) -> None:
     for name in ("forecasts", "reliability"):
-        with Image.open(run / "plots" / f"{name}.png") as picture:
-            assert np.asarray(picture.convert("L")).std() > 10
+        with Image.open(run / "plots" / f"{name}.png") as image:
+            assert np.asarray(image.convert("L")).std() > 10
 
 
 def test_each_series_is_forecast_from_its_end_and_quantiles_do_not_cross(run: Path, command: Command) -> None:

@@ -52,10 +52,10 @@ def test_each_split_has_each_class_in_its_proportion(words: tuple[str, ...], opt
 
 
 @pytest.mark.parametrize("option", options("datamodule"))
-def test_every_picture_is_in_a_split(option: str, configure: Configure) -> None:
+def test_every_image_is_in_a_split(option: str, configure: Configure) -> None:
     data = build_datamodule(configure(f"datamodule={option}"))
     divided = [image.numpy().tobytes() for images, _ in data.splits.values() for image in images]
-    assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_pictures().images)
+    assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_images().images)
 
 
 def test_transparent_images_are_predicted_with_the_background_of_training(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, co
     status, output = command("predict.py", "run=runs/first", f"input={own_data}")
     assert status == 0, output
     assert "broken.png can't be read" in output
-    rows = list(csv.DictReader((run / "predictions" / "pictures.csv").open()))
+    rows = list(csv.DictReader((run / "predictions" / "images.csv").open()))
     assert len(rows) == sum(path.is_file() for path in own_data.rglob("*")) - 1
     for row in rows:
         assert (own_data / row["file"]).is_file()
@@ -194,7 +194,7 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
     assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
 
 
-def test_a_folder_without_pictures_is_refused(run: Path, command: Command) -> None:
+def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:
     status, output = command("predict.py", "run=runs/first", "input=runs/first/checkpoints")
     assert status == 2
     assert "no image file in this folder (.png, .jpg, " in output

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 CLASSES = ("zero", "one", "two")
-OWN_NAME = "pictures"  # of the user's files in the README
+OWN_NAME = "images"  # of the user's files in the README
 OWN_DATAMODULE = "image_folder"
 PLOTS = ("samples", "interpolations")  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
@@ -25,9 +25,9 @@ def write_own_data(path: Path, each: int = 40) -> None:
     for target, name in enumerate(CLASSES):
         (path / name).mkdir(parents=True)
         for number, scan in enumerate(digits.images[digits.target == target][:each]):
-            picture = Image.fromarray((scan * 255 / 16).astype(np.uint8))
+            image = Image.fromarray((scan * 255 / 16).astype(np.uint8))
             suffix = "png" if number % 2 else "jpg"
-            picture.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
+            image.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
     (path / CLASSES[0] / "broken.png").write_bytes(b"\x89PNG is not all it takes")
 
 
@@ -37,7 +37,7 @@ def write_inputs(folder: Path) -> str:
 
 
 def outputs(model: Any, batch: Any) -> Tensor:
-    """Of each sample (B, …): the velocity that the flow gives, or the pictures that the GAN gives and their scores."""
+    """Of each sample (B, …): the velocity that the flow gives, or the images that the GAN gives and their scores."""
     images, classes = batch
     noise = model.noise_of(torch.arange(len(images)))
     if hasattr(model, "network"):

@@ -1,4 +1,4 @@
-"""What a user does with pictures: train on a folder of their own, ask for classes, look at grids; what is refused."""
+"""What a user does with images: train on a folder of their own, ask for classes, look at grids; what is refused."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_what_lightning_does_for_one_optimizer_alone_is_refused(word: str, comma
     assert not (command.folder / "runs" / "refused").exists()
 
 
-def test_gan_is_measured_by_the_distance_to_real_pictures(run: Path) -> None:
+def test_gan_is_measured_by_the_distance_to_real_images(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["loss"] == metrics["test"]["frechet"] > metrics["test"]["frechet_real"] > 0
 
@@ -126,11 +126,11 @@ def test_folders_that_nothing_can_be_learnt_from_are_refused_by_name(own_data: P
     some = dict(list(good.items())[:2])
     cut = {f"dog/{number}.png": file.read_bytes()[:60] for number, file in enumerate((own_data / "one").glob("*.png"))}
     cases = {
-        "empty": ({"readme.txt": b"no picture"}, "no image file in this folder"),
+        "empty": ({"readme.txt": b"no image"}, "no image file in this folder"),
         "few": ({**good, **{name.replace("cat", "dog"): content for name, content in some.items()}},
                 "few/dog has 2 images that can be read, of 2 files, too few to be split; expected at least 3"),
         "cut": ({**good, **cut}, "cut/dog has 0 images that can be read"),
-        "mixed": ({**good, "1.png": good["cat/001.png"]}, "pictures beside folders of pictures, such as 1.png"),
+        "mixed": ({**good, "1.png": good["cat/001.png"]}, "images beside folders of images, such as 1.png"),
     }  # fmt: skip
     for name, (files, said) in cases.items():
         with pytest.raises(RefusedError, match=r"^datamodule.root=") as refused:

@@ -10,8 +10,8 @@ from torch.nn.functional import mse_loss
 
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
 
-OWN_NAME = "pictures"  # of the user's files in the README
-OWN_DATAMODULE = "picture_folder"
+OWN_NAME = "images"  # of the user's files in the README
+OWN_DATAMODULE = "image_folder"
 PLOTS = ("enlarged",)  # beside the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
 SMALL = ("model.network.width=16", "datamodule.patch=24")  # what makes the model of a test small

@@ -1,4 +1,4 @@
-"""Enlarging pictures of any size: tile by tile as in one, in bounded memory, from the command line."""
+"""Enlarging images of any size: tile by tile as in one, in bounded memory, from the command line."""
 
 import io
 import subprocess
@@ -17,8 +17,8 @@ from pytorch_lightning import seed_everything
 from starter import SMALL, photograph
 
 from {{ cookiecutter.package_name }} import load_run
-from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
-from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.log import log
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.enlarge import bicubic, reach, tiled
@@ -71,17 +71,17 @@ with torch.no_grad():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
-def test_a_large_picture_takes_little_more_memory_than_its_result() -> None:
+def test_a_large_image_takes_little_more_memory_than_its_result() -> None:
     side = 1200  # its features alone would be 88 MB a layer
     program = MEMORY.format(root=str(ROOT), side=side)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     small, in_tiles, in_one = (int(line) / 1024 for line in done.stdout.split())
-    result = 3 * side**2 * (4 + 2**2) / 2**20  # the picture in floats, and what becomes of it in bytes
+    result = 3 * side**2 * (4 + 2**2) / 2**20  # the image in floats, and what becomes of it in bytes
     assert in_tiles - small < result + 40
     assert in_one - small > result + 150
 
 
-def test_a_folder_gives_a_folder_of_enlarged_pictures(run: Path, command: Command, own_data: Path) -> None:
+def test_a_folder_gives_a_folder_of_enlarged_images(run: Path, command: Command, own_data: Path) -> None:
     inputs = command.folder / "inputs"
     (inputs / "more").mkdir(parents=True)
     photograph(0, 200, 100, 95, 71).save(inputs / "temple.png")
@@ -105,7 +105,7 @@ def test_a_folder_gives_a_folder_of_enlarged_pictures(run: Path, command: Comman
 
 def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
     """What is written of each input where the network adds nothing to bicubic interpolation."""
-    data = PictureFolderDataModule(inputs)
+    data = ImageFolderDataModule(inputs)
     assert data.read_inputs(str(inputs), {"scale": 2}) == []
     for number, (low, _) in enumerate(data.predict_dataloader()):
         high = bicubic(low, 2)[0].clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -113,7 +113,7 @@ def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
     return {path.name: Image.open(path) for path in output.iterdir()}
 
 
-def test_an_enlarged_picture_keeps_its_colours_to_a_viewer_that_knows_profiles(
+def test_an_enlarged_image_keeps_its_colours_to_a_viewer_that_knows_profiles(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -147,7 +147,7 @@ def test_an_enlarged_picture_keeps_its_colours_to_a_viewer_that_knows_profiles(
     assert "Images whose colour profile is lost, for it is not of RGB: 2" in caplog.messages
 
 
-def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:
+def test_an_enlarged_image_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:
     inputs = tmp_path / "in"
     inputs.mkdir()
     rows, columns = np.mgrid[:24, :24]
@@ -164,7 +164,7 @@ def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Pa
     assert np.abs(result[result[..., 3] > 0][:, :3] - (250, 80, 30)).max() <= 3
 
 
-def test_a_picture_of_the_user_s_is_never_overwritten(run: Path, command: Command) -> None:
+def test_a_image_of_the_user_s_is_never_overwritten(run: Path, command: Command) -> None:
     folder = command.folder / "own"
     folder.mkdir()
     photograph(1, 300, 200, 21, 30).save(folder / "cat.png")
@@ -182,8 +182,8 @@ def test_a_model_is_not_evaluated_at_another_scale(run: Path, command: Command) 
     assert "its scale is 4; the model was trained with 2" in output
 
 
-def test_the_report_shows_all_four_pictures(run: Path) -> None:
-    with Image.open(run / "plots" / "enlarged.png") as picture:
-        columns = np.array_split(np.asarray(picture.convert("L")).astype(float), 4, axis=1)
+def test_the_report_shows_all_four_images(run: Path) -> None:
+    with Image.open(run / "plots" / "enlarged.png") as image:
+        columns = np.array_split(np.asarray(image.convert("L")).astype(float), 4, axis=1)
     assert all(column.std() > 20 for column in columns)
     assert not any(np.array_equal(columns[0][:, : columns[1].shape[1]], column) for column in columns[1:])

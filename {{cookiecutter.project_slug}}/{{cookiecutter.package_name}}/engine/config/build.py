@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ..errors import RefusedError, own_frames, pip_command
+from ..errors import RefusedError, own_frames, pip_command, refusal
 from ..plain import plain_values
 from .targets import Place, check_targets
 from .tree import all_nodes

@@ -1,6 +1,6 @@
-"""What a run shows: metrics.csv, its log of record with one row a step that logged something; and pictures.
+"""What a run shows: metrics.csv, its log of record with one row a step that logged something; and images.
 
-One that can't be drawn never ends a run. Of a set of folds: one table of their metrics, as JSON, CSV and a picture.
+One that can't be drawn never ends a run. Of a set of folds: one table of their metrics, as JSON, CSV and an image.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A small convolutional network for small pictures."""
+"""A small convolutional network for small images."""
 
 from collections.abc import Sequence
 
@@ -20,21 +20,21 @@ def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class Quarters(nn.Module):
-    """The means of the four quarters of pictures: (B, C, H, W) to (B, C, 2, 2).
+    """The means of the four quarters of images: (B, C, H, W) to (B, C, 2, 2).
 
     It is nn.AdaptiveAvgPool2d(2), whose gradient on a GPU has no deterministic kernel.
     """
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        height, width = (max(size, 2) for size in pictures.shape[2:])
-        whole = pictures.expand(-1, -1, height, width)  # one pixel is each of its quarters
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = (max(size, 2) for size in images.shape[2:])
+        whole = images.expand(-1, -1, height, width)  # one pixel is each of its quarters
         return F.avg_pool2d(whole, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
 class CNN(nn.Module):
-    """Two blocks a stage, halving the picture between stages and doubling `width`: (B, C, H, W) to logits (B, K).
+    """Two blocks a stage, halving the image between stages and doubling `width`: (B, C, H, W) to logits (B, K).
 
-    The style is VGG's (Simonyan & Zisserman, 2015) with global pooling at the end, so any picture size will do.
+    The style is VGG's (Simonyan & Zisserman, 2015) with global pooling at the end, so any image size will do.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ FAN, TRUTH = "#4c78a8", "#e45756"
 class ForecastReport(Callback):
     """After the test: `forecasts.png` and `reliability.png` in the run's `plots/`, and in the loggers.
 
-    `forecasts` windows are drawn, evenly spread over the test, not chosen. A picture that can't be drawn is a warning,
+    `forecasts` windows are drawn, evenly spread over the test, not chosen. An image that can't be drawn is a warning,
     never the end of a run. The log gets a table: the forecast beside those that need no training.
     """
 

@@ -100,7 +100,7 @@ class WindowsDataModule(TensorDataModule):
         for key, column, others in (("value", value, [time]), ("series", series, [time, value])):
             if column in others:
                 raise refusal(f"datamodule.{key}", column, "is also the column of times or values; expected another")
-        self.unit = value  # what the axis of a picture says
+        self.unit = value  # what the axis of an image says
         self.asked: list[tuple[int, int]] = []  # series of predict.py: its row in the panel, the step behind its last
 
     def load_panel(self) -> Panel:

@@ -1,4 +1,4 @@
-"""Draw what a classifier confuses: the confusion matrix and the worst mistakes of the test pictures."""
+"""Draw what a classifier confuses: the confusion matrix and the worst mistakes of the test images."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from ..engine import save_plot
 class ClassificationReport(Callback):
     """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `plots/`, and in the loggers.
 
-    The worst mistakes are the `mistakes` pictures whose true class got the lowest probability; where there are fewer
-    wrong ones, the right ones that were least sure follow. A picture that can't be drawn is a warning, never the end
+    The worst mistakes are the `mistakes` images whose true class got the lowest probability; where there are fewer
+    wrong ones, the right ones that were least sure follow. An image that can't be drawn is a warning, never the end
     of a run.
     """
 
@@ -26,7 +26,7 @@ class ClassificationReport(Callback):
     def _start_anew(self) -> None:
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
-        # Of each batch the worst: pictures (k, C, H, W), probabilities (k, K), targets (k,).
+        # Of each batch the worst: images (k, C, H, W), probabilities (k, K), targets (k,).
         self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +65,7 @@ class ClassificationReport(Callback):
             guess = int(share.argmax())
             said = "" if guess == target else f"\nis {class_names[target]}"
             titles.append(f"{class_names[guess]}: {share[guess]:.0%}{said}")
-        draw_pictures(images[worst], titles, path)
+        draw_images(images[worst], titles, path)
 
 
 def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
@@ -92,11 +92,11 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
     axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
     axes.set_yticks(range(size), class_names)
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
-    axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test pictures, accuracy {accuracy:.4f}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test images, accuracy {accuracy:.4f}")
     figure.savefig(path, dpi=120)
 
 
-def draw_pictures(images: Tensor, titles: list[str], path: Path) -> None:
+def draw_images(images: Tensor, titles: list[str], path: Path) -> None:
     """`images` (N, C, H, W) in [0, 1] in a grid, each with its title; a title of two lines is a mistake, in red."""
     from matplotlib.figure import Figure
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import DirectoryPath
 
 from ..engine import Side
-from .image_splits import Pictures, read_labelled
+from .image_splits import LabelledImages, read_labelled
 from .images import ImageDataModule
 
 
@@ -21,7 +21,7 @@ class ImageFolderDataModule(ImageDataModule):
         super().__init__(**options)
         self.root, self.size, self.channels = Path(root), size, channels
 
-    def load_pictures(self) -> Pictures:
+    def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
         return read_labelled(self.root, shape, self.background, self.folds, classes=classes)

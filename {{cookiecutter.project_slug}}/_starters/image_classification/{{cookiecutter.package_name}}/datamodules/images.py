@@ -1,6 +1,6 @@
-"""What every datamodule of labelled pictures shares: splits, batches, augmentation, inputs of predict.py.
+"""What every datamodule of labelled images shares: splits, batches, augmentation, inputs of predict.py.
 
-A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
+A dataset of your own is a subclass with one method, `load_images`; see digits.py and image_folder.py.
 """
 
 import csv
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from ..engine import Above0Below1, From0Below1, RefusedError, Seed
 from .base import TensorDataModule
-from .image_splits import Pictures, divide
-from .pictures import colour, read_inputs
+from .image_files import colour, read_inputs
+from .image_splits import LabelledImages, divide
 from .splits import check_split
 
 Split = tuple[Tensor, ...]
 
 
 class ImageFacts(TypedDict):
-    """What a model is told of the pictures."""
+    """What a model is told of the images."""
 
     num_classes: int
     input_shape: list[int]  # (C, H, W)
@@ -33,9 +33,9 @@ class ImageFacts(TypedDict):
 
 
 class ImageDataModule(TensorDataModule):
-    """Labelled pictures in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
+    """Labelled images in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
 
-    `rotate` (degrees), `shift` (share of the side) and `zoom` (share) bound the random change of training pictures;
+    `rotate` (degrees), `shift` (share of the side) and `zoom` (share) bound the random change of training images;
     all zero: none. Transparent images show `background`, a colour. Batches are `(images (B, C, H, W), targets (B,))`.
     """
 
@@ -63,16 +63,16 @@ class ImageDataModule(TensorDataModule):
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.class_names: list[str] = []
-        self.names: list[str] = []  # of the pictures of predict.py
+        self.names: list[str] = []  # of the images of predict.py
 
-    def load_pictures(self) -> Pictures:
-        """All labelled pictures. Raises RefusedError where they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+    def load_images(self) -> LabelledImages:
+        """All labelled images. Raises RefusedError where they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, Split]:
-        pictures = self.load_pictures()
-        images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
-        parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
+        labelled = self.load_images()
+        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
+        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
         return {name: (images[index], targets[index]) for name, index in parts.items()}
 
@@ -89,10 +89,10 @@ class ImageDataModule(TensorDataModule):
     def describe(self) -> str:
         """The data in a few words, for the log."""
         sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, pictures: {sizes}"
+        return f"{len(self.class_names)} classes, images: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Change training pictures at random: on the device, a whole batch at a time."""
+        """Change training images at random: on the device, a whole batch at a time."""
         trainer = self.trainer
         if trainer is None or not trainer.training or not (self.rotate or self.shift or self.zoom):
             return batch
@@ -102,23 +102,23 @@ class ImageDataModule(TensorDataModule):
     # Inputs and outputs of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Read the picture, folder or .npy at `source` in the shape that the model was trained on.
+        """Read the image, folder or .npy at `source` in the shape that the model was trained on.
 
         Returns a line for each file that can't be read. Raises RefusedError where none can.
         """
         self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
         if not self.names:
             raise RefusedError(
-                f"input={source}: no picture could be read" + "".join(f"; {why}" for why in unreadable[:1])
+                f"input={source}: no image could be read" + "".join(f"; {why}" for why in unreadable[:1])
             )
         self.inputs = (images,)
         return unreadable
 
     def predictions_name(self, source: str) -> str:
-        return f"{Path(source).stem or 'pictures'}.csv"
+        return f"{Path(source).stem or 'images'}.csv"
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a row a picture: file name, class, and the probability of each class. Returns the number of rows."""
+        """Write a row an image: file name, class, and the probability of each class. Returns the number of rows."""
         names, class_names = self.names, model["class_names"]
         probabilities = torch.cat(outputs).float().cpu().numpy()
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -130,7 +130,7 @@ class ImageDataModule(TensorDataModule):
 
 
 def random_affine(images: Tensor, rotate: float, shift: float, zoom: float, generator: torch.Generator) -> Tensor:
-    """Each picture of `images` (B, C, H, W) turned, moved and scaled by its own random amount; edges are repeated.
+    """Each image of `images` (B, C, H, W) turned, moved and scaled by its own random amount; edges are repeated.
 
     `rotate` is in degrees to either side, `shift` a share of the side, `zoom` a share of the size.
     """

@@ -14,7 +14,7 @@ from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, bu
 
 
 class Classifier(LightningModule):
-    """Trains `network` to tell pictures (B, C, H, W) of `num_classes` classes apart by their cross-entropy.
+    """Trains `network` to tell images (B, C, H, W) of `num_classes` classes apart by their cross-entropy.
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
     plain values alone. `num_classes`, `input_shape` (C, H, W) and `class_names` are told by the datamodule.
@@ -52,7 +52,7 @@ class Classifier(LightningModule):
         self.test_metrics = EpochMetrics(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of pictures (B, C, H, W) with values in [0, 1]."""
+        """Logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
         network = self.network if self.training else self.network.forward  # what is compiled is for training
         return network(images)
 

@@ -19,7 +19,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class MLP(nn.Module):
-    """Flattens pictures (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
+    """Flattens images (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
 
     def __init__(
         self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: From0Below1 = 0.2

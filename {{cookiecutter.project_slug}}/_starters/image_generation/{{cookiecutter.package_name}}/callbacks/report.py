@@ -12,14 +12,14 @@ from ..datamodules.images import sheet
 from ..engine import save_plot
 
 ROWS = 12  # classes that are drawn; of more, the first ones
-REAL = 4  # real pictures beside those generated
-BETWEEN = 9  # pictures of an interpolation, its ends among them
+REAL = 4  # real images beside those generated
+BETWEEN = 9  # images of an interpolation, its ends among them
 
 
 class GenerationReport(Callback):
     """`samples_epoch_<n>.png` every `every_n_epochs`; after the test `samples.png` and `interpolations.png`.
 
-    A row is a class, `per_class` pictures long. A column begins as the same noise, in each of the pictures, so that
+    A row is a class, `per_class` images long. A column begins as the same noise, in each of the images, so that
     epochs and classes can be compared. It has to come before `ema` in the config, to draw with its averaged weights.
     """
 
@@ -47,13 +47,13 @@ class GenerationReport(Callback):
 
 @torch.no_grad()
 def grid(model: Any, columns: int) -> Tensor:
-    """Generated pictures (rows, columns, C, H, W), a row a class."""
+    """Generated images (rows, columns, C, H, W), a row a class."""
     return _sampled(model, model.noise_of(torch.arange(columns)))
 
 
 @torch.no_grad()
 def interpolations(model: Any) -> Tensor:
-    """Generated pictures (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
+    """Generated images (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
 
     On a straight line the noise in the middle would be weaker than any that the model has learnt from.
     """
@@ -63,14 +63,14 @@ def interpolations(model: Any) -> Tensor:
 
 
 def _sampled(model: Any, noise: Tensor) -> Tensor:
-    """Each noise (columns, …) as a picture of each class."""
+    """Each noise (columns, …) as an image of each class."""
     rows, columns = min(ROWS, len(model.hparams["class_names"])), len(noise)
     classes = torch.arange(rows, device=noise.device).repeat_interleave(columns)
     return model.sample(noise.repeat(rows, *[1] * (noise.ndim - 1)), classes).unflatten(0, (rows, columns))
 
 
 def some_real(trainer: Any, classes: int) -> Tensor:
-    """The first real pictures of the test split (rows, REAL, C, H, W); white where a class has fewer."""
+    """The first real images of the test split (rows, REAL, C, H, W); white where a class has fewer."""
     images, targets = trainer.datamodule.splits["test"]
     chosen = images.new_ones(min(ROWS, classes), REAL, *images.shape[1:])
     for row, place in enumerate(chosen):
@@ -80,18 +80,18 @@ def some_real(trainer: Any, classes: int) -> Tensor:
 
 
 def draw(panels: dict[str, Any], names: list[str], path: Path) -> None:
-    """Panels side by side, each a function that gives pictures (rows, columns, C, H, W) in [0, 1]; a row a class."""
+    """Panels side by side, each a function that gives images (rows, columns, C, H, W) in [0, 1]; a row a class."""
     from matplotlib.figure import Figure
 
-    sheets = {title: pictures().float().cpu() for title, pictures in panels.items()}
+    sheets = {title: images().float().cpu() for title, images in panels.items()}
     columns = [each.shape[1] for each in sheets.values()]
     rows = next(iter(sheets.values())).shape[0]
     longest = max(map(len, names[:rows]))
     size = (1.0 + 0.08 * longest + 0.55 * sum(columns), 0.8 + 0.55 * rows)
     figure = Figure(figsize=size, layout="constrained")
     places = figure.subplots(1, len(sheets), width_ratios=columns, squeeze=False)[0]
-    for axes, (title, pictures) in zip(places, sheets.items(), strict=True):
-        pixels = sheet(pictures.flatten(0, 1), pictures.shape[1])
+    for axes, (title, images) in zip(places, sheets.items(), strict=True):
+        pixels = sheet(images.flatten(0, 1), images.shape[1])
         axes.imshow(pixels.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.set_xticks([])

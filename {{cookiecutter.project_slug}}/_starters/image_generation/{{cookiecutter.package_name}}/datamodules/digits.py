@@ -5,16 +5,16 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 import torch
 
-from .images import ImageDataModule, Pictures
+from .images import ImageDataModule, LabelledImages
 
 
 class DigitsDataModule(ImageDataModule):
-    """Pictures (1, 8, 8) of the digits 0–9."""
+    """Images (1, 8, 8) of the digits 0–9."""
 
-    def load_pictures(self) -> Pictures:
+    def load_images(self) -> LabelledImages:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = torch.from_numpy(digits.images).float()[:, None] / 16  # a scan holds 0–16
         names = [str(name) for name in digits.target_names]
-        return Pictures(images, torch.from_numpy(digits.target).long(), names, ids=range(len(images)))
+        return LabelledImages(images, torch.from_numpy(digits.target).long(), names, ids=range(len(images)))

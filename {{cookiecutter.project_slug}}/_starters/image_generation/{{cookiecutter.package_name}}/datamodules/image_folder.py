@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import DirectoryPath
 
 from ..engine import Side
-from .image_splits import Pictures, read_labelled
+from .image_files import colour
+from .image_splits import LabelledImages, read_labelled
 from .images import ImageDataModule
-from .pictures import colour
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -30,7 +30,7 @@ class ImageFolderDataModule(ImageDataModule):
         colour(background)  # refused where it is none
         self.root, self.size, self.channels, self.background = Path(root), size, channels, background
 
-    def load_pictures(self) -> Pictures:
+    def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
         return read_labelled(self.root, shape, self.background, self.folds, one_class=True, classes=classes)

@@ -10,7 +10,7 @@ SLOPE = 0.2  # of the leaky ReLU below zero
 
 
 class Generator(nn.Module):
-    """Noise (B, noise_size) and classes (B,) to pictures (B, C, H, W) in [0, 1].
+    """Noise (B, noise_size) and classes (B,) to images (B, C, H, W) in [0, 1].
 
     It begins at a quarter of the size and doubles it twice (after Radford et al., "DCGAN", 2016).
     """
@@ -36,7 +36,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (B, C, H, W) in [0, 1] and classes (B,) to scores (B,): above zero for what it takes to be real.
+    """Images (B, C, H, W) in [0, 1] and classes (B,) to scores (B,): above zero for what it takes to be real.
 
     The class enters by a projection (Miyato & Koyama, "cGANs with Projection Discriminator", 2018).
     """

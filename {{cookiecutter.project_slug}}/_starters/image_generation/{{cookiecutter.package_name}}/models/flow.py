@@ -1,4 +1,4 @@
-"""Flow matching: a network learns the velocity that carries noise to pictures along straight lines.
+"""Flow matching: a network learns the velocity that carries noise to images along straight lines.
 
 Lipman et al., "Flow Matching for Generative Modeling", 2023 (the conditional optimal-transport path, with no noise left
 at its end), which is the rectified flow of Liu et al., 2023.
@@ -20,10 +20,10 @@ GOLDEN = 0.618034  # its multiples, modulo 1, fill [0, 1) evenly
 
 
 class FlowMatching(ImageGenerator):
-    """Trains `network` to tell the velocity of `x_t = (1 - t) noise + t picture`, pictures in [-1, 1], by its MSE.
+    """Trains `network` to tell the velocity of `x_t = (1 - t) noise + t image`, images in [-1, 1], by its MSE.
 
-    Pictures are drawn by following it from t = 0 to 1 in `sampling_steps` midpoint steps, two evaluations each. In the
-    share `drop_class` of training the class is left out, which `guidance` needs: above 1 it pushes pictures towards
+    Images are drawn by following it from t = 0 to 1 in `sampling_steps` midpoint steps, two evaluations each. In the
+    share `drop_class` of training the class is left out, which `guidance` needs: above 1 it pushes images towards
     what is typical of their class (Ho & Salimans, "Classifier-Free Diffusion Guidance", 2022), at twice the work.
     """
 
@@ -81,8 +81,8 @@ class FlowMatching(ImageGenerator):
 
     def loss(self, images: Tensor, classes: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The mean squared error () of the velocity at times `t` (B,) between `noise` and `images` (B, C, H, W)."""
-        pictures, at = images * 2 - 1, t[:, None, None, None]
-        return F.mse_loss(self((1 - at) * noise + at * pictures, t, classes), pictures - noise)
+        scaled, at = images * 2 - 1, t[:, None, None, None]
+        return F.mse_loss(self((1 - at) * noise + at * scaled, t, classes), scaled - noise)
 
     # 2. Train loop
 
@@ -99,7 +99,7 @@ class FlowMatching(ImageGenerator):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch, self.seeds(batch[0], batch_idx))
 
-    # 4. Test loop: the distance to the real pictures is ImageGenerator's
+    # 4. Test loop: the distance to the real images is ImageGenerator's
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         seeds = self.seeds(batch[0], batch_idx)
@@ -107,7 +107,7 @@ class FlowMatching(ImageGenerator):
         self.compare(batch, seeds)
 
     def _evaluate(self, split: str, batch: Batch, seeds: Tensor) -> None:
-        """The loss at noise and times that are a picture's own, so that two epochs can be compared."""
+        """The loss at noise and times that are an image's own, so that two epochs can be compared."""
         images, classes = batch
         t = ((seeds + 0.5) * GOLDEN % 1).to(images)
         loss = self.loss(images, classes, self.noise_of(seeds), t)

@@ -1,7 +1,7 @@
-"""How far generated pictures are from real ones, in what a classifier of the training pictures sees in them.
+"""How far generated images are from real ones, in what a classifier of the training images sees in them.
 
-The Fréchet distance of two sets of pictures (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017), with
-a judge that is trained here in place of Inception, which knows photographs. It depends on the number of pictures: two
+The Fréchet distance of two sets of images (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017), with
+a judge that is trained here in place of Inception, which knows photographs. It depends on the number of images: two
 sets of real ones are at a distance too, the larger the fewer they are.
 """
 
@@ -13,11 +13,11 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from .cnn import CNN
 from .optimization import warmup_cosine
 
-STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the pictures that are compared
+STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the images that are compared
 
 
 class Judge(nn.Module):
-    """The features (B, D) that the classifier `network` sees in pictures (B, C, H, W)."""
+    """The features (B, D) that the classifier `network` sees in images (B, C, H, W)."""
 
     def __init__(self, network: CNN) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Judge(nn.Module):
 def train_judge(images: Tensor, targets: Tensor) -> Judge:
     """A small CNN that tells the classes `targets` (N,) of `images` (N, C, H, W) in [0, 1] apart.
 
-    The same bits for the same pictures: on the CPU, from a seed of its own, and torch's random state is left as it was.
-    Where there is one class only, it tells a picture from its mirror images.
+    The same bits for the same images: on the CPU, from a seed of its own, and torch's random state is left as it was.
+    Where there is one class only, it tells an image from its mirror images.
     """
     if not targets.any():
         images = torch.cat([images, images.flip(2), images.flip(3), images.flip(2, 3)])

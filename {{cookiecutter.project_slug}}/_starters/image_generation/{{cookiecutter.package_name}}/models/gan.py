@@ -1,6 +1,6 @@
 """A generative adversarial network: two networks, two optimizers, and the training step written out.
 
-Goodfellow et al., 2014, with its non-saturating loss, kept stable by the gradient penalty R1 on real pictures
+Goodfellow et al., 2014, with its non-saturating loss, kept stable by the gradient penalty R1 on real images
 (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018).
 """
 
@@ -17,11 +17,11 @@ from .generation import Batch, ImageGenerator
 
 
 class GAN(ImageGenerator):
-    """Trains `generator` to make pictures that `discriminator` takes for real ones, and the latter not to.
+    """Trains `generator` to make images that `discriminator` takes for real ones, and the latter not to.
 
     Each has an optimizer (and a schedule) of its own, made from the same node; the discriminator's rate is
     `discriminator_speed` times as high (Heusel et al., 2017). What their losses say depends on the opponent: `val/loss`
-    is the Fréchet distance to the validation pictures.
+    is the Fréchet distance to the validation images.
     """
 
     # What `monitor` may name, and whether less or more of it is better (None: neither, it depends on the opponent).
@@ -51,7 +51,7 @@ class GAN(ImageGenerator):
         self.gradient_penalty = gradient_penalty
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) in [0, 1] from normal `noise` (B, noise_size) and `classes` (B,)."""
+        """Images (B, C, H, W) in [0, 1] from normal `noise` (B, noise_size) and `classes` (B,)."""
         return self.generator(noise, classes)
 
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class GAN(ImageGenerator):
         return told_apart + self.gradient_penalty / 2 * penalty
 
     def generator_loss(self, classes: Tensor, generated: Tensor) -> Tensor:
-        """That of being taken for real pictures of their `classes` (B,)."""
+        """That of being taken for real images of their `classes` (B,)."""
         return F.softplus(-self.discriminator(generated, classes)).mean()
 
     # 3. Validation loop

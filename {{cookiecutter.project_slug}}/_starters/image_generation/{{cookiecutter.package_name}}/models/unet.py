@@ -36,9 +36,9 @@ class Block(nn.Module):
 
 class UNet(nn.Module):
     """A block a stage on the way down, one in the middle, a block a stage on the way up, with the features of the same
-    size beside: pictures (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
+    size beside: images (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
 
-    `width` channels in the first stage, doubled in each later one, as the picture is halved. Class `num_classes` is
+    `width` channels in the first stage, doubled in each later one, as the image is halved. Class `num_classes` is
     that of no class in particular.
     """
 

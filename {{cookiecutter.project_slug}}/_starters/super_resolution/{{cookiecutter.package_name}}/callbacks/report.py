@@ -15,7 +15,7 @@ from ..models.metrics import quality
 
 
 class Example(NamedTuple):
-    """One test region: its number, the PSNR of bicubic interpolation in dB, and the pictures (3, H, W) drawn of it."""
+    """One test region: its number, the PSNR of bicubic interpolation in dB, and the images (3, H, W) drawn of it."""
 
     number: int
     psnr: float
@@ -25,10 +25,10 @@ class Example(NamedTuple):
 
 
 class SuperResolutionReport(Callback):
-    """After the test: `enlarged.png` in the run's `plots/`, and in the loggers, with PSNR and SSIM of each picture.
+    """After the test: `enlarged.png` in the run's `plots/`, and in the loggers, with PSNR and SSIM of each image.
 
     Drawn are the `examples` regions of which bicubic interpolation got the lowest PSNR: those with something to win. A
-    picture that can't be drawn is a warning, never the end of a run.
+    image that can't be drawn is a warning, never the end of a run.
     """
 
     def __init__(self, examples: PositiveInt = 4) -> None:
@@ -48,13 +48,13 @@ class SuperResolutionReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the enlarged pictures (B, 3, H, W) that `test_step` returns."""
+        """`outputs` are the enlarged images (B, 3, H, W) that `test_step` returns."""
         low, true, _ = batch
         scale = pl_module.hparams["scale"]
         psnr = quality(bicubic(low, scale), true, scale)["psnr"].tolist()
         for place in sorted(range(len(psnr)), key=psnr.__getitem__)[: self.examples]:
-            pictures = (each[place].float().cpu() for each in (low, outputs, true))
-            self.hardest.append(Example((self.seen + place) * trainer.world_size, psnr[place], *pictures))
+            images = (each[place].float().cpu() for each in (low, outputs, true))
+            self.hardest.append(Example((self.seen + place) * trainer.world_size, psnr[place], *images))
         self.hardest = sorted(self.hardest, key=lambda each: each.psnr)[: self.examples]
         self.seen += len(psnr)
 
@@ -69,7 +69,7 @@ class SuperResolutionReport(Callback):
 
 
 def draw_examples(examples: list[Example], names: list[str], scale: int, path: Path) -> None:
-    """A row an example; over each picture its PSNR and SSIM against the true one."""
+    """A row an example; over each image its PSNR and SSIM against the true one."""
     from matplotlib.figure import Figure
 
     high, wide = examples[0].low.shape[1:]
@@ -77,8 +77,8 @@ def draw_examples(examples: list[Example], names: list[str], scale: int, path: P
     figure = Figure(figsize=(10.4, 2.9 * len(examples)), layout="constrained")
     for row, example, name in zip(figure.subplots(len(examples), 4, squeeze=False), examples, names, strict=True):
         low, true = example.low[None], example.true[None]
-        pictures = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
-        for axes, each, title in zip(row, pictures, titles, strict=True):
+        images = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
+        for axes, each, title in zip(row, images, titles, strict=True):
             scores = {key: value.item() for key, value in quality(each, true, scale).items()}
             said = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
             axes.set_title(f"{title}\n{said}", fontsize=9)

@@ -14,7 +14,7 @@ from .regions import RegionDataModule
 class PhotographsDataModule(RegionDataModule):
     """A Chinese temple and a flower before a blurred ground."""
 
-    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
+    def load_images(self) -> Iterator[tuple[str, Tensor]]:
         from sklearn.datasets import load_sample_images
 
         photographs = load_sample_images()

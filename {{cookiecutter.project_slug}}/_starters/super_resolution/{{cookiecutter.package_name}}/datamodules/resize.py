@@ -1,11 +1,11 @@
-"""Make the low picture of a true one, as a camera or a web page would have made it."""
+"""Make the low image of a true one, as a camera or a web page would have made it."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def downscale(high: Tensor, scale: int) -> Tensor:
-    """Pictures (B, C, H, W) in [0, 1] by antialiased bicubic to (B, C, H / scale, W / scale), rounded to bytes.
+    """Images (B, C, H, W) in [0, 1] by antialiased bicubic to (B, C, H / scale, W / scale), rounded to bytes.
 
     H and W are multiples of `scale`; the kernel is that of Pillow and MATLAB's imresize (Keys 1981, a = -0.5).
     """

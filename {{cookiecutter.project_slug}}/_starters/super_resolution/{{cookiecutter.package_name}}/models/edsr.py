@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
 
 
 class EDSR(nn.Module):
-    """Low pictures (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
+    """Low images (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
 
     Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017, whose own has 32
     blocks of width 256. The last convolution is at the low size, as in ESPCN: a quarter of the work.

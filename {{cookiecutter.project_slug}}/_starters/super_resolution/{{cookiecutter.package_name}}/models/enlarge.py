@@ -1,4 +1,4 @@
-"""Enlarge pictures by bicubic interpolation, and large ones tile by tile."""
+"""Enlarge images by bicubic interpolation, and large ones tile by tile."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 def bicubic(low: Tensor, scale: int) -> Tensor:
-    """Pictures (B, C, h, w) to (B, C, h * scale, w * scale): torch's bicubic (Keys 1981, a = -0.75)."""
+    """Images (B, C, h, w) to (B, C, h * scale, w * scale): torch's bicubic (Keys 1981, a = -0.75)."""
     return F.interpolate(low, scale_factor=scale, mode="bicubic")
 
 
 def reach(network: nn.Module) -> int:
-    """How many pixels of the low picture to each side a pixel of the enlarged one can depend on.
+    """How many pixels of the low image to each side a pixel of the enlarged one can depend on.
 
     The sum over all convolutions, which holds for any network whose convolutions have stride 1; at least the 2 of
     bicubic interpolation.
@@ -23,10 +23,10 @@ def reach(network: nn.Module) -> int:
 
 
 def tiled(enlarge: Callable[[Tensor], Tensor], low: Tensor, scale: int, tile: int, halo: int) -> Tensor:
-    """`enlarge` of a picture (1, C, h, w) of any size, on the CPU: memory is that of a tile, beside the result's.
+    """`enlarge` of an image (1, C, h, w) of any size, on the CPU: memory is that of a tile, beside the result's.
 
     Each tile of `tile` pixels sees `halo` more to each side, so with a halo of the network's `reach` the result is
-    that of the whole picture.
+    that of the whole image.
     """
     channels, height, width = low.shape[1:]
     result = torch.empty(0)

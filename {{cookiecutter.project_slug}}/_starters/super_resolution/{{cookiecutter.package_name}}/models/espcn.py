@@ -7,7 +7,7 @@ from .subpixel import SubPixel
 
 
 class ESPCN(nn.Module):
-    """Low pictures (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
+    """Low images (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
 
     Source: Shi et al. 2016 (see subpixel.py), with ReLU in place of tanh.
     """

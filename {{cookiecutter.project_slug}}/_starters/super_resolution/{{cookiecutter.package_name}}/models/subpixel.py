@@ -4,7 +4,7 @@ from torch import nn
 
 
 class SubPixel(nn.Sequential):
-    """Features (B, C, h, w) to a picture (B, 3, h * scale, w * scale), small at the beginning.
+    """Features (B, C, h, w) to an image (B, 3, h * scale, w * scale), small at the beginning.
 
     Each of 3 * scale**2 channels is one of the pixels that a pixel becomes: Shi et al., "Real-Time Single Image and
     Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016.

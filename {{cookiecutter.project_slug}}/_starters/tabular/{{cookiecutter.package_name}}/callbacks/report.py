@@ -37,7 +37,7 @@ class TabularReport(Callback):
     `predicted_and_true.png` and `residuals.png`, of a class `confusion_matrix.png`.
 
     The importance of a column is how much worse the model gets where the column's values are permuted among `rows` of
-    the test, `repeats` times; on fewer rows and fewer times where that would take longer than `seconds`. A picture that
+    the test, `repeats` times; on fewer rows and fewer times where that would take longer than `seconds`. An image that
     can't be drawn is a warning, never the end of a run.
     """
 

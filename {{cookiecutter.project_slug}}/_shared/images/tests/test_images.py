@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from {{ cookiecutter.package_name }}.datamodules.image_splits import Pictures, class_folders, divide, read_labelled
-from {{ cookiecutter.package_name }}.datamodules.pictures import UNREADABLE, decode, look_into, read_inputs, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_inputs, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, class_folders, divide, read_labelled
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.log import log
 
@@ -234,14 +234,14 @@ def test_a_class_without_images_is_refused_by_name(tmp_path: Path) -> None:
             read_labelled(root, (3, 4, 4), "white")
 
 
-def parts_of(data: Pictures, **options: int) -> dict[str, set[str]]:
+def parts_of(data: LabelledImages, **options: int) -> dict[str, set[str]]:
     folds, fold = options.get("folds"), options.get("fold")
     parts = divide(data, 0.2, 0.25, options.get("seed", 0), folds, fold)
     return {split: {data.ids[number] for number in part.tolist()} for split, part in parts.items()}
 
 
 def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Path, said: list[str]) -> None:
-    def given(*splits: str) -> tuple[Pictures, dict[str, set[str]]]:
+    def given(*splits: str) -> tuple[LabelledImages, dict[str, set[str]]]:
         folders = " ".join(f"{split}/{name}" for split in splits for name in ("cat", "dog"))
         data = read_labelled(lay(tmp_path / "-".join(splits), many(folders, 10)), (3, 4, 4), "white")
         return data, {split: {name for name in data.ids if name.startswith(f"{split}/")} for split in splits}
@@ -267,7 +267,7 @@ def test_equal_images_are_in_one_split_and_told_of(said: list[str]) -> None:
     images = torch.rand(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     images[20:30], images[40:45] = images[:10], images[:5]
     targets = torch.arange(60) % 2
-    data = Pictures(images, targets, ["a", "b"], [str(number) for number in range(60)])
+    data = LabelledImages(images, targets, ["a", "b"], [str(number) for number in range(60)])
     for seed in range(5):
         parts = parts_of(data, seed=seed)
         assert sorted(map(len, parts.values())) != [60]
@@ -275,10 +275,10 @@ def test_equal_images_are_in_one_split_and_told_of(said: list[str]) -> None:
         split_of = {name: split for split, part in parts.items() for name in part}
         assert all(split_of[str(number)] == split_of[str(number + 20)] for number in range(10))
     assert "Images with an exact copy, which is kept in the same split: 15" in said
-    mixed = Pictures(images, (torch.arange(60) >= 40).long(), ["a", "b"], data.ids)
+    mixed = LabelledImages(images, (torch.arange(60) >= 40).long(), ["a", "b"], data.ids)
     parts_of(mixed)
     assert any(line.startswith("Images with an exact copy in another class: 5, as ") for line in said)
-    given = Pictures(images, targets, ["a", "b"], data.ids, given=["train"] * 20 + ["val"] * 20 + ["test"] * 20)
+    given = LabelledImages(images, targets, ["a", "b"], data.ids, given=["train"] * 20 + ["val"] * 20 + ["test"] * 20)
     parts_of(given)
     assert any(line.startswith("Images of val and test with an exact copy in another split: 15, as ") for line in said)
 
@@ -286,7 +286,7 @@ def test_equal_images_are_in_one_split_and_told_of(said: list[str]) -> None:
 def test_a_class_of_one_image_copied_is_divided_with_a_warning(said: list[str]) -> None:
     images = torch.zeros(40, 1, 4, 4)
     images[20:] = 1
-    parts_of(Pictures(images, torch.arange(40) // 20, ["black", "white"], [str(number) for number in range(40)]))
+    parts_of(LabelledImages(images, torch.arange(40) // 20, ["black", "white"], [str(number) for number in range(40)]))
     assert any("with an exact copy in another split: 18, as " in line for line in said)
 
 

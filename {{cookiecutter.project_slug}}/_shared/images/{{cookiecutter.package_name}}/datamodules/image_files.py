@@ -111,15 +111,15 @@ def read_pixels(path: Path, channels: int, background: str = "white") -> Image.I
     return composited(decode(path), channels, background)
 
 
-def as_tensor(picture: Image.Image) -> Tensor:
+def as_tensor(image: Image.Image) -> Tensor:
     """Bytes (C, H, W)."""
-    pixels = np.asarray(picture)
+    pixels = np.asarray(image)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
 
 
 def unreadable(path: Path, error: Exception) -> str:
     """The line for a file that raised one of UNREADABLE."""
-    return f"{path} can't be read as a picture ({type(error).__name__}: {error})"
+    return f"{path} can't be read as an image ({type(error).__name__}: {error})"
 
 
 class Remarks:
@@ -146,7 +146,7 @@ class Read(NamedTuple):
     remarks: Remarks
 
 
-def read_pictures(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
+def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
     """Read image files as floats in [0, 1], each resized to `shape` (C, H, W)."""
     channels, height, width = shape
     readable, problems, remarks = [], [], Remarks(background)
@@ -256,14 +256,14 @@ def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> 
         return [f"{path.name}[{i}]" for i in range(len(images))], images, []
     found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
     check_memory("input", path, len(found.images), shape)
-    files, images, problems, remarks = read_pictures(found.images, shape, background)
+    files, images, problems, remarks = read_images(found.images, shape, background)
     if files:
         say([*left_out(found), *remarks.lines()])
     return [file.relative_to(found.root).as_posix() for file in files], images, problems
 
 
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
-    """Pictures (N, C, H, W), or (N, H, W) and (H, W) where C is 1: bytes 0–255, or floats in [0, 1]."""
+    """Images (N, C, H, W), or (N, H, W) and (H, W) where C is 1: bytes 0–255, or floats in [0, 1]."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # what the header claims is not taken from memory
     except (OSError, ValueError, EOFError) as error:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engine import RefusedError, log, refusal
-from .pictures import NAMED, Folder, check_memory, image_files, left_out, read_pictures, say, some
+from .image_files import NAMED, Folder, check_memory, image_files, left_out, read_images, say, some
 from .splits import split_as_given, split_at_random
 
 SPLIT_NAMES = {
@@ -112,8 +112,8 @@ def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_
     key = "datamodule.root"
     classes = [part.name for part in parts if part.split in (ALL, "train")]
     if loose and one_class:
-        why = f"pictures beside folders of pictures, such as {loose[0].name}"
-        raise RefusedError(f"{key}={root}: {why}; expected a folder for each class, or pictures alone", key)
+        why = f"images beside folders of images, such as {loose[0].name}"
+        raise RefusedError(f"{key}={root}: {why}; expected a folder for each class, or images alone", key)
     if loose:
         log.warning(f"Left out: {len(loose):,} images outside of class folders: {some(loose, root)}")
     for part in parts:
@@ -131,7 +131,7 @@ def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_
         log.warning(f"{', '.join(classes)} of {root} hold images, not class folders: each is taken for a class")
 
 
-class Pictures(NamedTuple):
+class LabelledImages(NamedTuple):
     """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
 
     `ids` (N) name each image in messages: a file, or its number. `given` (N), where the data comes divided, says which
@@ -153,7 +153,7 @@ def read_labelled(
     folds: int | None = None,
     one_class: bool = False,
     classes: Sequence[str] | None = None,
-) -> Pictures:
+) -> LabelledImages:
     """Read the images below `root`: a folder for each class, or such folders in those of train, val and test.
 
     With the `classes` of a model the images are to be measured whole: some classes may be absent. Raises RefusedError,
@@ -163,7 +163,7 @@ def read_labelled(
     parts = class_folders(found, one_class, least=2 if classes is None else 1)
     part_of = {path: part for part in parts for path in part.files}
     check_memory("datamodule.size", shape[-1], len(part_of), shape)
-    files, images, problems, remarks = read_pictures(list(part_of), shape, background)
+    files, images, problems, remarks = read_images(list(part_of), shape, background)
     counts = Counter(part_of[path].folder for path in files)
     splits = {part.split for part in parts}
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
@@ -185,21 +185,21 @@ def read_labelled(
     targets = torch.tensor([class_names.index(part_of[path].name) for path in files], dtype=torch.long)
     ids = [path.relative_to(root).as_posix() for path in files]
     given = None if splits == {ALL} else [part_of[path].split for path in files]
-    return Pictures(images, targets, class_names, ids, given, lines)
+    return LabelledImages(images, targets, class_names, ids, given, lines)
 
 
 # Splits
 
 
 def divide(
-    pictures: Pictures, val_fraction: float, test_fraction: float, seed: int, folds: int | None, fold: int | None
+    images: LabelledImages, val_fraction: float, test_fraction: float, seed: int, folds: int | None, fold: int | None
 ) -> dict[str, Tensor]:
     """The indices (n,) of train, val and test: as given, or at random in the proportions of classes.
 
     Equal images are kept in one split, unless too few would be left to be divided. The log says what is done. With a
     `test_fraction` of 1 all are tested, or those that are given as test.
     """
-    contents = equal_images(pictures.images)
+    contents = equal_images(images.images)
 
     def divided(keys: Sequence[Hashable]) -> dict[str, Tensor]:
         members: dict[Hashable, list[int]] = {}
@@ -207,26 +207,26 @@ def divide(
             members.setdefault(key, []).append(number)
         groups = list(members.values())
         first = [group[0] for group in groups]
-        options: dict[str, Any] = {"folds": folds, "fold": fold, "strata": pictures.targets[first], "what": "pictures"}
-        if pictures.given:
-            index = given_parts([pictures.given[number] for number in first])
+        options: dict[str, Any] = {"folds": folds, "fold": fold, "strata": images.targets[first], "what": "images"}
+        if images.given:
+            index = given_parts([images.given[number] for number in first])
             parts = split_as_given(index, val_fraction, test_fraction, seed, **options)
         else:
-            names = pictures.class_names
+            names = images.class_names
             parts = split_at_random(len(groups), val_fraction, test_fraction, seed, strata_names=names, **options)
         numbers = {name: [each for group in part for each in groups[group]] for name, part in parts._asdict().items()}
         return {name: torch.tensor(part, dtype=torch.long) for name, part in numbers.items()}
 
     try:
-        parts = divided([*zip(contents, pictures.given or contents, strict=True)])
+        parts = divided([*zip(contents, images.given or contents, strict=True)])
     except RefusedError:
         if len(set(contents)) == len(contents):
             raise
         parts = divided(range(len(contents)))
-    say(pictures.remarks)
-    if pictures.given:
-        say_given(pictures.given, val_fraction, test_fraction, folds)
-    say_copies(pictures, contents, parts)
+    say(images.remarks)
+    if images.given:
+        say_given(images.given, val_fraction, test_fraction, folds)
+    say_copies(images, contents, parts)
     return parts
 
 
@@ -263,7 +263,7 @@ def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, f
     log.info("; ".join(words))
 
 
-def say_copies(pictures: Pictures, contents: Sequence[int], parts: dict[str, Tensor]) -> None:
+def say_copies(images: LabelledImages, contents: Sequence[int], parts: dict[str, Tensor]) -> None:
     """Warn of equal images that are in two splits, or in two classes."""
     first: dict[int, tuple[int, str]] = {}  # of each content: an image, and its split
     leaks, torn, kept = [], [], 0
@@ -271,11 +271,11 @@ def say_copies(pictures: Pictures, contents: Sequence[int], parts: dict[str, Ten
         for number in part.tolist():
             earlier, its_split = first.setdefault(contents[number], (number, split))
             leaks += [(number, earlier)] * (split != its_split)
-            torn += [(number, earlier)] * bool(pictures.targets[number] != pictures.targets[earlier])
+            torn += [(number, earlier)] * bool(images.targets[number] != images.targets[earlier])
             kept += number != earlier and split == its_split
 
     def such(pair: tuple[int, int]) -> str:
-        return f"{pictures.ids[pair[0]]} and {pictures.ids[pair[1]]}"
+        return f"{images.ids[pair[0]]} and {images.ids[pair[1]]}"
 
     if kept and not leaks:
         log.info(f"Images with an exact copy, which is kept in the same split: {kept:,}")

@@ -7,12 +7,23 @@ from typing import Any
 from pydantic import DirectoryPath
 from torch import Tensor
 
+from .image_files import (
+    UNREADABLE,
+    Remarks,
+    as_tensor,
+    colour,
+    composited,
+    decode,
+    image_files,
+    left_out,
+    say,
+    unreadable,
+)
 from .image_splits import split_folders
-from .pictures import UNREADABLE, Remarks, as_tensor, colour, composited, decode, image_files, left_out, say, unreadable
 from .regions import RegionDataModule
 
 
-class PictureFolderDataModule(RegionDataModule):
+class ImageFolderDataModule(RegionDataModule):
     """Images below `root`, as good as you have them: the low ones are made of them.
 
     Their regions are kept in memory, 3 bytes a pixel. Where the folders in `root` are train, val and test, these are
@@ -24,7 +35,7 @@ class PictureFolderDataModule(RegionDataModule):
         colour(background)  # refused where it is none
         self.root, self.background = Path(root), background
 
-    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
+    def load_images(self) -> Iterator[tuple[str, Tensor]]:
         found = image_files(self.root, "datamodule.root")
         splits = split_folders(found, with_classes=False)
         problems, remarks = [], Remarks(self.background)
