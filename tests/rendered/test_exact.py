@@ -77,6 +77,7 @@ def test_stopped_before_any_step_it_logs_the_same(last: int, tmp_path: Path) -> 
 SPOILT: dict[str, Callable[[dict[str, Any]], None]] = {
     "no dict of the epoch": lambda saved: saved.update(epoch=[3]),
     "a metric that is not there": lambda saved: saved.update(epoch=[{"nope": {}}]),
+    "a count that is none": lambda saved: saved["epoch"][0]["metric"].update(_update_count={}),
     "no list": lambda saved: saved.update(sums=7),
     "a sum that is text": lambda saved: saved["sums"][0]["training_step.sum"].update(state={"value": "1"}),
     "a sum of another shape": lambda saved: saved["sums"][0]["training_step.sum"]["state"].update(value=torch.zeros(3)),

@@ -285,7 +285,9 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
     for name, state in _moved(states, device).items():
         module: Any = model.get_submodule(name)
         if isinstance(module, Metric):
-            for key in (*module._defaults, "_update_count"):  # and no other attribute that a checkpoint may name
+            for key, own in {**module._defaults, "_update_count": 0}.items():  # no other that a checkpoint may name
+                if type(state[key]) is not type(own):
+                    raise TypeError(f"{name}.{key} is a {type(state[key]).__name__}")
                 setattr(module, key, state[key])
         else:
             module.load_epoch_state(state)
