@@ -4,6 +4,7 @@ Cookiecutter copies most files as they are (`_copy_without_render`), much faster
 answers are put into those that stay. Imports are few for the same reason: pathlib and shutil take as long as the work.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -13,8 +14,6 @@ import sys
 ANSWERS = json.loads({{ cookiecutter | tojson | tojson }})
 PACKAGE = ANSWERS["package_name"]
 STARTER = os.path.join("_starters", ANSWERS["starter"])
-# What cookiecutter has rendered: an answer that looks like a tag stays as it is there.
-RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproject.toml"], ["constraints.txt"], ["configs", "train.yaml"])]
 # The one kind of tag in files that are copied, written so that it is none here.
 TAG = re.compile(r"\{" r"\{ ?cookiecutter\.(\w+) ?\}" r"\}")
 
@@ -37,6 +36,13 @@ def files_of(folder: str) -> list[str]:
     """Paths below `folder`, without parts of other files: those whose names at its top begin with `_`."""
     found = [(parent, name) for parent, _, names in os.walk(folder) for name in names]
     return [os.path.join(parent, name) for parent, name in found if not (parent == folder and name.startswith("_"))]
+
+
+def is_copied(path: str) -> bool:
+    """Whether cookiecutter has copied the file without rendering it, by itself or with a folder that holds it."""
+    parts = os.path.relpath(path).split(os.sep)
+    folders = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return any(fnmatch.fnmatch(folder, filled(pattern)) for folder in folders for pattern in ANSWERS["_copy_without_render"])
 
 
 def lay(overlay: str) -> None:
@@ -73,12 +79,13 @@ def main() -> None:
     shared = [os.path.join("_shared", name) for name in part("_uses.txt").split()]
     options = [os.path.join("_options", question, ANSWERS[question]) for question in os.listdir("_options")]
     options += [f"{option}+{ANSWERS['environment']}" for option in options]  # what another environment needs in its place
+    rendered = [path for path in files_of(os.curdir) if not is_copied(path)]  # an answer that looks like a tag stays as it is there
     for overlay in [*shared, STARTER, *options]:
         lay(overlay)
     for folder in ("_starters", "_shared", "_options"):
         remove(folder)
     for path in files_of(os.curdir):
-        if path not in RENDERED:
+        if path not in rendered:
             fill(path)
     place = "" if ANSWERS["environment"] == "conda" else ", best within a virtual environment"
     print(f"\n{ANSWERS['project_slug']} is ready. Next{place}:\n")

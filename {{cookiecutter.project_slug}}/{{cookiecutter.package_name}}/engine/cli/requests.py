@@ -14,6 +14,7 @@ from ..config.limits import check_limits
 from ..config.modules import PACKAGE, lineage, member
 from ..config.monitor import check_monitor
 from ..config.signatures import signature
+from ..config.switches import Switches
 from ..config.targets import Place, allowed
 from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal
@@ -135,7 +136,6 @@ HARMLESS = (
     "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.detect_anomaly",
 )  # fmt: skip
-SWITCHES = ("name", "seed", "save_minutes", "resume", "rerun", "init_from", "folds", "monitor", "mode")
 WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 
@@ -143,7 +143,7 @@ def check_training(cfg: DictConfig) -> None:
     """Raises RefusedError where the composed config can't be trained; with `rerun` it becomes that run's config."""
     check_keys(cfg, known_keys())
     plain = resolved(cfg)
-    for key in (key for key in SWITCHES if key not in plain):
+    for key in (key for key in Switches.__annotations__ if key not in plain):
         raise refusal(key, "", "has to be there, if only as null")
     if plain["rerun"] is not None:
         _take_over(cfg, str(plain["rerun"]))
@@ -158,7 +158,7 @@ def check_training(cfg: DictConfig) -> None:
     if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
         run = RunFolder(RUNS / cfg.name)
         begun = folds_of(run)
-        if (cfg.folds and run.config.is_file()) or (begun and not cfg.folds):
+        if (cfg.folds and run.begun) or (begun and not cfg.folds):
             is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} goes on"
             raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
         for fold in begun:
@@ -227,9 +227,9 @@ def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     """That no other process trains in the folder, and that a run goes on as it began."""
     check_folder(run.path)
     check_unlocked(run)
-    if not run.config.is_file() and any(run.best.parent.glob("*.ckpt")):
+    if not run.begun and any(run.best.parent.glob("*.ckpt")):
         raise refusal("name", cfg.name, f"{run.path.as_posix()} has checkpoints but no config.yaml; choose another")
-    if cfg.resume != "exact" or not run.config.is_file():
+    if cfg.resume != "exact" or not run.begun:
         return
     saved = open_run(str(run.path), key="name")[1]
     began, now = (dict(leaves(resolved(each))) for each in (saved, cfg))
@@ -246,7 +246,7 @@ def _take_over(cfg: DictConfig, rerun: str) -> None:
         if key not in WITH_RERUN:
             raise RefusedError(f"{text}: a rerun trains the same again; beside it only name= can be given")
     run, saved = open_run(rerun, key="rerun")
-    if not run.metrics.is_file():
+    if not run.finished:
         raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")
     check_saved(saved, run, Place.RERUN)
     with open_dict(cfg):

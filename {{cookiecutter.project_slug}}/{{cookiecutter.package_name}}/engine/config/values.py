@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from ..arguments import Seed
 from ..errors import refusal
 from ..files import check_writable
 from .signatures import Parameter
+from .switches import Switches
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
 
@@ -22,20 +22,6 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look throu
 FOLDER = re.compile(r"(dir|path|root|folder)$")  # of the name of an argument that says where something is written
 ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-class Switches(TypedDict, total=False):
-    """The keys of train.yaml that no target takes."""
-
-    name: str | None
-    seed: Seed
-    folds: Annotated[int, Field(ge=2, le=1000)] | None
-    init_from: str | None
-    rerun: str | None
-    resume: Literal["exact", "inexact"]
-    save_minutes: NonNegativeFloat
-    monitor: str
-    mode: Literal["min", "max"] | None
 
 
 def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:

@@ -157,7 +157,7 @@ def resume_point(run: RunFolder) -> Path | None:
 
 def how_to_go_on(run: RunFolder) -> str:
     """The command that goes on with a run that has begun, and the checkpoint from which."""
-    if not run.config.is_file():
+    if not run.begun:
         return ""
     whole = [path for path in (run.last, run.previous) if path.is_file() and damage(path) is None]
     begin = f"from {whole[0].as_posix()}" if whole else "from the beginning"

@@ -70,18 +70,75 @@ class RunFolder:
         """What `name=` calls it: a folder of runs/, or one in a set of folds (`cv/fold_1`)."""
         return self.path.relative_to(RUNS).as_posix() if RUNS in self.path.parents else self.path.name
 
-    config = property(lambda self: self.path / "config.yaml")
-    provenance = property(lambda self: self.path / "provenance.json")
-    metrics = property(lambda self: self.path / "metrics.json")
-    log = property(lambda self: self.path / "train.log")
-    lock = property(lambda self: self.path / "lock.json")
-    folds = property(lambda self: self.path / "folds.json")
-    seen = property(lambda self: self.path / "seen.npy")
-    plots = property(lambda self: self.path / "plots")
-    predictions = property(lambda self: self.path / "predictions")
-    best = property(lambda self: self.path / "checkpoints" / "best.ckpt")
-    last = property(lambda self: self.path / "checkpoints" / "last.ckpt")
-    previous = property(lambda self: self.path / "checkpoints" / "previous.ckpt")
+    @property
+    def config(self) -> Path:
+        """The config, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Code, data, versions and machine."""
+        return self.path / "provenance.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Written last: it says that the run has finished."""
+        return self.path / "metrics.json"
+
+    @property
+    def log(self) -> Path:
+        """What the run has logged."""
+        return self.path / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        """Which process trains in the folder."""
+        return self.path / "lock.json"
+
+    @property
+    def folds(self) -> Path:
+        """The table of a set of folds, which says that it has finished."""
+        return self.path / "folds.json"
+
+    @property
+    def seen(self) -> Path:
+        """Keys of the samples that were trained on."""
+        return self.path / "seen.npy"
+
+    @property
+    def plots(self) -> Path:
+        """A folder."""
+        return self.path / "plots"
+
+    @property
+    def predictions(self) -> Path:
+        """A folder."""
+        return self.path / "predictions"
+
+    @property
+    def best(self) -> Path:
+        """The best epoch by `monitor`."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """What a stopped run resumes from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The last.ckpt before it."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has begun in the folder."""
+        return self.config.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been trained and tested."""
+        return self.metrics.is_file()
 
     def checkpoint(self, choice: str) -> Path:
         """The file that `checkpoint=` means: `best`, `last`, or a path. Raises RefusedError where it is not there."""
@@ -105,13 +162,13 @@ def _folder_of_rank_zero(name: str | None) -> RunFolder:
     if name is None and CHOSEN not in os.environ:
         raise RefusedError("name=null: processes that start on their own need one name in common: name=<run>")
     path = Path(os.environ[CHOSEN]) if name is None else RUNS / name
-    return RunFolder(path, continued=(path / "config.yaml").is_file())
+    return RunFolder(path, continued=RunFolder(path).begun)
 
 
 def _named(name: str) -> RunFolder:
     folder = RunFolder(RUNS / name)
     folder.path.mkdir(parents=True, exist_ok=True)
-    return RunFolder(folder.path, continued=folder.config.is_file())
+    return RunFolder(folder.path, continued=folder.begun)
 
 
 def _dated(model: str) -> RunFolder:
@@ -139,7 +196,7 @@ def leave_nothing(run: RunFolder) -> None:
 
 def folds_of(run: RunFolder) -> list[RunFolder]:
     """The runs of a set of folds, in their order; none where `run` is a run of its own, or nothing."""
-    if run.config.is_file():
+    if run.begun:
         return []
     found = {FOLD.fullmatch(path.parent.name): path.parent for path in run.path.glob("*/config.yaml")}
     return [RunFolder(path) for _, path in sorted((int(match[1]), path) for match, path in found.items() if match)]
@@ -150,7 +207,7 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     folder = RunFolder(Path(run))
     if folds := folds_of(folder):
         raise RefusedError(f"{key}={run}: is a set of folds; expected one of them: {key}={folds[0].path.as_posix()}")
-    if not folder.config.is_file():
+    if not folder.begun:
         there = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
         known = f"; the newest is {key}={there[-1].as_posix()}" if there else "; train one first: python train.py"
         raise RefusedError(f"{key}={run}: no run folder (no {folder.config}){known}")

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import PACKAGE_FOLDER, RefusedError
 from ..files import new_file, now, write_json, write_text
 from ..plain import read_json
-from .folder import RUNS, RunFolder, moved, replaced
+from .folder import RUNS, RunFolder, moved
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
@@ -150,9 +150,8 @@ def write_config(cfg: DictConfig, run: RunFolder) -> None:
 
 def _nameless(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values, with `${name}` where the name of the run stood."""
-    mark = "\0name\0"
-    plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": mark}), resolve=True)
-    return moved(replaced(plain, mark, "${name}"), RUNS / str(cfg.name), RUNS / "${name}")  # moved: of a rerun
+    plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": r"\${name}"}), resolve=True)
+    return moved(plain, RUNS / str(cfg.name), RUNS / "${name}")  # moved: of a rerun
 
 
 def _private(word: str) -> str:

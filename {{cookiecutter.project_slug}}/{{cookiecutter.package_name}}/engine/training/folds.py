@@ -44,7 +44,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
             log.info("")
         log.info(f"Fold {number} of {cfg.folds}")
         run = RunFolder(folder.path / f"fold_{number}")
-        if run.metrics.is_file():
+        if run.finished:
             log.info(f"{run.path.as_posix()} has finished")
         else:
             try:

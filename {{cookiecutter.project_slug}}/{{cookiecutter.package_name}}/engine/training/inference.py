@@ -54,10 +54,19 @@ def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
     """
     first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
     if others:
-        forwards = [model.forward for model in (first, *others)]
         first.others = nn.ModuleList(others)  # so that they go to the device with it
-        first.forward = lambda *inputs, **named: torch.stack([each(*inputs, **named) for each in forwards]).mean(0)
+        first.forward = Ensemble([first, *others])
     return first
+
+
+class Ensemble:
+    """The mean of what the `forward` of several models gives; it takes the place of that of the first one."""
+
+    def __init__(self, models: list[Any]) -> None:
+        self.forwards = [model.forward for model in models]
+
+    def __call__(self, *inputs: Any, **named: Any) -> torch.Tensor:
+        return torch.stack([forward(*inputs, **named) for forward in self.forwards]).mean(0)
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:

@@ -16,6 +16,7 @@ from ..log import RANKS, log, rank
 from ..runs.checkpoints import how_to_go_on
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
+from . import lightning
 
 
 def check_processes(trainer: Any) -> None:
@@ -105,9 +106,7 @@ class Watch(threading.Thread):
 
     def _gone(self) -> str:
         """Says which process has ended otherwise than well; of those that stop after a signal none."""
-        threads: list[Any] = threading.enumerate()
-        for observer in (thread for thread in threads if thread.name == "child-process-observer"):
-            observer._child_processes = []  # it then ends
+        lightning.end_observer()
         if rank() > 0 and os.getppid() != self.parent:
             return "The first process of the training has ended."
         for number, process in enumerate(getattr(self.trainer.strategy.launcher, "procs", []), 1):

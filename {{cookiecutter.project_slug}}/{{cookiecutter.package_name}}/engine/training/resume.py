@@ -21,6 +21,7 @@ from ..order import BatchOrder, seed_of
 from ..runs.folder import RunFolder
 from ..runs.metrics import MetricsLog
 from ..signals import stopping
+from . import lightning
 
 # How `self.log` may reduce, by a name that a checkpoint can hold.
 REDUCTIONS: dict[str, Any] = {
@@ -55,16 +56,15 @@ class ExactResume(Callback):
     # What a checkpoint holds beside Lightning's own
 
     def state_dict(self) -> dict[str, Any]:
-        loop = self.trainer.fit_loop.epoch_loop
         return {
             "stop": self.trainer.should_stop,  # an early stop, also one that min_epochs puts off
             # Lightning counts a step behind the validation that follows it.
-            "steps": loop._batches_that_stepped + int(self.trainer.validating),
+            "steps": lightning.steps_done(self.trainer) + int(self.trainer.validating),
             "rows": len(self.metrics_log.rows),
-            "metrics": dict(self.trainer._logger_connector._callback_metrics),
+            "metrics": dict(lightning.callback_metrics(self.trainer)),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
             # Right after a resume, before a step has logged, they are those that wait to be added.
-            "sums": _of_each_process(self.sums or _sums(loop._results), self.trainer),
+            "sums": _of_each_process(self.sums or _sums(lightning.epoch_results(self.trainer)), self.trainer),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -108,15 +108,15 @@ class ExactResume(Callback):
 
     def _go_on(self, trainer: Any) -> None:
         """Before the first step, when Lightning's loops are ready: what they would do otherwise than without a stop."""
+        lightning.set_steps_done(trainer, self.saved["steps"])
         loop = trainer.fit_loop.epoch_loop
-        loop._batches_that_stepped = self.saved["steps"]
         loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
         for each in trainer.callbacks:
             if isinstance(each, GradientAccumulationScheduler):  # Lightning tells it of the beginning of an epoch alone
                 each.on_train_epoch_start(trainer)
-        trainer.fit_loop._restarting = False  # else a plateau scheduler would miss the step of this epoch
+        lightning.end_restart(trainer)
         device = trainer.strategy.root_device
-        trainer._logger_connector._callback_metrics.update(_moved(self.saved["metrics"], device))
+        lightning.callback_metrics(trainer).update(_moved(self.saved["metrics"], device))
         self.sums = _moved(_own_part(self.saved["sums"], trainer), device)
         self.saved = {}
 
@@ -188,7 +188,7 @@ def _as_refusal(folder: RunFolder) -> Iterator[None]:
 
 def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
     """Add what one name of `self.log` had gathered to what it has gathered since."""
-    results = trainer.fit_loop.epoch_loop._results
+    results = lightning.epoch_results(trainer)
     if key not in results:  # not logged in this step: begun as `self.log` does it, with nothing in it
         how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
         nothing = torch.zeros_like(saved["state"]["value"])
@@ -196,7 +196,7 @@ def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
         results[key].reset()
         results[key].has_reset = False
     meta = results[key].meta
-    for name in results[key]._defaults:
+    for name in saved["state"].keys() | results[key].metric_state.keys():
         value, own = saved["state"][name], getattr(results[key], name)
         if value.shape != own.shape:
             raise ValueError(f"{key} has the shape {tuple(value.shape)} in place of {tuple(own.shape)}")
@@ -273,7 +273,7 @@ def epoch_state(model: nn.Module) -> dict[str, Any]:
     modules: list[tuple[str, Any]] = list(model.named_modules())
     for name, module in modules:
         if isinstance(module, Metric):
-            states[name] = {**module.metric_state, "_update_count": module._update_count}
+            states[name] = lightning.metric_state(module)
         elif hasattr(module, "epoch_state"):
             states[name] = module.epoch_state()
     return states
@@ -285,10 +285,7 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
     for name, state in _moved(states, device).items():
         module: Any = model.get_submodule(name)
         if isinstance(module, Metric):
-            for key, own in {**module._defaults, "_update_count": 0}.items():  # no other that a checkpoint may name
-                if type(state[key]) is not type(own):
-                    raise TypeError(f"{name}.{key} is a {type(state[key]).__name__}")
-                setattr(module, key, state[key])
+            lightning.set_metric_state(module, state)
         else:
             module.load_epoch_state(state)
 

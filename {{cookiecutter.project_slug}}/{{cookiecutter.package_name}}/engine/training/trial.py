@@ -37,6 +37,7 @@ from ..config.limits import schedules
 from ..config.tree import all_nodes
 from ..errors import RefusedError, own_frames, refusal
 from ..order import BatchOrder
+from . import lightning
 from .processes import check_processes
 from .trainer import place_of
 
@@ -83,7 +84,7 @@ def check_callbacks(callbacks: dict[str, Any]) -> None:
 
 
 def _check_duration(key: str, timer: Timer) -> None:
-    limit: float | None = timer._duration
+    limit: float | None = lightning.duration(timer)
     if limit is not None and limit <= 0:
         raise refusal(key, timedelta(seconds=limit), "nothing would be trained")
 
@@ -135,7 +136,7 @@ def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningData
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = build(cfg.trainer, place=place_of(cfg), callbacks=[], profiler=None, **quiet)
     trainer.strategy.connect(model)
-    trainer._data_connector.attach_data(model, datamodule=datamodule)
+    lightning.attach_data(trainer, model, datamodule)
     trainer.state.fn, trainer.training = TrainerFn.FITTING, True
     try:
         _check_sampler(trainer, datamodule)
@@ -149,7 +150,7 @@ def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningData
 
 def _check_sampler(trainer: Trainer, datamodule: LightningDataModule) -> None:
     """That Lightning does not divide once more what the datamodule has divided among the processes."""
-    if trainer.world_size == 1 or not trainer._accelerator_connector.use_distributed_sampler:
+    if trainer.world_size == 1 or not lightning.divides_data(trainer):
         return
     if isinstance(getattr(datamodule.train_dataloader(), "sampler", None), BatchOrder):
         why = "the datamodule divides its data among the processes itself; expected false"
