@@ -47,7 +47,7 @@ DATAMODULE = """
 from pydantic import PositiveInt
 
 from .digits import DigitsDataModule
-from .images import Images
+from .images import LabelledImages
 
 
 class RepeatedDigits(DigitsDataModule):
@@ -57,7 +57,7 @@ class RepeatedDigits(DigitsDataModule):
 
     def load_images(self):
         images, targets, names = super().load_images()
-        return Images(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
+        return LabelledImages(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
 """
 
 

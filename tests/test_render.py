@@ -80,14 +80,14 @@ OWN_DATA = {
         import torch
         from sklearn.datasets import load_digits
 
-        from .images import ImageDataModule, Images
+        from .images import ImageDataModule, LabelledImages
 
 
         class OwnDataModule(ImageDataModule):
-            def load_images(self) -> Images:
+            def load_images(self) -> LabelledImages:
                 digits = load_digits(n_class=3)
                 images = torch.from_numpy(digits.images).float()[:, None] / 16
-                return Images(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
+                return LabelledImages(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
         """,
     "super_resolution": """
         import torch
@@ -149,12 +149,12 @@ def test_default_tree_is_that_of_the_snapshot(bake: Bake) -> None:
 
 def test_default_project_is_small(bake: Bake) -> None:
     project = bake()
-    assert len(list(project.glob("configs/**/*.yaml"))) <= 22
+    assert len(list(project.glob("configs/**/*.yaml"))) <= 24
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
-    rooms = ("engine",)  # all that is engineering: moving lines between them gains nothing
-    assert sum(count for path, count in lines.items() if path.parent.name in rooms) <= 5350
+    # All that is engineering. 3,100 lines are the goal for what there was before the safety of runs was built (2,200).
+    assert sum(count for path, count in lines.items() if "engine" in path.parts) <= 6050
     assert max(lines.values()) <= 400
-    assert len(files(project)) <= 70
+    assert len(files(project)) <= 96
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout

@@ -14,7 +14,7 @@ from starter import OWN_DATAMODULE
 from test_resume import QUICK
 
 from my_project.engine.errors import RefusedError
-from my_project.engine.log import log
+from my_project.engine.logs import log
 from my_project.engine.runs.folder import RunFolder
 from my_project.engine.runs.metrics import headline
 from my_project.engine.runs.outputs import check_output

@@ -17,7 +17,7 @@ from test_resume import QUICK
 
 from my_project.engine.cli.command import CommandLine
 from my_project.engine.errors import FailedError, RefusedError, printable, refusal
-from my_project.engine.log import end_log_file, log, start_log
+from my_project.engine.logs import end_log_file, log, start_log
 
 # A title of the window, a colour, the start of a line over what stands there, a line of its own, a C1 control, an end
 # of a paragraph, text from right to left, half of a letter, a tag.

@@ -20,7 +20,7 @@ from .arguments import (
 from .config.build import build
 from .config.targets import target
 from .errors import FailedError, RefusedError, printable, refusal
-from .log import log, quiet
+from .logs import log, quiet
 from .plots import save_plot
 
 __all__ = [

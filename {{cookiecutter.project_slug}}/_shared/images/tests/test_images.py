@@ -15,7 +15,7 @@ from PIL import Image
 from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_inputs, read_pixels
 from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, class_folders, divide, read_labelled
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.logs import log
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4)).astype(np.uint8)
 RGBA = Image.fromarray(NOISE)

@@ -22,7 +22,7 @@ from {{ cookiecutter.package_name }}.datamodules.tables import (
     write_table,
 )
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.logs import log
 
 
 def written(folder: Path, content: str | bytes, name: str = "mine.csv") -> Path:

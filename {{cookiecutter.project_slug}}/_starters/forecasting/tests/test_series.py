@@ -129,7 +129,7 @@ def test_values_below_the_least_are_refused(tmp_path: Path) -> None:
 def test_gaps_are_filled_or_left_out_as_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.log.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
     caplog.set_level("INFO")
     rows = real_counts(100)
     holed = rows.drop(index=[1000, 1001])

@@ -123,7 +123,7 @@ def test_several_processes_make_a_file_once_and_it_is_whole(tmp_path: Path) -> N
 def test_files_that_are_no_text_are_named_and_left_out(
     own_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.log.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
     data = TextDataModule(str(own_data), context=16)
     data.setup("fit")
     assert "broken.txt can't be read as UTF-8 text" in caplog.text

@@ -19,7 +19,7 @@ from starter import SMALL, photograph
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor, read_pixels
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
-from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.enlarge import bicubic, reach, tiled
 

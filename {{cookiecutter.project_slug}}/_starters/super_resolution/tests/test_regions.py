@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]

@@ -17,7 +17,7 @@ from {{ cookiecutter.package_name }}.callbacks import report
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.tabular import ranges
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.log import log
+from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.models.features import Features, two_floats
 from {{ cookiecutter.package_name }}.models.tabular import TabularModel
 from {{ cookiecutter.package_name }}.models.targets import NumberTarget

@@ -32,7 +32,7 @@ from ..config.check import all_keys, check_shown
 from ..config.files import check_files
 from ..config.modules import PACKAGE
 from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, printable, refusal
-from ..log import log, rank, start_log
+from ..logs import log, rank, start_log
 from ..signals import stopping
 
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")

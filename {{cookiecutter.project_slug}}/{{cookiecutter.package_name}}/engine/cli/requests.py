@@ -19,7 +19,7 @@ from ..config.targets import Place, allowed
 from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal
 from ..files import check_writable
-from ..log import rank
+from ..logs import rank
 from ..runs.folder import RUNS, RunFolder, check_folder, check_name, config_of_fold, folds_of, open_run
 from ..runs.lock import check_unlocked
 from ..runs.outputs import _exists, check_output

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..errors import RefusedError
-from ..log import log
+from ..logs import log
 from .folder import RunFolder
 from .loading import _broken, load_checkpoint
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import RefusedError, refusal
 from ..files import unwritable
-from ..log import rank
+from ..logs import rank
 from ..plain import plain_values, yaml_text
 
 FOLDERS = ("checkpoints", "exports", "plots", "predictions")

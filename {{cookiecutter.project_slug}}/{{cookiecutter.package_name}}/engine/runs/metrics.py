@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..errors import RefusedError
 from ..files import new_file
-from ..log import log
+from ..logs import log
 from ..plain import MAX_TABLE, read_json, read_text
 
 FIRST = ["epoch", "step"]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ..files import write_json
-from ..log import log
+from ..logs import log
 from .folder import RunFolder
 from .loading import load_checkpoint
 from .metrics import read_metrics

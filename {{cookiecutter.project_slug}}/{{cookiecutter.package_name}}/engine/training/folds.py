@@ -16,7 +16,7 @@ from ..config.build import build, imported
 from ..config.targets import Place
 from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
-from ..log import log, quiet, start_log
+from ..logs import log, quiet, start_log
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, config_of_fold, folds_of
 from ..runs.metrics import MOST_PANELS, _plain, read_results, shown
 from .train import build_datamodule, input_example, kind_of, train

@@ -17,7 +17,7 @@ from ..config.targets import Place
 from ..config.values import check_value
 from ..errors import RefusedError, refusal
 from ..files import write_json
-from ..log import log, quiet, start_log
+from ..logs import log, quiet, start_log
 from ..plain import check_plain, read_json
 from ..runs.folder import RunFolder, folds_of
 from ..runs.loading import load_checkpoint, room_for

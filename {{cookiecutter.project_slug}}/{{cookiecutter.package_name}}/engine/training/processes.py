@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
-from ..log import RANKS, log, rank
+from ..logs import RANKS, log, rank
 from ..runs.checkpoints import how_to_go_on
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping

@@ -16,7 +16,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from ..errors import RefusedError, StoppedError
-from ..log import log
+from ..logs import log
 from ..order import BatchOrder, seed_of
 from ..runs.folder import RunFolder
 from ..runs.metrics import MetricsLog

@@ -22,7 +22,7 @@ from ..config.targets import Place, allowed
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
 from ..files import write_json
-from ..log import end_log_file, log, rank, start_log
+from ..logs import end_log_file, log, rank, start_log
 from ..plain import plain_values
 from ..runs.checkpoints import damage, how_to_go_on, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run

@@ -14,7 +14,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from ..config.build import build
 from ..config.targets import Place
 from ..errors import refusal
-from ..log import log
+from ..logs import log
 from ..runs.checkpoints import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import alone
