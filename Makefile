@@ -41,14 +41,15 @@ demo: .venv-demo/made ## Render the default project into demo/, train it on the 
 	@.venv/bin/python $(PIP) $(PINS:%=-c %) -r tests/requirements.txt $(REQUIREMENTS:%=-r %)
 	@touch $@
 
+# One test at a time is handed to a core: the longest come first, and one core would be given all of them.
 test: .venv/made lint ## Run the tests: at most 10 minutes on 2 cores
 	@echo "== Testing the generator and what it renders"
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m "not long"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --maxschedchunk 1 -m "not long"
 
 # Three at once, so that there is work for each core while one waits for a disk or for a process that it has killed.
 test-all: test ## Run the tests, then those that take longer
 	@seed=$$((RANDOM + 1)); echo "== The long tests, SEED=$$seed"; \
-	  OMP_NUM_THREADS=1 CHAOS_SEED=$$seed FUZZ_SEED=$$seed .venv/bin/python -m pytest -n 3 -m long --durations=8
+	  OMP_NUM_THREADS=1 CHAOS_SEED=$$seed FUZZ_SEED=$$seed .venv/bin/python -m pytest -n 3 --maxschedchunk 1 -m long --durations=8
 
 SEED ?= 0
 KILLS ?= 200

@@ -30,7 +30,10 @@ IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 ENGINE_TESTS = ROOT / "tests" / "rendered"
 collect_ignore = ["rendered"]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*", ".hypothesis")
-LONGEST = ("other_versions", "lines_and_files", "test_starters", "test_accuracy", "its_own_tests_pass")
+LONGEST = (
+    *("other_versions", "lines_and_files", "test_starters", "test_accuracy", "its_own_tests_pass", "test_strangers"),
+    *("test_answers", "every_command", "in_a_new_environment"),
+)
 Bake = Callable[..., Path]
 
 

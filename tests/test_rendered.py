@@ -22,16 +22,15 @@ KILLS = [
 # What the engine refuses and how it measures: long with the others that no user edits.
 REFUSALS = [f"tests/test_{name}.py" for name in ("bounds", "evaluation", "gate", "monitor", "shown", "trial")]
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in (*KILLS, *REFUSALS)]}
+LOGGERS = [logger for logger in CHOICES["logger"] if logger != DEFAULTS["logger"]]
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
     "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # another command in two messages
     "notebook": ({"notebook": "jupyter"}, ["tests/test_notebook.py"]),
-    # What a logger has a part in.
-    **{
-        logger: ({"logger": logger}, ["tests/test_command_line.py", "tests/test_configs.py"])
-        for logger in CHOICES["logger"]
-        if logger != DEFAULTS["logger"]
-    },
+    # What a logger has a part in. The command lines leave it out of their trainings, so those of one project show for
+    # all that it can be left out; below each logger logs a training.
+    **{logger: ({"logger": logger}, ["tests/test_configs.py"]) for logger in LOGGERS},
+    LOGGERS[0]: ({"logger": LOGGERS[0]}, ["tests/test_command_line.py", "tests/test_configs.py"]),
 }
 # Each choice of each question, spread over the starters: as many sets of answers as the longest list of choices has.
 EACH = [
@@ -43,7 +42,7 @@ ENGINE = [
     f"--ignore=tests/test_{name}.py"
     for name in (
         *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "going_on", "monitor", "own_mistakes"),
-        *("processes", "shown", "trial", "untrusted"),
+        *("processes", "shown", "streams", "trial", "untrusted"),
     )
 ]
 STARTER_PARTS = {

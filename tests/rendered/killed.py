@@ -17,9 +17,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
-# Each process is forked from one that has imported what takes long.
+# Each process is forked from one that has imported what takes long, and checked a command.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([f"{PACKAGE}.engine.training.train", "sklearn.model_selection", "matplotlib.figure"])
+PROCESSES.set_forkserver_preload(["warm"])
 
 STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"
 
@@ -38,7 +38,12 @@ class At(NamedTuple):
 def start(folder: Path, *words: str, at: At | None = None) -> Any:
     """`python train.py <words>` in `folder`; what it says is added to said.txt there."""
     process = PROCESSES.Process(target=_train, args=(str(ROOT), str(folder), words, at))
-    process.start()
+    before = Path.cwd()
+    os.chdir(Path(__file__).parent)  # the first one starts the process to fork from, which looks for warm.py here
+    try:
+        process.start()
+    finally:
+        os.chdir(before)
     return process
 
 

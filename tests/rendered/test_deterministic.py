@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Command, options
+from conftest import Command, fitting, options
+from starter import SMALL
 from test_resume import QUICK
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -52,7 +53,8 @@ def deterministic() -> Iterator[None]:
 @pytest.mark.parametrize("model", options("model"))
 def test_training_and_test_have_a_deterministic_kernel_on_a_gpu(model: str, command: Command) -> None:
     with Called() as called:
-        status, said = command("train.py", f"model={model}", f"name={model}", "trainer.deterministic=true", *QUICK)
+        words = (f"model={model}", f"name={model}", "trainer.deterministic=true", *QUICK, *fitting(SMALL, model))
+        status, said = command("train.py", *words)
     assert status == 0, said
     assert called.count > 1000
     assert called.raising == set()

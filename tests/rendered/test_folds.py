@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, fitting
 from killed import STEP, At, differences, final_state, train
 from PIL import Image
-from starter import outputs, write_inputs
-from test_resume import QUICK
+from starter import SMALL, outputs, write_inputs
+from test_resume import QUICK as STEPS
 
 from my_project import load_run
 from my_project.engine.training import folds as cross_validation
 
+QUICK = (*STEPS, *fitting(SMALL))
 FOLDS = ("folds=2", *QUICK, "trainer.max_epochs=1")
 
 

@@ -6,9 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import fitting
 from killed import PACKAGE, STEP, At, differences, final_state, go_on, train, waiting
-from test_resume import QUICK
+from starter import SMALL
+from test_resume import QUICK as STEPS
 
+QUICK = (*STEPS, *fitting(SMALL))
 LOOPS = "pytorch_lightning.loops"
 # In the order in which one run meets them: each is killed there, and continued until the next.
 PHASES = {

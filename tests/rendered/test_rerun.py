@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NO_LOGGER, Command
+from conftest import NO_LOGGER, Command, fitting
 from killed import STEP, At, differences, final_state, train
 from omegaconf import OmegaConf
-from test_resume import QUICK
+from starter import SMALL
+from test_resume import QUICK as STEPS
 
 from my_project.engine.runs.provenance import origin
+
+QUICK = (*STEPS, *fitting(SMALL))
 
 
 @pytest.fixture(scope="module")
