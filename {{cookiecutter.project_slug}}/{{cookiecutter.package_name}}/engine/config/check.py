@@ -112,7 +112,7 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
 
 
 class UnknownArgumentError(RefusedError):
-    """An argument that the target does not take, with a similar name among those that it takes."""
+    """An argument that the target does not take; names a similar one that it takes."""
 
     def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
         super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)

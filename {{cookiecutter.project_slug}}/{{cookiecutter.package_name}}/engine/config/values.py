@@ -62,7 +62,7 @@ def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
         type_ = parameter.type()
         is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and the like are only read
         written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
-        if isinstance(value, str) and value and (is_path or written):  # Lightning writes to arguments with this annotation
+        if isinstance(value, str) and value and (is_path or written):  # Lightning writes to paths of this type
             check_writable(key, Path(value))
 
 
