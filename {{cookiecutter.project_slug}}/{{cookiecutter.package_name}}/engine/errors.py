@@ -54,7 +54,7 @@ def printable(text: object, keep: str = "") -> str:
     return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
-# Names used here, and the names that other projects use for the same.
+# Names used here, and the names that others use for the same.
 SYNONYMS = {
     "max_epochs": "epoch epochs n_epochs num_epochs max_epoch",
     "max_steps": "steps n_steps num_steps max_iter iterations",
@@ -91,7 +91,7 @@ def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: s
     Nearest are names that end in `wanted`, such as `model.optimizer.lr` for `lr`; else names spelt similarly.
     """
     text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
-    text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # the end of a path says most
+    text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # keeps the file name of a path
     wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
     near = [name for name in known if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, known, 2)
     ends = {name.rpartition(".")[2]: name for name in reversed(known)}

@@ -57,7 +57,7 @@ def start_log(path: Path | None = None) -> None:
         "lightning_fabric.utilities.distributed",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others log their own affairs at INFO
+    logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others log about themselves at INFO
     logging.raiseExceptions = False  # the save that fails reports a full disk
     log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     log.propagate = False

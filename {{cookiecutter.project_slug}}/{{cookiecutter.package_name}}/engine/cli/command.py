@@ -45,7 +45,7 @@ NUMBERS = (
     "SLURM_NNODES",
 )  # fmt: skip
 warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # an error with the reason follows
-warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 requires it, 1.4 deprecates it
+warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 warns without it, 1.4 with it
 
 
 def command(task: Callable[[Any], object]) -> Callable[[], None]:

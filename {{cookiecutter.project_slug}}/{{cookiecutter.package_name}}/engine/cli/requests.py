@@ -76,8 +76,8 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
 def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
     """Reduce the config of a finished run to its model, its datamodule and a Trainer, for evaluation and prediction.
 
-    An untrusted run's callbacks, loggers, profiler and plugins are not built. The callbacks, which draw plots, are this
-    project's own from `composed`, the user's config.
+    A run folder is untrusted: its callbacks, loggers, profiler and plugins are not built. The callbacks, which draw
+    plots, are this project's own from `composed`, the user's config.
     """
     values = {key: saved.trainer[key] for key in EVALUATION if key in saved.trainer}
     plain = {key: value for key, value in values.items() if not OmegaConf.is_config(value)}

@@ -209,7 +209,7 @@ def _last(target: str) -> str:
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
-    """That the target takes what the code hands to it, and that it gets all that it needs."""
+    """Raises RefusedError if the target does not take the arguments `given` by the code, or lacks a required one."""
     for name in given.names - takes.parameters.keys():
         if not takes.open:
             why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"

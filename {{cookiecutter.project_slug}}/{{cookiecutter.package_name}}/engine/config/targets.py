@@ -16,8 +16,8 @@ from .tree import all_nodes
 # Classes and packages that any config may use, besides this package's own, even the config of an untrusted run. They
 # only compute: none of them writes a file, starts a program, downloads or unpickles. Add what your models need, as
 # narrowly as you can.
-# Left out: torch.utils.data, of which some datapipes unpickle files; torchmetrics.image, text, audio and multimodal, of
-# which some download weights.
+# Left out: torch.utils.data, since some datapipes unpickle files, and torchmetrics' image, text, audio and multimodal,
+# since some download weights.
 ALLOWED_TARGETS = (
     "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.clustering",
     "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression", "torchmetrics.retrieval",
@@ -151,7 +151,7 @@ def _place_in(names: Names, target: str) -> Place | None:
 
 
 def _place_of_own(found: Definition) -> Place | None:
-    """Where a function or a class of this package may be named; None where it is no target, a function unmarked."""
+    """Return the least place where a definition of this package is allowed; None for a function without @target."""
     if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
         return Place.ANY
     places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
