@@ -1,4 +1,4 @@
-"""Put the images of a run into one, for the README: python docs/draw_run.py demo/my-project/runs/demo docs/run.png"""
+"""Join a run's plots into one image for the README: python docs/draw_run.py demo/my-project/runs/demo docs/run.png"""
 
 import sys
 from pathlib import Path

@@ -48,7 +48,7 @@ TEXT = st.one_of(
     st.sampled_from(["Deep Finch", "deep_finch", "deep-finch"]),
 )
 ASKED = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
-# One or two hostile answers of six: with more, nearly every case would be refused for its name.
+# One or two hostile answers of six: with more, nearly all cases would be refused for their name.
 ANSWERS = st.dictionaries(st.sampled_from([*ASKED[:4] * 3, *ASKED]), TEXT, min_size=1, max_size=3)
 # The default choices, and the last one of each question.
 CHOSEN = ({}, {question: choices[-1] for question, choices in CHOICES.items()} | {"license": "MIT", "ci": "gitlab"})
@@ -99,7 +99,7 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
     assert metadata["authors"][0]["name"] == expected["author_name"]
     email = metadata["authors"][0].get("email", "")
     assert email == expected["author_email"]
-    assert not email or Address(addr_spec=email)  # as hatchling reads it: pip can install the project
+    assert not email or Address(addr_spec=email)  # hatchling parses it like this, so pip can install the project
     readme = (project / "README.md").read_bytes().decode("utf-8").split("\n")
     assert readme[0] == f"# {expected['project_name']}"
     assert readme[2] == expected["description"]

@@ -75,7 +75,7 @@ def test_conda_is_asked_for_what_it_can_read(bake: Bake) -> None:
     """No channel can be reached here: rattler, the library of pixi, parses the file."""
     from rattler import Channel, MatchSpec, Version
 
-    project = bake(environment="conda", project_slug="1e3")  # a number, if YAML may take it for one
+    project = bake(environment="conda", project_slug="1e3")  # a number, if YAML parses it as one
     environment = yaml.safe_load((project / "environment.yml").read_text())
     assert environment["name"] == "1e3"
     assert Channel(environment["channels"][0]).name == "conda-forge"

@@ -151,7 +151,7 @@ def test_default_project_is_small(bake: Bake) -> None:
     project = bake()
     assert len(list(project.glob("configs/**/*.yaml"))) <= 24
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
-    # All that is engineering. 3,100 lines are the goal for what there was before the safety of runs was built (2,200).
+    # All engineering code. The goal of 3,100 lines is for what came before the safety of runs (2,200 lines).
     assert sum(count for path, count in lines.items() if "engine" in path.parts) <= 6050
     assert max(lines.values()) <= 400
     assert len(files(project)) <= 96

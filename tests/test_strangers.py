@@ -30,7 +30,7 @@ from omegaconf import open_dict
 
 CASES = int(os.environ.get("STRANGER_CASES", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 10**6)
-SECONDS = 20  # a case takes 0.1
+SECONDS = 20  # a case takes 0.1 s
 
 pytestmark = pytest.mark.long
 

@@ -1,4 +1,4 @@
-"""Where evaluate.py and predict.py write, which data they measure on, and folds that repeat one training."""
+"""Output files of evaluate.py and predict.py, the data they measure on, and folds that repeat one training."""
 
 import json
 import os

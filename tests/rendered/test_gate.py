@@ -1,4 +1,4 @@
-"""What each class that a config might name can do, and in which configs it may therefore be named."""
+"""The classes that a config might name: what each can do, and in which configs it may therefore be named."""
 
 import ast
 import re

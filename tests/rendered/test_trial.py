@@ -1,4 +1,4 @@
-"""What a class accepts but fails on later is refused before work: one line, status 2, nothing left behind."""
+"""Values that a class accepts but fails on later are refused before work: one line, status 2, nothing left behind."""
 
 import os
 import subprocess

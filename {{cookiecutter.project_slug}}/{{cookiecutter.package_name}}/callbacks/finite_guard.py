@@ -33,7 +33,7 @@ class FiniteGuard(Callback):
         self.every = every
         self.steps = 0
         self.losses: list[tuple[Place, Tensor]] = []  # scalar losses, not yet checked
-        self.batches: deque[tuple[Place, Any]] = deque(maxlen=2)  # the last two
+        self.batches: deque[tuple[Place, Any]] = deque(maxlen=2)  # the last two batches
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.batches.append((Place(trainer.current_epoch, batch_idx), batch))

@@ -106,7 +106,7 @@ def read_seen(run: RunFolder) -> np.ndarray | None:
         raise RefusedError(f"{run.seen.as_posix()} is larger than {MAX_SEEN / 2**30:.0f} GB")
     try:
         keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # what a header that is put together by hand can raise has many names
+    except Exception as error:  # a crafted header can raise almost anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RefusedError(f"{run.seen.as_posix()} can't be read: {reason}") from error
     if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:

@@ -29,7 +29,7 @@ class ChosenRun(NamedTuple):
     checkpoint: str  # `best`, `last` or a path, as given
     changes: list[str]  # overrides of the run's config
     other_data: bool  # true if one of them is of the datamodule
-    input: str  # of predict.py
+    input: str  # for predict.py
     output: Path | None
 
 
