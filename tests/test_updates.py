@@ -1,4 +1,4 @@
-"""Projects that cruft rendered take up what changes in the template, and keep what their owner wrote."""
+"""Projects rendered by cruft take up changes of the template, and keep what their owner wrote."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def template(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(template: Path, user_config: Path, tmp_path: Path) -> Path:
-    """A project that cruft rendered, with a model and a config that its owner has edited."""
+    """A project rendered by cruft, with a model and a config that its owner has edited."""
     words = ("create", template, "--no-input", "--config-file", user_config, "--output-dir", tmp_path)
     done = run(CRUFT, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

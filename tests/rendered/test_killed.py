@@ -1,4 +1,4 @@
-"""A run that is killed or stopped at any moment and continued ends in the same bits."""
+"""A run that is killed or stopped at any moment and resumed ends bit-identical to an uninterrupted one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from test_resume import QUICK as STEPS
 
 QUICK = (*STEPS, *fitting(SMALL))
 LOOPS = "pytorch_lightning.loops"
-# In the order in which one run meets them: each is killed there, and continued until the next.
+# In the order in which a run meets them: it is killed at each, and resumed until the next.
 PHASES = {
     "reading the data": At(f"{PACKAGE}.engine.training.train:build_datamodule"),
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
