@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 METRIC = "accuracy"
 HIGHER_IS_BETTER = True
 MARGIN = 0.0
-PLOT = "confusion_matrix"  # # of the run, shown in the README
+PLOT = "confusion_matrix"  # of the run, shown in the README
 README = "accuracy {mean:.3f} (logistic regression {logistic regression:.3f})"
 
 

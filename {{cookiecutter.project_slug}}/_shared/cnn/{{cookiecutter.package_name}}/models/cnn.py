@@ -27,7 +27,7 @@ class Quarters(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = (max(size, 2) for size in images.shape[2:])
-        whole = images.expand(-1, -1, height, width)  # # a side of one pixel is in both halves
+        whole = images.expand(-1, -1, height, width)  # a side of one pixel is in both halves
         return F.avg_pool2d(whole, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
@@ -62,7 +62,7 @@ class CNN(nn.Module):
             channels = wider
         self.features = nn.Sequential(*layers, Quarters(), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels * 4, num_classes))
-        if channels_last:  # # memory layout only: names and shapes of the weights stay
+        if channels_last:  # memory layout only: names and shapes of the weights stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

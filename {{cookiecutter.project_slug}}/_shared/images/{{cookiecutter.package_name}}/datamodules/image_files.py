@@ -16,7 +16,7 @@ from torch import Tensor
 from ..engine import RefusedError, log, refusal
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # # some of Pillow's other formats start external programs
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # some of Pillow's other formats start external programs
 # Exceptions that mean "not an image" or "not a complete one".
 UNREADABLE = (
     OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
@@ -28,7 +28,7 @@ SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 }  # fmt: skip
-NAMED = 5  # # files named in a message, of many
+NAMED = 5  # files named in a message, of many
 
 # Pixels
 
@@ -39,8 +39,8 @@ class Decoded(NamedTuple):
     pixels: Image.Image
     alpha: Image.Image | None
     profile: bytes | None
-    reduced: bool  # # from more than 8 bits per channel
-    dark: bool = False  # # 16 bits, of which the highest are unused
+    reduced: bool  # from more than 8 bits per channel
+    dark: bool = False  # 16 bits, of which the highest are unused
 
 
 def decode(path: Path) -> Decoded:
@@ -60,7 +60,7 @@ def decode(path: Path) -> Decoded:
                 pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
         except (*UNREADABLE, MemoryError):
             raise
-        except Exception as error:  # # a broken file can raise anything in a decoder
+        except Exception as error:  # a broken file can raise anything in a decoder
             raise ValueError(f"{type(error).__name__}: {error}") from error
     return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
 
@@ -184,7 +184,7 @@ class Folder(NamedTuple):
     folders: list[Path]
     images: list[Path]
     others: list[Path]
-    hidden: list[Path]  # # including folders, which are not entered
+    hidden: list[Path]  # including folders, which are not entered
 
 
 def look_into(root: Path) -> Folder:
@@ -266,7 +266,7 @@ def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> 
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
     """Read images (N, C, H, W), or (N, H, W) or (H, W) if C is 1: bytes in 0–255, or floats in [0, 1]."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # # mapped: a false header allocates nothing
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false header allocates nothing
     except (OSError, ValueError, EOFError) as error:
         raise RefusedError(f"input={path}: can't be read as an array ({error})") from error
     expected = "x".join(map(str, ("N", *shape)))
@@ -275,7 +275,7 @@ def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
         raise RefusedError(f"input={path}: its shape is {array.shape}, the model takes {expected}")
     if array.dtype == np.uint8:
         array = array / 255
-    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # # NaN fails
+    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # NaN fails
         raise RefusedError(
             f"input={path}: {array.dtype} from {array.min()} to {array.max()}; expected uint8, or floats in [0, 1]"
         )

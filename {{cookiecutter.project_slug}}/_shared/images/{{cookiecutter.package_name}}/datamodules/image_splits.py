@@ -18,7 +18,7 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-ALL = ""  # # the split of images that are not in a train, val or test folder
+ALL = ""  # the split of images that are not in a train, val or test folder
 
 
 def split_folders(found: Folder, with_classes: bool) -> dict[str, Path]:
@@ -144,7 +144,7 @@ class LabelledImages(NamedTuple):
     class_names: list[str]
     ids: Sequence[Any]
     given: Sequence[str] | None = None
-    remarks: Sequence[str] = ()  # # about the files, for the log
+    remarks: Sequence[str] = ()  # about the files, for the log
 
 
 def read_labelled(
@@ -170,7 +170,7 @@ def read_labelled(
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
     for part in parts:
         least = 1 if classes is not None or part.split in ("val", "test") else cut + 1
-        together = part.split == "train" and folds  # # train and val are pooled and divided into folds
+        together = part.split == "train" and folds  # train and val are pooled and divided into folds
         more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
         if counts[part.folder] + more < least or not counts[part.folder]:
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
@@ -266,7 +266,7 @@ def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, f
 
 def say_copies(images: LabelledImages, contents: Sequence[int], parts: dict[str, Tensor]) -> None:
     """Warn of exact copies in different splits or different classes."""
-    first: dict[int, tuple[int, str]] = {}  # # by content: the first image with it, and its split
+    first: dict[int, tuple[int, str]] = {}  # by content: the first image with it, and its split
     leaks, torn, kept = [], [], 0
     for split, part in parts.items():
         for number in part.tolist():

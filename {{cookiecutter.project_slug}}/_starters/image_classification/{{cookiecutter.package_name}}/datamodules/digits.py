@@ -15,6 +15,6 @@ class DigitsDataModule(ImageDataModule):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        images = torch.from_numpy(digits.images).float()[:, None] / 16  # # pixel values are 0–16
+        images = torch.from_numpy(digits.images).float()[:, None] / 16  # pixel values are 0–16
         names = [str(name) for name in digits.target_names]
         return LabelledImages(images, torch.from_numpy(digits.target).long(), names, ids=range(len(images)))

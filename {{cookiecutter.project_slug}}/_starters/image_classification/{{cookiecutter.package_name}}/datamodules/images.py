@@ -60,11 +60,11 @@ class ImageDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        colour(background)  # # raises RefusedError if it is not a colour
+        colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.class_names: list[str] = []
-        self.names: list[str] = []  # # file names of the images given to predict.py
+        self.names: list[str] = []  # file names of the images given to predict.py
 
     def load_images(self) -> LabelledImages:
         """Load all labelled images. Raises RefusedError if they can't be read."""

@@ -53,7 +53,7 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
-        network = self.network if self.training else self.network.forward  # # only training uses the compiled network
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return network(images)
 
     # 2. Train loop
