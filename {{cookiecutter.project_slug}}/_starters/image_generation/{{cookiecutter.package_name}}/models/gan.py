@@ -83,7 +83,7 @@ class GAN(ImageGenerator):
         return self(torch.randn(len(classes), *self.noise_shape, device=self.device), classes)
 
     def discriminator_loss(self, images: Tensor, classes: Tensor, generated: Tensor) -> Tensor:
-        """Loss () of telling `images` (B, C, H, W) from `generated` ones of the same `classes` (B,), plus the penalty."""
+        """Loss () of telling `images` (B, C, H, W) from `generated`, both of `classes` (B,), plus the penalty R1."""
         images = images.detach().requires_grad_()
         real = self.discriminator(images, classes)
         (slope,) = torch.autograd.grad(real.sum(), images, create_graph=True)
