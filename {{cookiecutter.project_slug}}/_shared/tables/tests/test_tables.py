@@ -1,4 +1,4 @@
-"""Tables of users and strangers: what is read from them, and what is refused, with file, row and column."""
+"""Tables from users and untrusted sources: what is read, and what is refused, with file, row and column."""
 
 import datetime
 import decimal

@@ -34,8 +34,8 @@ class Quarters(nn.Module):
 class CNN(nn.Module):
     """Convolutional network with two blocks per stage: images (B, C, H, W) to logits (B, K).
 
-    After each stage the image is halved and the number of channels, `width` at first, is doubled. The style is VGG's
-    (Simonyan & Zisserman, 2015), with pooling to 2×2 at the end, so that any image size works.
+    Between stages the image is halved and the channels, `width` at first, are doubled. The style is VGG's (Simonyan &
+    Zisserman, 2015), pooled to 2×2 at the end, so that any image size works.
     """
 
     def __init__(

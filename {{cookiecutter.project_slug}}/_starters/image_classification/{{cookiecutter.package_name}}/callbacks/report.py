@@ -73,7 +73,7 @@ def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
 
 
 def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
-    """Draw the counts of true class (rows) against predicted class (columns); `predictions` and `targets` are (N,)."""
+    """Draw the counts of true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
     size = len(class_names)

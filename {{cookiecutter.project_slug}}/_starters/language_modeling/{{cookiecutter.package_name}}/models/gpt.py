@@ -51,7 +51,7 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls, one at a time.
 
-        The cache holds keys and values of the last `context` tokens and is changed in place.
+        The cache holds keys and values of the last `context` - 1 tokens and is changed in place.
         """
         if cache is not None:
             tokens = tokens[:, -self.context :]
