@@ -92,7 +92,7 @@ def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp
     print(f"SEED={SEED} {switch}: {kills} kills in {runs} runs, all the same bits")
 
 
-def test_two_processes_that_train_together_go_on_exactly(killed: Any, tmp_path: Path) -> None:
+def test_two_processes_that_train_together_resume_exactly(killed: Any, tmp_path: Path) -> None:
     """SIGKILL to both, then SIGTERM to the first only; a checkpoint gathers the metrics of both."""
     words = ("trainer=ddp", "trainer.devices=2", *BASE, "trainer.max_epochs=2")
 

@@ -83,7 +83,7 @@ def test_every_command_does_what_the_pages_say(bake: Bake) -> None:
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_what_is_no_front_door_is_run_by_another_test() -> None:
+def test_what_is_no_command_of_a_project_is_run_by_another_test() -> None:
     others = [line for line in COMMANDS if not line.startswith("python ")]
     assert len(COMMANDS) > len(others) > 5
     assert [line for line in others if not line.startswith((*ELSEWHERE,))] == []

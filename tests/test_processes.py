@@ -52,7 +52,7 @@ def start(project: Path, name: str, at: str = "") -> subprocess.Popen[str]:
 
 def test_two_processes_measure_what_one_does_and_end_together(bake: Bake) -> None:
     project = with_engine_tests(bake())
-    resumes = "The same command with name={0} goes on from runs/{0}/checkpoints/last.ckpt."
+    resumes = "The same command with name={0} resumes from runs/{0}/checkpoints/last.ckpt."
 
     died = start(project, "died", at="kill")
     said, _ = died.communicate(timeout=120)

@@ -17,7 +17,7 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
 KILLS = [
-    f"tests/test_{name}.py" for name in ("resume", "killed", "going_on", "crash", "rerun", "untrusted")
+    f"tests/test_{name}.py" for name in ("resume", "killed", "resuming", "crash", "rerun", "untrusted")
 ]  # they take half the time
 # Refusals and evaluation of the engine: slow, like its other tests.
 REFUSALS = [f"tests/test_{name}.py" for name in ("bounds", "evaluation", "gate", "monitor", "shown", "trial")]
@@ -41,7 +41,7 @@ EACH = [
 ENGINE = [
     f"--ignore=tests/test_{name}.py"
     for name in (
-        *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "going_on", "monitor", "own_mistakes"),
+        *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "resuming", "monitor", "own_mistakes"),
         *("processes", "shown", "streams", "trial", "untrusted"),
     )
 ]
@@ -96,7 +96,7 @@ def test_what_a_logger_leaves_in_a_run_folder_is_in_the_way_of_nothing(logger: s
     for line in (command, [sys.executable, "evaluate.py", "run=runs/killed"]):
         done = run(*line, cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "Going on from" in (project / "runs" / "killed" / "train.log").read_text()
+    assert "Resuming from" in (project / "runs" / "killed" / "train.log").read_text()
 
 
 def test_versions_with_known_holes_are_not_allowed(bake: Bake) -> None:

@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(kind: str, che
     status, said = train(folder, "name=killed", *QUICK)
     assert status == 0, said
     assert "runs/killed/checkpoints/last.ckpt: it" in said
-    assert f"Going on from runs/killed/checkpoints/last.ckpt, step {before}" in said
+    assert f"Resuming from runs/killed/checkpoints/last.ckpt, step {before}" in said
     assert (checkpoints / "damaged.ckpt").is_file()
 
 
@@ -115,7 +115,7 @@ def assert_one_clear_line(status: int, said: str, reason: str, name: str) -> Non
     assert status == 1
     line = said.strip().splitlines()[-1]
     assert reason in line
-    assert line.endswith(f"The same command with name={name} goes on from runs/{name}/checkpoints/last.ckpt.")
+    assert line.endswith(f"The same command with name={name} resumes from runs/{name}/checkpoints/last.ckpt.")
     assert "Traceback" not in said
 
 
@@ -174,4 +174,4 @@ def test_a_nan_stops_the_run_before_a_checkpoint_holds_it(folder: Path) -> None:
         assert all(torch.isfinite(weight).all() for weight in weights)
     status, said = train(folder, "name=blown", *QUICK, "trainer.detect_anomaly=true")
     assert status == 0, said  # the cause, injected by this test, is gone
-    assert "Going on from" in said
+    assert "Resuming from" in said

@@ -95,7 +95,7 @@ def test_a_state_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     SPOILT[kind](content["callbacks"]["ExactResume"])
     torch.save(content, path)
-    with pytest.raises(RefusedError, match="holds no state to go on from"):
+    with pytest.raises(RefusedError, match="holds no state to resume from"):
         fit(tmp_path)
 
 

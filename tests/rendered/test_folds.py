@@ -45,7 +45,7 @@ def finished(folder: Path) -> Path:
     status, said = train(folder, "name=cv", *FOLDS)
     assert status == 0, said
     assert "runs/cv/fold_1 has finished" in said
-    assert "Going on with runs/cv/fold_2" in said
+    assert "Resuming runs/cv/fold_2" in said
     assert {path: path.read_bytes() for path in (folder / "runs" / "cv" / "fold_1").rglob("*.*")} == before
     return folder / "runs" / "cv"
 
@@ -122,8 +122,8 @@ def test_weights_that_may_know_what_a_fold_validates_on_are_warned_of(
         (("rerun=runs/cv/fold_1", "name=new", "folds=2"), "a rerun trains the same again"),
         (("rerun=runs/cv", "name=new"), "rerun=runs/cv: is a set of folds; expected one of them: rerun=runs/cv/fold_1"),
         (("name=new/fold_0",), "a run name is a folder name"),
-        (("name=begun",), "name=begun: runs/begun is a set of folds: folds=1 goes on"),
-        (("name=begun", "folds=2"), "it can't go on exactly"),
+        (("name=begun",), "name=begun: runs/begun is a set of folds: folds=1 resumes it"),
+        (("name=begun", "folds=2"), "it can't resume exactly"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(

@@ -70,10 +70,10 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
     status, said = go_on(process, folder)
     assert status == 128 + sent
     assert said.splitlines()[-1] == (
-        f"Stopped; the state of step 5 is saved. The same command with name={name} goes on from "
+        f"Stopped; the state of step 5 is saved. The same command with name={name} resumes from "
         f"runs/{name}/checkpoints/last.ckpt."
     )
     status, after = train(folder, f"name={name}", *QUICK, "save_minutes=10")
     assert status == 0, after
-    assert "Going on from" in after
+    assert "Resuming from" in after
     assert differences(undisturbed, final_state(folder / "runs" / name)) == []

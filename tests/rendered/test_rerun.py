@@ -66,7 +66,7 @@ def test_it_says_what_differs_and_by_how_much(folder: Path) -> None:
         (("rerun=runs/none",), "rerun=runs/none: no run folder"),
         (("rerun=runs/ours", "seed=3"), "seed=3: a rerun trains the same again; beside it only name= can be given"),
         (("rerun=runs/ours", "name=ours"), "runs/ours is a finished run"),
-        (("rerun=runs/killed",), "rerun=runs/killed: has not finished; name=killed goes on with it"),
+        (("rerun=runs/killed",), "rerun=runs/killed: has not finished; name=killed resumes it"),
     ],
 )
 def test_what_can_t_be_trained_again_is_refused(words: tuple[str, ...], part: str, folder: Path) -> None:

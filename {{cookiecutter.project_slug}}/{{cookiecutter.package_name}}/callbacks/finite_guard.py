@@ -99,7 +99,7 @@ class FiniteGuard(Callback):
             f"gradient norm {norm:.4g}, samples {some or 'unknown'}. No checkpoint holds it.",
             f"  Its batch: torch.load('{kept.as_posix()}', weights_only=True)",
             f"  To see in which operation it began: the same command with name={run.name} trainer.detect_anomaly=true, "
-            f"which goes on from {run.as_posix()}/checkpoints/last.ckpt",
+            f"which resumes from {run.as_posix()}/checkpoints/last.ckpt",
         )
 
     def _batch(self, trainer: Trainer, place: Place) -> tuple[Any, list[Any]]:

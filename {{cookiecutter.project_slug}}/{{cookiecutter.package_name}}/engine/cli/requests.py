@@ -159,7 +159,7 @@ def check_training(cfg: DictConfig) -> None:
         run = RunFolder(RUNS / cfg.name)
         begun = folds_of(run)
         if (cfg.folds and run.begun) or (begun and not cfg.folds):
-            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} goes on"
+            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} resumes it"
             raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
         for fold in begun:
             _check_continued(config_of_fold(cfg, int(fold.path.name.removeprefix("fold_"))), fold)
@@ -236,7 +236,7 @@ def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     for key in [*now, *(key for key in began if key not in now)]:
         if now.get(key) != began.get(key) and not f"{key}.".startswith(tuple(f"{name}." for name in HARMLESS)):
             was = f"was begun with {began[key]}" if key in began else "was begun without it"
-            why = f"{run.path.as_posix()} {was}, so it can't go on exactly; resume=inexact goes on anyway"
+            why = f"{run.path.as_posix()} {was}, so it can't resume exactly; resume=inexact resumes anyway"
             raise refusal(key, now.get(key, "absent"), why)
 
 
@@ -247,7 +247,7 @@ def _take_over(cfg: DictConfig, rerun: str) -> None:
             raise RefusedError(f"{text}: a rerun trains the same again; beside it only name= can be given")
     run, saved = open_run(rerun, key="rerun")
     if not run.finished:
-        raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")
+        raise refusal("rerun", rerun, f"has not finished; name={run.name} resumes it")
     check_saved(saved, run, Place.RERUN)
     with open_dict(cfg):
         for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:

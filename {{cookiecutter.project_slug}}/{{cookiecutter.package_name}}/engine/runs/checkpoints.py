@@ -150,15 +150,15 @@ def resume_point(run: RunFolder) -> Path | None:
     if whole[0] != run.last:
         if named:
             os.replace(run.last, run.last.with_name("damaged.ckpt"))
-            log.warning(f"{named}. Kept as damaged.ckpt; going on from the one before it")
+            log.warning(f"{named}. Kept as damaged.ckpt; resuming from the one before it")
         os.replace(whole[0], run.last)
     return run.last
 
 
-def how_to_go_on(run: RunFolder) -> str:
+def how_to_resume(run: RunFolder) -> str:
     """Say how to resume a run that has begun: the command, and the checkpoint that it resumes from."""
     if not run.begun:
         return ""
     whole = [path for path in (run.last, run.previous) if path.is_file() and damage(path) is None]
-    begin = f"from {whole[0].as_posix()}" if whole else "from the beginning"
-    return f"The same command with name={run.name} goes on {begin}."
+    begin = f"resumes from {whole[0].as_posix()}" if whole else "starts from the beginning"
+    return f"The same command with name={run.name} {begin}."

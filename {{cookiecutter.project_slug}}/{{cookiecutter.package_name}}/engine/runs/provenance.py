@@ -121,8 +121,8 @@ def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
         if began.get(key) != known[key]:
             values = f" (then {began.get(key)}, now {known[key]})" if key == "processes" else ""
             raise RefusedError(
-                f"name={run.name}: the {name} changed since the run began{values}, so it can't go on exactly; "
-                "resume=inexact goes on anyway"
+                f"name={run.name}: the {name} changed since the run began{values}, so it can't resume exactly; "
+                "resume=inexact resumes anyway"
             )
 
 

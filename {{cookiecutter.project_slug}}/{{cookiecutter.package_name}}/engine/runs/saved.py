@@ -37,7 +37,9 @@ def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
     """Return the run with its config, or those of a set of folds. Raises RefusedError if one can't be run."""
     folds = folds_of(folder)
     if folds and not folder.folds.is_file():
-        raise refusal("run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… goes on")
+        raise refusal(
+            "run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… resumes it"
+        )
     check_folder(folder.path)
     opened = [open_run(str(run.path)) for run in folds or [folder]]
     for run, saved in opened:

@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
 from ..logs import RANKS, log, rank
-from ..runs.checkpoints import how_to_go_on
+from ..runs.checkpoints import how_to_resume
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
 from . import lightning
@@ -116,7 +116,7 @@ class Watch(threading.Thread):
 
     def _end(self, status: int, said: str) -> None:
         if rank() == 0:
-            print(f"{said} {how_to_go_on(self.folder)}", file=sys.stderr, flush=True)
+            print(f"{said} {how_to_resume(self.folder)}", file=sys.stderr, flush=True)
             for process in getattr(self.trainer.strategy.launcher, "procs", []):
                 process.kill()
             self.folder.lock.unlink(missing_ok=True)

@@ -101,12 +101,12 @@ class ExactResume(Callback):
         self._add_sums(trainer)
         if self.saved:
             with _as_refusal(self.folder):
-                self._go_on(trainer)
+                self._restore(trainer)
         if batch_idx % trainer.accumulate_grad_batches == 0:  # no gradient is partly accumulated
             self._save_where_due(trainer)
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
-    def _go_on(self, trainer: Any) -> None:
+    def _restore(self, trainer: Any) -> None:
         """Before the first step, undo what Lightning's loops do differently after a restart."""
         lightning.set_steps_done(trainer, self.saved["steps"])
         loop = trainer.fit_loop.epoch_loop
@@ -183,7 +183,7 @@ def _as_refusal(folder: RunFolder) -> Iterator[None]:
         yield
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise RefusedError(f"name={folder.name}: last.ckpt holds no state to go on from: {reason}") from error
+        raise RefusedError(f"name={folder.name}: last.ckpt holds no state to resume from: {reason}") from error
 
 
 def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:

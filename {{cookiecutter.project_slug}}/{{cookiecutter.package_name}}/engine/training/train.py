@@ -24,7 +24,7 @@ from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusa
 from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
 from ..plain import plain_values
-from ..runs.checkpoints import damage, how_to_go_on, resume_point
+from ..runs.checkpoints import damage, how_to_resume, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked
@@ -61,18 +61,18 @@ def train(cfg: DictConfig) -> RunFolder:
     except StoppedError as stopped:
         end_log_file()
         leave_nothing(folder)
-        raise StoppedError(stopped.signum, f"{stopped} {how_to_go_on(folder)}".strip()) from None
+        raise StoppedError(stopped.signum, f"{stopped} {how_to_resume(folder)}".strip()) from None
     except RuntimeError as error:
         if not tells_of_another(error):
             raise
         if rank() > 0:  # the first process reports it
             raise SystemExit(1) from error
-        raise FailedError(f"Another process of the training has ended. {how_to_go_on(folder)}") from error
+        raise FailedError(f"Another process of the training has ended. {how_to_resume(folder)}") from error
     except OSError as error:
         path = Path(str(error.filename or folder.path)).absolute()
         if error.errno not in UNWRITABLE or folder.path.absolute() not in (path, *path.parents):
             raise
-        raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_go_on(folder)}") from error
+        raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_resume(folder)}") from error
     return folder
 
 
@@ -120,7 +120,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if before:
             say_what_differs(before, known)
         if resume:
-            log.info(f"Going on from {resume.as_posix()}, step {step}")
+            log.info(f"Resuming from {resume.as_posix()}, step {step}")
         elif folder.continued:
             log.info("It had not saved anything yet: it begins again")
         metrics_log.rewind(rows)
@@ -134,7 +134,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
 
 def _say_begin(folder: RunFolder, model: LightningModule, datamodule: Any) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
+    begun = f"{'Resuming' if folder.continued else 'Run'} {folder.path.as_posix()}"
     log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
 
 
@@ -254,7 +254,9 @@ def fit_and_test(
             whose = f"name={folder.name}: the model is not the one that the run began with"
             raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
         reason = f"{type(error).__name__}: {error}"
-        raise RefusedError(f"name={folder.name}: {resume.as_posix()} holds no state to go on from: {reason}") from error
+        raise RefusedError(
+            f"name={folder.name}: {resume.as_posix()} holds no state to resume from: {reason}"
+        ) from error
 
 
 def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:

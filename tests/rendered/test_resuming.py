@@ -17,7 +17,7 @@ from test_resume import QUICK
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("going_on")
+    return tmp_path_factory.mktemp("resuming")
 
 
 UNUSUAL = {
@@ -120,7 +120,7 @@ def test_what_has_changed_is_refused(change: str, said: str, unfinished: Path, f
     status, output = train(folder, "name=unfinished", *QUICK, change)
     assert status == 2
     assert said in output
-    assert "resume=inexact goes on anyway" in output
+    assert "resume=inexact resumes anyway" in output
     assert len(output.splitlines()) == 1
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
 
@@ -157,7 +157,7 @@ def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> Non
     assert "init_from=runs/network" in said.splitlines()[-1]
 
 
-def test_inexact_goes_on_with_what_has_changed(unfinished: Path, folder: Path) -> None:
+def test_inexact_resumes_with_what_has_changed(unfinished: Path, folder: Path) -> None:
     status, said = train(folder, "name=unfinished", *QUICK, "resume=inexact", "datamodule.batch_size=7")
     assert status == 0, said
-    assert "Going on from" in said
+    assert "Resuming from" in said
