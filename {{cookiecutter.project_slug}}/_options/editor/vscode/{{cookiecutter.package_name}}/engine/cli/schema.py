@@ -17,7 +17,7 @@ from ..config.tree import all_nodes
 from ..config.values import STRICT, Switches
 
 Schema = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 INTERPOLATION: Schema = {"type": "string", "pattern": r"^(\$\{|\?\?\?$)"}  # ${monitor}, or ??? for a missing value
 OBJECT: Schema = {"$ref": "#/$defs/object"}
 
