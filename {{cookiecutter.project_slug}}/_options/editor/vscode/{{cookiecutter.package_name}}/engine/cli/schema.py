@@ -62,21 +62,19 @@ def schemas(root: Path) -> dict[str, Schema]:
     trainer = arguments(files[Path("trainer", "default.yaml")]["_target_"])
     switches = {key: of_type(type_) for key, type_ in get_type_hints(Switches, include_extras=True).items()}
     groups: Schema = {name: {"type": "object"} for name in ("model", "datamodule", "callbacks", "logger", "hydra")}
+    defaults: Schema = {"defaults": {"type": "array"}}
+    keys: Schema = {**switches, **groups, **defaults, "trainer": {"type": "object", **trainer}}
+    own: dict[str, Schema] = {"train": {}}
+    own |= {name: dict.fromkeys(files[Path(f"{name}.yaml")], {}) for name in ("evaluate", "predict")}
+    commands = {
+        name: {**shared, "type": "object", "properties": {**more, **keys}, "additionalProperties": False}
+        for name, more in own.items()
+    }
     return {
         "object": {**shared, **OBJECT},
         "objects": {**shared, "type": "object", "additionalProperties": OBJECT},
         "trainer": {**shared, "type": "object", **trainer},
-        "train": {
-            **shared,
-            "type": "object",
-            "properties": {
-                **switches,
-                **groups,
-                "defaults": {"type": "array"},
-                "trainer": {"type": "object", **trainer},
-            },
-            "additionalProperties": False,
-        },
+        **commands,
     }
 
 
