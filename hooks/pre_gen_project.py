@@ -8,11 +8,11 @@ import sys
 import unicodedata
 
 QUESTIONS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
-# Encoded as JSON twice: characters beyond the basic plane arrive as surrogate pairs, which json.loads joins.
+# Through JSON twice: what is beyond the basic plane arrives as pairs of surrogates, which json.loads joins.
 GIVEN = json.loads({{ cookiecutter | tojson | tojson }})
-# The same before cookiecutter rendered answers from the command line as templates.
+# The same before cookiecutter took what was given on the command line for a template.
 RAW = json.loads({{ (_cookiecutter if _cookiecutter is defined else {}) | tojson | tojson }})
-# Packages that the rendered project imports, and names in its root: a package of that name would hide them.
+# What the rendered repository imports, or has in its root: a package of that name would hide it.
 TAKEN = {
     *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
     *("sklearn", "matplotlib", "PIL", "pil", "rich", "tensorboard", "wandb", "mlflow", "pandas", "yaml", "pytest"),
@@ -21,15 +21,15 @@ TAKEN = {
     *("annotated_types", "typing_extensions", "functorch", "torchgen", "lightning_fabric", "lightning_utilities", "pylab"),
     *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
-TAGS = ("{" + "{", "{" + "%", "{" + "#")  # split so that cookiecutter does not read them as tags
-# An address that the build backend accepts: dot-atoms (RFC 5322) around one @; a domain may have letters of any script.
+TAGS = ("{" + "{", "{" + "%", "{" + "#")  # written so that they are none here
+# What the build of the project takes for an address: dot-atoms of RFC 5322 around one @; a domain may have letters of any script.
 EMAIL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+")
-ROOM = 3_000_000  # bytes of all starters and options, before the hook removes those not chosen
+ROOM = 3_000_000  # bytes that all starters and options take until one is laid
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def problem(given: dict[str, str]) -> str | None:
-    """Return in one line why the answers can't become a project; None if they can."""
+    """Why the answers can't become a project, in one line, or None."""
     answers = {question: given[question] for question in QUESTIONS}
     for question, answer in answers.items():
         if not isinstance(answer, str):  # a replay file is JSON
@@ -51,7 +51,7 @@ def problem(given: dict[str, str]) -> str | None:
 
 
 def choice_problem(given: dict[str, str]) -> str | None:
-    """Check that each answer is one of the choices: cookiecutter does not check those of a replay file."""
+    """Why an answer is none of the choices: cookiecutter takes what a replay file holds as it is."""
     template = given.get("_repo_dir", "")
     paths = [os.path.join(folder, template, "cookiecutter.json") for folder in ("", os.environ.get("PWD", ""))]
     path = next((path for path in paths if template and os.path.isfile(path)), None)
@@ -66,7 +66,7 @@ def choice_problem(given: dict[str, str]) -> str | None:
 
 
 def folder_problem() -> str | None:
-    """Refuse a folder with files, which cookiecutter -f would remove or overwrite. A .git folder may be there."""
+    """Why nothing may be rendered here: with -f cookiecutter removes and overwrites what a folder holds; git's own folder stays."""
     there = sorted(name for name in os.listdir(os.curdir) if name != ".git")
     if not there:
         return None
@@ -75,7 +75,7 @@ def folder_problem() -> str | None:
 
 
 def room_problem() -> str | None:
-    """Refuse a full disk: cookiecutter would leave half a project there."""
+    """Why the disk can't hold a project: cookiecutter would leave half of it there."""
     if not hasattr(os, "statvfs"):  # Windows
         return None
     disk = os.statvfs(os.curdir)
@@ -85,7 +85,7 @@ def room_problem() -> str | None:
 
 
 def slug_problem(slug: str) -> str | None:
-    """Return why `slug` can't name a folder and a distribution; None if it can."""
+    """Why `slug` can't be the name of one folder and of a distribution."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", slug):
         return (
             f"project_slug {slug!r} can't be the name of a folder here: up to 100 letters, digits, '-', '_' and '.', "
@@ -100,7 +100,7 @@ def slug_problem(slug: str) -> str | None:
 
 
 def package_problem(package: str) -> str | None:
-    """Return why `package` can't be imported beside the project's dependencies; None if it can."""
+    """Why `package` can't be imported beside what the project needs."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", package) or keyword.iskeyword(package):
         return (
             f"package_name {package!r} can't be imported: up to 40 lower-case letters, digits and '_', with a letter first, "
