@@ -39,7 +39,7 @@ def test_the_known_good_versions_are_there_for_each_python(bake: Bake, tmp_path:
         pins.update((project / "constraints.txt").read_text().splitlines())
     (tmp_path / "needed.txt").write_text("\n".join(sorted(needed)))
     (tmp_path / "pins.txt").write_text("\n".join(sorted(pins)))
-    for version in ("3.10", "3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13"):
         words = ("pip", "compile", "--quiet", "--python-version", version, "-c", "pins.txt", "needed.txt")
         done = run(tool("uv"), *words, cwd=tmp_path)
         assert done.returncode == 0, f"Python {version}: {done.stderr}"

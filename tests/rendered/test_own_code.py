@@ -1,11 +1,13 @@
 """The code that a user adds: its classes are configured like ours."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import copy_of_project, target
+from conftest import Command, copy_of_project, target
 
 MODEL_MODULE, MODEL = target("model")
 DATA_MODULE, DATA = target("datamodule")
@@ -106,3 +108,16 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize("line", ACCEPTED)
 def test_what_lightning_users_write_is_accepted(line: str, errors: dict[str, str]) -> None:
     assert errors.get(line) is None
+
+
+def test_what_the_code_gives_is_known_by_the_annotation_not_by_the_name(tmp_path: Path) -> None:
+    """A local variable of another name in `build(node, …)` does not lose the check."""
+    copy = copy_of_project(tmp_path / "copy")
+    path = copy / "my_project" / "models" / f"{MODEL_MODULE.rpartition('.')[2]}.py"
+    text = path.read_text(encoding="utf-8")
+    argument, given = re.search(r'(\w+): Annotated\[Config, Given\("(\w+)"', text).groups()  # type: ignore[union-attr]
+    renamed = re.sub(rf"( *)(self\.\w+ = build\(\s*){argument},", rf"\1node = {argument}\n\1\2node,", text, count=1)
+    assert renamed != text
+    path.write_text(renamed, encoding="utf-8")
+    status, said = Command(tmp_path, copy)("train.py", "--check", f"model.{argument}.{given}=5")
+    assert (status, "is given by the code or the data" in said) == (2, True), said

@@ -1,14 +1,16 @@
-"""What optimizers are given: which parameters decay, and learning-rate schedules."""
+"""Optimizers: which parameters decay, how they are built, and learning-rate schedules."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import NonNegativeInt
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from ..engine import Above0Below1, From0Below1, target
+from ..engine import Above0Below1, From0Below1, build, target
 
 
 def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:
@@ -20,6 +22,21 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
     decayed = [each for each in model.parameters() if each.ndim >= 2 and id(each) not in kept]
     others = [each for each in model.parameters() if each.ndim < 2 or id(each) in kept]
     return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+
+
+def build_optimizer(model: LightningModule, parameters: Iterable[Any]) -> Any:
+    """What `configure_optimizers` returns: the `optimizer` of the model's hparams, with its `scheduler` if it has one.
+
+    A schedule advances with each step; one that looks at a plateau, with each epoch's `val/loss`.
+    """
+    optimizer = build(model.hparams["optimizer"], parameters)
+    if model.hparams["scheduler"] is None:
+        return optimizer
+    steps = int(model.trainer.estimated_stepping_batches)
+    scheduler = build(model.hparams["scheduler"], optimizer, total_steps=steps)
+    interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+    schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+    return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 @target

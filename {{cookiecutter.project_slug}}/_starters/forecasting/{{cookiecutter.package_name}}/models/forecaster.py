@@ -6,11 +6,10 @@ from typing import Annotated, Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
 from .metrics import ForecastMetrics, quantile_loss
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
 HARMONICS = 4  # waves in a season that a network is told of
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
@@ -156,14 +155,7 @@ class Forecaster(LightningModule):
         if str(self.trainer.precision) in ("16-true", "bf16-true"):  # asked for before the run begins
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, parameter_groups(self))
 
 
 def waves(phases: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
+from .optimization import build_optimizer
 
 
 class Classifier(LightningModule):
@@ -107,14 +107,7 @@ class Classifier(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], self.parameters())
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, self.parameters())
 
 
 class EpochMetrics(nn.Module):

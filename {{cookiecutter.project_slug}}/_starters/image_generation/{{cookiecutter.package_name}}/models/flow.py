@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine import Config, Draws, From0Below1, Given, OptimizerConfig, Pixels, SchedulerConfig, build
 from .generation import Batch, ImageGenerator
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
 GOLDEN = 0.618034  # its multiples, modulo 1, fill [0, 1) evenly
 
@@ -116,11 +115,4 @@ class FlowMatching(ImageGenerator):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self.network, without=(nn.Embedding,)))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, parameter_groups(self.network, without=(nn.Embedding,)))

@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Vocabulary
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable
 from .generate import generate
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
 UNCOUNTED = -100  # a target that no loss is taken of
 Batch = tuple[Tensor, Tensor]
@@ -123,11 +122,4 @@ class LanguageModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, without=(torch.nn.Embedding,))
-        optimizer = build(self.hparams["optimizer"], groups)
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, groups)

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build
 from .enlarge import bicubic, reach, tiled
 from .metrics import ImageScores, quality
+from .optimization import build_optimizer
 
 
 class SuperResolution(LightningModule):
@@ -101,14 +101,7 @@ class SuperResolution(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], self.parameters())
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, self.parameters())
 
 
 def _as_bytes(images: Tensor) -> Tensor:

@@ -4,12 +4,11 @@ from typing import Annotated, Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -126,11 +125,4 @@ class TabularModel(LightningModule):
     def configure_optimizers(self) -> Any:
         """Embeddings, biases and norms are not decayed, as in FT-Transformer's paper."""
         self._check_precision()  # before the run begins: engine/training/trial.py asks for optimizers
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self, without=(ColumnEmbedding,)))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, parameter_groups(self, without=(ColumnEmbedding,)))
