@@ -87,7 +87,7 @@ def main() -> None:
     for path in files_of(os.curdir):
         if path not in rendered:
             fill(path)
-    place = "" if ANSWERS["environment"] == "conda" else ", best within a virtual environment"
+    place = "" if ANSWERS["environment"] == "conda" else ", in a virtual environment"
     print(f"\n{ANSWERS['project_slug']} is ready. Next{place}:\n")
     print(f"    cd {shlex.quote(os.getcwd())}")
     print(f"    {ANSWERS['__install']}")

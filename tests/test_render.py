@@ -5,11 +5,13 @@ import json
 import re
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title, tool, with_engine_tests
+from jinja2 import Environment, FileSystemLoader
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
 PART = re.compile(r"_[^/]+$")  # in an overlay: a part of another file
@@ -74,7 +76,7 @@ def test_they_have_nothing_to_say_of_the_tests_of_the_engine(bake: Bake) -> None
     test_linter_formatter_and_type_checker_have_nothing_to_say(with_engine_tests(bake()))
 
 
-# The files of a user who follows "Add data" in the README, with a dataset that ships with scikit-learn.
+# The class that "Use your own data" in the README asks for, for a dataset that ships with scikit-learn.
 OWN_DATA = {
     "image_classification": """
         import torch
@@ -140,6 +142,17 @@ def test_licence_is_the_chosen_one_with_year_and_author(bake: Bake) -> None:
             text = (project / "LICENSE").read_text(encoding="utf-8")
             assert re.search(r"Copyright (\(c\) )?20\d\d,? Zoë Ångström", text)
             assert metadata["license"] == licence
+
+
+def test_readme_has_at_most_150_lines_for_each_set_of_answers() -> None:
+    readme = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=False).get_template("README.md")
+    parts = "".join(path.read_text(encoding="utf-8") for path in TEMPLATE.glob("_starters/**/_README.md"))
+    asked = {"starter": CHOICES["starter"]}
+    asked |= {name: CHOICES[name] for name in CHOICES if f"cookiecutter.{name}" in parts}
+    for chosen in product(*asked.values()):
+        answers = dict(zip(asked, chosen, strict=True))
+        lines = readme.render(cookiecutter=answers).splitlines()
+        assert 100 < len(lines) <= 150, answers
 
 
 def test_default_tree_is_that_of_the_snapshot(bake: Bake) -> None:
