@@ -65,7 +65,7 @@ def schemas(root: Path) -> dict[str, Schema]:
     defaults: Schema = {"defaults": {"type": "array"}}
     keys: Schema = {**switches, **groups, **defaults, "trainer": {"type": "object", **trainer}}
     own: dict[str, Schema] = {"train": {}}
-    own |= {name: dict.fromkeys(files[Path(f"{name}.yaml")], {}) for name in ("evaluate", "predict")}
+    own |= {name: {key: {} for key in files[Path(f"{name}.yaml")]} for name in ("evaluate", "predict")}
     commands = {
         name: {**shared, "type": "object", "properties": {**more, **keys}, "additionalProperties": False}
         for name, more in own.items()
