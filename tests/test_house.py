@@ -1,4 +1,4 @@
-"""Where code lies in a rendered project: imports run one way, and research code needs the face of the engine alone."""
+"""Structure of a rendered project: imports run one way, and research code needs only the face of the engine."""
 
 import ast
 import re
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import CHOICES, Bake, run
 
-# The rooms of the engine, each of which imports those after it; its face and what is below are leaves or rooms.
+# Rooms of the engine, each of which imports those after it; its other modules are leaves, and its face.
 ROOMS = ("cli", "training", "runs", "config")
 RESEARCH = ("models", "datamodules", "callbacks")
-# Of OmegaConf, Python and torch, which the engine reads in other files than that of Lightning.
+# Private names of OmegaConf, Python and torch, which the engine may use outside lightning.py.
 NOT_LIGHTNING = {"_target_", "_get_full_key", "_get_node", "_exit", "_schema", "_backward_hooks"}
 
 
 def modules_of(package: Path) -> dict[str, Path]:
-    """The Python files of a package by their names within it: `engine.runs.lock`, `engine`."""
+    """Return the Python files of a package by their names within it: `engine.runs.lock`, `engine`."""
     found = {}
     for path in package.rglob("*.py"):
         parts = path.relative_to(package).with_suffix("").parts
@@ -25,7 +25,7 @@ def modules_of(package: Path) -> dict[str, Path]:
 
 
 def imports_of(name: str, path: Path, names: set[str]) -> set[str]:
-    """The modules of the package that a file imports, also within functions."""
+    """Return the modules of the package that a file imports, also inside functions."""
     found = set()
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -44,7 +44,7 @@ def imports(request: pytest.FixtureRequest, bake: Bake) -> dict[str, set[str]]:
 
 
 def rank(name: str) -> int:
-    """The place of a module of the engine in the order of imports, the highest first; of a leaf 0."""
+    """Return the place of a module of the engine in the order of imports: highest first, 0 for a leaf."""
     room = name.split(".")[1:2]
     return len(ROOMS) - ROOMS.index(room[0]) if room and room[0] in ROOMS else 0
 

@@ -1,4 +1,4 @@
-"""Two processes that train together: the numbers are those of one, and none waits for ever for one that is gone."""
+"""Two processes that train together give the numbers of one, and neither waits for ever for one that is gone."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from conftest import Bake, with_engine_tests
 
 pytestmark = pytest.mark.long
 
-# Runs train.py; at the third step of the second process happens what $AT says.
+# Runs train.py; at its third step, the second process does what $AT says.
 SCRIPT = """
 import os, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
@@ -52,7 +52,7 @@ def start(project: Path, name: str, at: str = "") -> subprocess.Popen[str]:
 
 def test_two_processes_measure_what_one_does_and_end_together(bake: Bake) -> None:
     project = with_engine_tests(bake())
-    resumes = "The same command with name={0} goes on from runs/{0}/checkpoints/last.ckpt."
+    resumes = "The same command with name={0} resumes from runs/{0}/checkpoints/last.ckpt."
 
     died = start(project, "died", at="kill")
     said, _ = died.communicate(timeout=120)

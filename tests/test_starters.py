@@ -1,4 +1,4 @@
-"""Each starter, with its default settings, beats the baselines that benchmarks/starters.py shows beside it."""
+"""With default settings, each starter beats the baselines that benchmarks/starters.py shows beside it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every way that the README gives to render, through the real command line."""
+"""Every way to render that the README gives, through the real command line."""
 
 import json
 import shutil

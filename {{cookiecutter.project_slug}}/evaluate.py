@@ -1,7 +1,7 @@
-"""Measure a finished run on its test data, or on all of other data but what it was trained on.
+"""Evaluate a finished run on its test data, or on other data, leaving out samples that it was trained on.
 
-Metrics go to evaluation_<checkpoint>.json in its folder, of other data to evaluation_<checkpoint>_on_<data>.json; where
-a file of that name is of another evaluation, a number is added.
+Metrics are written to evaluation_<checkpoint>.json in the run folder, those of other data to
+evaluation_<checkpoint>_on_<data>.json. A number is added if a file of that name holds another evaluation.
 
 python evaluate.py run=runs/<name> [checkpoint=best|last|<path>] [key=value ...]
 

@@ -1,4 +1,4 @@
-"""Predict with a finished run. What it predicts goes to predictions/ in its folder, or to output=.
+"""Predict with a finished run. Predictions are written to predictions/ in the run folder, or to output=.
 
 python predict.py run=runs/<name> input=<file or folder> [output=<file>] [checkpoint=best|last|<path>] [key=value ...]
 

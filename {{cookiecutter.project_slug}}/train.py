@@ -1,4 +1,4 @@
-"""Train a model, test its best checkpoint, and draw what it learnt. All of it goes to runs/<name>/.
+"""Train a model, test its best checkpoint and plot the results. Everything is written to runs/<name>/.
 
 python train.py [flags] [key=value ...]
 

@@ -1,4 +1,4 @@
-"""A run that is killed or stopped at any moment and continued ends in the same bits."""
+"""A run that is killed or stopped at any moment and resumed ends bit-identical to an uninterrupted one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from test_resume import QUICK as STEPS
 
 QUICK = (*STEPS, *fitting(SMALL))
 LOOPS = "pytorch_lightning.loops"
-# In the order in which one run meets them: each is killed there, and continued until the next.
+# In the order in which a run meets them: it is killed at each, and resumed until the next.
 PHASES = {
     "reading the data": At(f"{PACKAGE}.engine.training.train:build_datamodule"),
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
@@ -70,10 +70,10 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
     status, said = go_on(process, folder)
     assert status == 128 + sent
     assert said.splitlines()[-1] == (
-        f"Stopped; the state of step 5 is saved. The same command with name={name} goes on from "
+        f"Stopped; the state of step 5 is saved. The same command with name={name} resumes from "
         f"runs/{name}/checkpoints/last.ckpt."
     )
     status, after = train(folder, f"name={name}", *QUICK, "save_minutes=10")
     assert status == 0, after
-    assert "Going on from" in after
+    assert "Resuming from" in after
     assert differences(undisturbed, final_state(folder / "runs" / name)) == []

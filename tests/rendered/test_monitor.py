@@ -1,4 +1,4 @@
-"""Which checkpoint is the best: the direction follows from the metric, and a contradiction is refused."""
+"""Choice of the best checkpoint: the direction follows from the metric, and a contradiction is refused."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_a_callback_of_one_s_own_is_asked_for_its_default_direction() -> None:
 
 
 def test_best_is_the_validation_of_the_checkpoint_also_within_an_epoch(command: Command) -> None:
-    """Lightning counts a step only behind the validation that follows it."""
+    """Lightning counts a step only after the validation that follows it."""
     words = ("callbacks=[default]", "callbacks.checkpoint.save_on_train_epoch_end=false", "trainer.max_epochs=3")
     status, said = command("train.py", "name=within", *QUICK, *words, "trainer.val_check_interval=0.5")
     assert status == 0, said
@@ -126,7 +126,7 @@ def plateau(optimizer, total_steps, mode="min"):
     return ReduceLROnPlateau(optimizer, mode=mode)
 """
 CASES = {
-    # the words: what is said, or the mode that the config has
+    # overrides: the message, or the mode that the config has
     "model._target_=my_project.models.own.Undeclared": "mode=null: has to be given for val/loss: mode=min or mode=max",
     "model._target_=my_project.models.own.Undeclared mode=min": "min",
     "model._target_=my_project.models.own.Names monitor=val/accuracy": "Names declares it: logged = {'val/accuracy'",

@@ -75,7 +75,7 @@ ACCEPTED = [
     "++callbacks.own={_target_:pytorch_lightning.callbacks.ModelCheckpoint,monitor:step,mode:max}",
     "trainer.max_time={minutes:3} logger=null experiment=null callbacks=null",
 ]
-# Each of them in one process that imports torch once: the error that it ends in, or nothing.
+# Checks each line in one process that imports torch once, and reports the error if there is one.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -95,7 +95,7 @@ json.dump(said, sys.stdout)
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each line that is not accepted ends in, in a copy of this repository with the classes in a module."""
+    """The error for each line that is not accepted, in a copy of this repository with the classes in a module."""
     copy = tmp_path_factory.mktemp("own") / "copy"
     copy_of_project(copy)
     (copy / "my_project" / "callbacks" / "own.py").write_text(OWN, encoding="utf-8")

@@ -21,7 +21,7 @@ SHORT = [
     "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false",
 ]  # fmt: skip
 
-# Runs each command line of standard input as a script, in one process that imports torch once.
+# Runs each command line from standard input as a script, in one process that imports torch once.
 DRIVER = """
 import json, runpy, sys
 sys.path.insert(0, "")
@@ -40,7 +40,7 @@ for words in json.load(sys.stdin):
 
 @pytest.fixture(scope="module")
 def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[str, int]:
-    """The exit status of each `python <front door>` of the README, in its order, made short."""
+    """The exit status of each `python …` command of the README, run in order and shortened."""
     folder = tmp_path_factory.mktemp("readme") / "copy"
     copy_of_project(folder)
     (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, folder / OWN_NAME)
@@ -53,7 +53,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
         words = shlex.split(line)[1:]
-        # What trains, and can be made short: a rerun takes all from the run.
+        # Trainings that can be shortened; a rerun takes everything from the run.
         training = words[0] == "train.py" and not {"--help", "trainer=debug", "rerun=runs/first"}.intersection(words)
         fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
         small: tuple[str, ...] = SMALL
@@ -61,7 +61,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
             small = fitting(small, option)
         lines.append([*words, *([*SHORT, *small, *fewer] if training else [])])
     lines.append(["notebook.py"])
-    # Several processes that train together are started from one of their own, beside the others and their logger.
+    # DDP starts from a process of its own, in parallel with the other commands and their logger.
     together = [words for words in lines if "trainer=ddp" in words]
     alone = [words for words in lines if words not in together]
     beside = [subprocess.Popen([sys.executable, *words], cwd=folder) for words in together]

@@ -81,7 +81,7 @@ def copy_of_project(folder: Path) -> Path:
 
 
 class Command:
-    """Runs the front doors of the repository `root` in `folder`, as on the command line."""
+    """Run the commands of the repository `root` in `folder`, as on the command line."""
 
     def __init__(self, folder: Path, root: Path = ROOT) -> None:
         self.folder, self.root = folder, root

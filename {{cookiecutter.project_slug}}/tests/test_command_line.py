@@ -1,4 +1,4 @@
-"""The front doors as a user types them: train, evaluate, predict, go on, fine-tune; and what they refuse."""
+"""The commands as a user types them: train, evaluate, predict, resume, fine-tune; and what they refuse."""
 
 import csv
 import json
@@ -148,7 +148,7 @@ def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: 
     (stopped / "metrics.json").unlink()  # as a run that was stopped before its test
     status, output = command("train.py", "name=stopped", *quick, "trainer.max_epochs=3", "resume=inexact")
     assert status == 0, output
-    assert "Going on from runs/stopped/checkpoints/last.ckpt, step 16" in output
+    assert "Resuming from runs/stopped/checkpoints/last.ckpt, step 16" in output
     rows = [row["epoch"] for row in csv.DictReader((stopped / "metrics.csv").open()) if row["val/loss"]]
     assert rows == ["0", "1", "2"]
     assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3  # completed

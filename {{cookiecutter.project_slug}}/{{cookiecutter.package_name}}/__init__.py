@@ -1,4 +1,4 @@
-"""Models, datamodules and callbacks; the engine that runs them; and finished runs, opened by `load_run`."""
+"""Models, datamodules and callbacks, and the engine that runs them. `load_run` opens a finished run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> "LoadedRun":
-    """Model and datamodule of a run, as in `model, datamodule = load_run("runs/first")`.
+    """Load the model and datamodule of a run: `model, datamodule = load_run("runs/first")`.
 
-    `checkpoint` is `best`, `last` or a path. Raises RefusedError where folder or checkpoint is not there.
+    `checkpoint` is `best`, `last` or a path. Raises RefusedError if the folder or the checkpoint does not exist.
     """
-    from .engine.training import inference  # brings in torch, which --help need not wait for
+    from .engine.training import inference  # late: it imports torch, which --help does not need
 
     return inference.load_run(folder, checkpoint)

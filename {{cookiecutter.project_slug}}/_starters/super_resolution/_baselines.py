@@ -1,4 +1,4 @@
-"""Bicubic interpolation, Pillow's and torch's, on the test regions of the super_resolution starter."""
+"""Baselines for super_resolution: Pillow's and torch's bicubic interpolation on the same test regions."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-METRIC = "psnr"  # dB, RGB, without a border of `scale` pixels; the mean over images of all their test regions' pixels
+METRIC = "psnr"  # dB, of RGB without `scale` border pixels, over all test pixels of an image; the mean over images
 HIGHER_IS_BETTER = True
 MARGIN = 0.8
-PLOT = "enlarged"  # of the run, for the README
+PLOT = "enlarged"  # of the run, shown in the README
 README = "PSNR {mean:.1f} dB (bicubic {bicubic:.1f})"
 BASELINES = ("bicubic", "bicubic (Pillow)")
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """The metric of each baseline. The low images are made by Pillow here, not by the starter's own code."""
+    """PSNR of each baseline. Pillow makes the low images here, not the starter's own code."""
     scale = datamodule.scale
     regions, images = datamodule.splits["test"]
     true = regions.permute(0, 2, 3, 1).numpy()
@@ -30,7 +30,7 @@ def baselines(datamodule: Any) -> dict[str, float]:
 
 
 def psnr(enlarged: np.ndarray, true: np.ndarray, images: np.ndarray, border: int) -> float:
-    """Of regions (N, H, W, 3) in [0, 1]; `images` (N,) says which image each is from."""
+    """PSNR of regions (N, H, W, 3) in [0, 1]; `images` (N,) is the image number of each."""
     within = slice(border, -border)
     errors = np.square(enlarged - true)[:, within, within]
     return float(np.mean([-10 * np.log10(errors[images == number].mean()) for number in np.unique(images)]))

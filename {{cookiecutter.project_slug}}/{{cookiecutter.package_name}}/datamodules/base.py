@@ -1,9 +1,4 @@
-"""Data that fits in memory: handed out a whole batch at a time, in an order that is a function of (seed, epoch).
-
-And which samples train, validate and test: at random, in the proportions of strata, by whole groups, or by time. With
-`folds` (k-fold cross-validation) the test part is the same in each fold; the rest is cut into `folds` parts, of which
-part `fold`, from 1 on, validates.
-"""
+"""Data that fits in memory, indexed a whole batch at a time, in an order that is a function of (seed, epoch)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,15 +15,15 @@ from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, fin
 
 
 class TensorDataModule(LightningDataModule):
-    """Splits `train`, `val` and `test` of tensors (N, …); a batch is the tuple of their rows (B, …).
+    """Datamodule of tensors (N, …), split into `train`, `val` and `test`; a batch is the tuple of their rows (B, …).
 
-    A subclass says what they are in `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
+    A subclass returns the tensors from `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
     """
 
-    sample_name = "samples"  # what is counted in the log, such as images
-    input_example = "<your files>"  # a value of predict.py's `input=`
+    sample_name = "samples"  # what the log calls them, such as images
+    input_example = "<your files>"  # an example for `input=` of predict.py
 
-    # The arguments of a subclass that divides its data by them.
+    # Arguments of a subclass that splits its data.
     val_fraction: float
     test_fraction: float
     folds: int | None
@@ -38,16 +33,16 @@ class TensorDataModule(LightningDataModule):
         super().__init__()
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, tuple[Tensor, ...]] = {}
-        self.ids: dict[str, Sequence[Any]] = {}  # of each split: what names a sample, such as a file or a row
-        self.inputs: tuple[Tensor, ...] = ()  # of predict.py
-        self.trained: Mapping[str, Any] = {}  # hyper-parameters of the model that evaluate.py tests
+        self.ids: dict[str, Sequence[Any]] = {}  # for each split: the name of a sample, such as a file or a row
+        self.inputs: tuple[Tensor, ...] = ()  # for predict.py
+        self.trained: Mapping[str, Any] = {}  # hyper-parameters of the model; set by evaluate.py
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        """The tensors of each split. Raises RefusedError where they can't be read."""
+        """Return the tensors of each split. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its data comes from")
 
     def dataset(self, split: str) -> Any:
-        """What is indexed by a batch of numbers; a subclass may give more samples than there are rows."""
+        """Return a dataset indexed by the numbers of a batch (B,); it may have more samples than there are rows."""
         return TensorBatches(*self.splits[split])
 
     def setup(self, stage: str | None = None) -> None:
@@ -55,29 +50,29 @@ class TensorDataModule(LightningDataModule):
             self.splits = self.load_splits()
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that is trained and tested on, as it is split."""
+        """Return the SHA-256 of all that is trained and tested on, as it is split."""
         return fingerprint([tensor for split in self.splits.values() for tensor in split])
 
     def sample_ids(self, split: str, index: Tensor) -> list[Any]:
-        """The ids of the samples at `index` (B,) of a split."""
+        """Return the ids of the samples at `index` (B,) of a split."""
         return [self.ids[split][number] for number in index.tolist()]
 
     # Evaluation on other data
 
     def take_whole(self) -> None:
-        """Before `setup`: hold all samples for the test. Data that comes with splits of its own keeps them."""
+        """Before `setup`: use all samples for the test. Data with a test split of its own keeps it."""
         self.val_fraction, self.test_fraction, self.folds, self.fold = 0.0, 1.0, None, None
 
     def trained_on(self) -> np.ndarray:
-        """Keys, as uint64, of the content that training has seen; validation has chosen the checkpoint."""
+        """Return keys, as uint64, of the content trained on; validation counts, as it chose the checkpoint."""
         return np.concatenate([content_keys(self.splits[split]) for split in ("train", "val")])
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """Whether each test sample (N,) is among what has the `keys` that `trained_on` of a run gave."""
+        """Return a mask of the test samples (N,) that are among the `keys` from `trained_on` of a run."""
         return np.isin(content_keys(self.splits["test"]), keys)
 
     def keep_in_test(self, kept: np.ndarray) -> None:
-        """Leave the test samples out for which `kept` (N,) is False."""
+        """Drop the test samples for which `kept` (N,) is False."""
         self.splits["test"] = tuple(tensor[torch.from_numpy(kept)] for tensor in self.splits["test"])
         if "test" in self.ids:
             self.ids["test"] = [name for name, keep in zip(self.ids["test"], kept, strict=True) if keep]
@@ -97,7 +92,7 @@ class TensorDataModule(LightningDataModule):
         return batches(self.inputs, BatchOrder(len(self.inputs[0]), self.batch_size))
 
     def written(self, path: Path) -> list[Path]:
-        """The files that predict.py writes where the output is `path`; they may not be any that are read."""
+        """Return the files that predict.py writes for the output `path`; none of them may be one that is read."""
         return [path]
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
@@ -108,7 +103,7 @@ class TensorDataModule(LightningDataModule):
         return batches(data, order, self.num_workers)
 
     def generator(self, device: torch.device) -> torch.Generator:
-        """For the training batch at hand: a function of (seed, epoch, position), for augmentation on its device."""
+        """Return a generator for augmentation of the current training batch: a function of (seed, epoch, position)."""
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("A batch has a position in a training; there is no trainer here")

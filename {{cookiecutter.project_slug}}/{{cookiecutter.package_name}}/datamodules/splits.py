@@ -1,7 +1,7 @@
-"""Divide samples into train, val and test: at random within strata, by whole groups, as given, or by time.
+"""Split samples into train, val and test: at random within strata, by whole groups, as given, or by time.
 
-With `folds` (k-fold cross-validation) the test part is the same in each fold; the rest is cut into `folds` parts, of
-which part `fold`, from 1 on, validates.
+With `folds` (k-fold cross-validation), the test part is the same in each fold; the rest is cut into `folds` parts, and
+part `fold`, from 1, validates.
 """
 
 import math
@@ -16,7 +16,7 @@ from ..engine import RefusedError, refusal
 
 
 class Split(NamedTuple):
-    """The indices of the samples of each part, (n,) each."""
+    """Indices (n,) of the samples of each part."""
 
     train: Tensor
     val: Tensor
@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
 
 def check_split(val_fraction: float, test_fraction: float, folds: int | None, fold: int | None) -> None:
-    """Raises RefusedError, with the key of the datamodule, for arguments that don't fit each other."""
+    """Raises RefusedError, with the key, if the arguments do not fit each other."""
     if folds is None and val_fraction + test_fraction >= 1:
         why = f"with test_fraction={test_fraction} nothing is left to train on"
         raise refusal("datamodule.val_fraction", val_fraction, why)
@@ -51,11 +51,11 @@ def split_at_random(
     what: str = "samples",
     strata_names: Sequence[str] = (),
 ) -> Split:
-    """Divide `size` samples; equal `seed` gives equal parts.
+    """Split `size` samples at random; an equal `seed` gives equal parts.
 
-    With `strata` (N,), whole numbers, each part holds them in the proportions of the whole; with `groups` (N,) all
-    samples of a group are in one part. `what` names the samples in a RefusedError, raised where they are too few, and
-    `strata_names` the strata, such as classes. With a `test_fraction` of 1 all are in the test part.
+    With `strata` (N,), integers, each part has the proportions of the whole; with `groups` (N,), all samples of a group
+    are in one part. With a `test_fraction` of 1, all are in the test part. Raises RefusedError if there are too few;
+    its message calls the samples `what`, and the strata, such as classes, by `strata_names`.
     """
     everything = np.arange(size)
     if test_fraction == 1:
@@ -88,10 +88,10 @@ def split_as_given(
     groups: Tensor | None = None,
     what: str = "samples",
 ) -> Split:
-    """Take the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
+    """Use the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
 
-    A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays. With
-    a `test_fraction` of 1 nothing but the test part is taken or, where there is none, all.
+    A missing split is cut from train. With `folds`, train and val together are cut into them; the test stays. With a
+    `test_fraction` of 1, only the test part is used or, if there is none, all samples.
     """
     if test_fraction == 1:
         return Split(torch.arange(0), torch.arange(0), given.get("test", torch.cat([*given.values()])))
@@ -111,7 +111,7 @@ def split_as_given(
 
 
 def _rare_strata(strata: Tensor, names: Sequence[str], least: int) -> str:
-    """Those with fewer than `least` samples, by name."""
+    """List the strata with fewer than `least` samples, by name."""
     counts = torch.bincount(strata).tolist()
     rare = [f"class {(names[k] if names else k)!r} has {count}" for k, count in enumerate(counts) if count < least]
     more = f" and {len(rare) - 5} more classes" if len(rare) > 5 else ""
@@ -155,9 +155,9 @@ def _fold(
 def split_in_time(
     length: int, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int | None = None
 ) -> tuple[range, range, range]:
-    """Divide `length` steps of time: train comes before validation, which comes before the test.
+    """Split `length` time steps: train comes before validation, which comes before the test.
 
-    With `folds` what comes before the test is cut into `folds` + 1 blocks; fold k trains on the first k and validates
+    With `folds`, the steps before the test are cut into `folds` + 1 blocks; fold k trains on the first k and validates
     on the next (rolling origin: Hyndman & Athanasopoulos, "Forecasting", section 5.10).
     """
     begin_test = length - round(length * test_fraction)

@@ -1,4 +1,4 @@
-"""All that research code imports from the engine (data may import engine.order as well); torch is not among it."""
+"""Public API of the engine for research code (data may also import engine.order). Does not import torch."""
 
 from .arguments import (
     Above0Below1,

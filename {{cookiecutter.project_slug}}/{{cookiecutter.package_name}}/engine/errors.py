@@ -1,4 +1,4 @@
-"""The three ways a command fails: refused, failed, stopped; each in one line, with what to do."""
+"""The three ways a command fails: refused, failed, stopped. Each message is one line that says what to do."""
 
 import difflib
 import re
@@ -12,12 +12,12 @@ from typing import Any
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 INSTALL = "{{ cookiecutter.__pip }} install -c constraints.txt"
-# Modules whose pip package has another name.
+# Pip packages whose name differs from that of the module.
 PIP_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 class RefusedError(Exception):
-    """Says in one line what was given, what was expected, and what to do; `key` is that of the config, if it is one."""
+    """Refuses a command before work: one line with what was given and expected. `key` is the config key, if any."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -25,21 +25,21 @@ class RefusedError(Exception):
 
 
 class FailedError(Exception):
-    """Ends a command that works; its arguments are lines that say all there is to say, and the exit status is 1."""
+    """Ends a command during work, with exit status 1. Its arguments are the lines to print."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
 
 class StoppedError(BaseException):
-    """A signal ended the command. Not an Exception, so that a callback that guards its drawing does not swallow it."""
+    """A signal stopped the command. Not an Exception, so that `except Exception` around a plot does not catch it."""
 
     def __init__(self, signum: int, message: str = "Stopped.") -> None:
         super().__init__(message)
         self.signum = signum
 
 
-# Control characters (of a terminal too), ends of lines, halves of letters, and signs that turn or hide the text around.
+# Control characters, line separators, surrogates, and characters that reorder or hide the text around them.
 UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     r"\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -47,14 +47,14 @@ UNPRINTABLE = re.compile(
 
 
 def printable(text: object, keep: str = "") -> str:
-    """The text with what would act on a terminal shown as an escape (`\\x1b`), in one line unless it may `keep` ends.
+    """Escape unprintable characters (`\\x1b`), line breaks included, except those in `keep`.
 
-    Names of files, keys and values can come from elsewhere: whatever leaves the process as text passes through here.
+    File names, keys and values can be untrusted: every text that the process prints or logs passes through here.
     """
     return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
-# Words of the field, and the names that they have here.
+# Names used here, and the names that others use for the same.
 SYNONYMS = {
     "max_epochs": "epoch epochs n_epochs num_epochs max_epoch",
     "max_steps": "steps n_steps num_steps max_iter iterations",
@@ -80,18 +80,18 @@ SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.spli
 
 
 def is_meant(wanted: str, name: str) -> bool:
-    """Whether the key `name` ends in what is `wanted`, such as `model.optimizer.lr` for `lr` or `learning_rate`."""
+    """Return True if the key `name` ends in `wanted` or its synonym: `model.optimizer.lr` for `learning_rate`."""
     first, dot, last = wanted.rpartition(".")
     return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{SYNONYM.get(last, ' ')}")
 
 
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
-    """One line: the key, what was given, what was expected, and the nearest name of `known` to `wanted` (the key).
+    """Make a RefusedError: key, value, the reason `why`, and the names in `known` nearest to `wanted` (default: key).
 
-    Nearest is what ends in that name, such as `model.optimizer.lr` for `lr`; else what is spelt like it, or ends so.
+    Nearest are names that end in `wanted`, such as `model.optimizer.lr` for `lr`; else names spelt similarly.
     """
     text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
-    text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # of a path, the file name is what counts
+    text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # keeps the file name of a path
     wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
     near = [name for name in known if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, known, 2)
     ends = {name.rpartition(".")[2]: name for name in reversed(known)}
@@ -102,18 +102,18 @@ def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: s
 
 
 def pip_command(error: ModuleNotFoundError) -> str:
-    """The command that installs what is missing; Lightning's errors have no `name`, but tell such a command."""
+    """Return the command that installs the missing package; Lightning's errors name it in their text only."""
     told = re.findall(r"pip install -U '?([\w-]+)", str(error))
     name = (error.name or [*told, str(error)][0]).partition(".")[0]
     return f"{INSTALL} {PIP_NAMES.get(name, name)}"
 
 
 def is_own(path: Path) -> bool:
-    """Whether a source file is of this project: neither of Python's library nor of an installed package.
+    """Return True for a source file of this project, not of the standard library or an installed package.
 
-    What pip installs lies beside a *.dist-info: in site-packages, dist-packages, or another folder of sys.path.
+    Installed packages are recognised by a *.dist-info beside them, in site-packages or another folder of sys.path.
     """
-    parents = {parent.resolve() for parent in path.absolute().parents}  # a link may lead to the environment, or from it
+    parents = {parent.resolve() for parent in path.absolute().parents}  # links may lead into or out of it
     if PACKAGE_FOLDER in parents:
         return True
     folders = parents.intersection(Path(entry).resolve() for entry in sys.path)
@@ -122,5 +122,5 @@ def is_own(path: Path) -> bool:
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The calls in this project's code that led to `error`."""
+    """Return the frames of the traceback of `error` that are in this project's code."""
     return [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(Path(frame.filename))]

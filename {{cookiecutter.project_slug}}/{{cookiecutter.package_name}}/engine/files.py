@@ -1,11 +1,11 @@
-"""Write files whole or not at all."""
+"""Write files atomically: whole or not at all."""
 
 import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +14,10 @@ from .errors import refusal
 
 @contextlib.contextmanager
 def new_file(path: Path, flush: bool = True, binary: bool = False) -> Iterator[IO[Any]]:
-    """A file that is written beside `path`, and takes its place once it is whole; else nothing is left.
+    """Open a temporary file beside `path` that replaces it on success; on an error it is removed.
 
-    It is UTF-8 text unless it is `binary`. A leftover of a killed process is removed. The file is made anew: what is
-    written never goes through a link or a FIFO that lies in its place.
+    UTF-8 text unless `binary`. The leftover of a killed process is removed first. The file is always newly created, so
+    nothing is written through a link or a FIFO in its place.
     """
     beside = path.with_name(f"{path.name}.tmp")
     beside.unlink(missing_ok=True)
@@ -36,36 +36,36 @@ def new_file(path: Path, flush: bool = True, binary: bool = False) -> Iterator[I
 
 
 def now() -> str:
-    """The time, in seconds and UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    """Return the time in UTC, to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
+    """Write text atomically."""
     with new_file(path) as file:
         file.write(text)
 
 
 def check_writable(key: str, path: Path) -> None:
-    """Raises RefusedError where `path`, a file or folder that need not be there, can't be written."""
+    """Raises RefusedError if `path`, a file or folder that need not exist, can't be written."""
     if reason := unwritable(path):
         raise refusal(key, path, reason)
 
 
 def unwritable(path: Path) -> str | None:
-    """Why `path`, a file or folder that need not be there, can't be written; None where it can.
+    """Return the reason why `path`, which need not exist, can't be written; None if it can.
 
-    It is tried: root may write anywhere by its rights, and still not in /proc or on a disk that is read-only.
+    Tries to write: root has permission everywhere, but can't write to /proc or a read-only disk.
     """
     try:
         parents = [path.absolute(), *path.absolute().parents]
-        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also one to nowhere
-    except OSError as error:  # a name that is too long
+        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also a broken link
+    except OSError as error:  # the name is too long
         return str(error.strerror)
     try:
         os.rmdir(tempfile.mkdtemp(dir=there))

@@ -1,4 +1,4 @@
-"""The log of a run: one line per message on the terminal and in train.log; rank 0 alone writes."""
+"""The log of a run: one line per message, on the terminal and in train.log. Only rank 0 logs at INFO."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 def rank() -> int:
-    """Rank of this process, as Lightning, torchrun and SLURM tell it."""
+    """Return the rank of this process, from the variables of Lightning, torchrun and SLURM."""
     said = (os.environ.get(key, "") for key in RANKS)
     return max((int(text) for text in said if text.strip().isdecimal()), default=0)
 
@@ -22,7 +22,7 @@ def rank() -> int:
 log = logging.getLogger(__package__)
 warned = logging.getLogger("py.warnings")
 
-# Lightning's advice that does not hold here: data in memory needs no workers, and the advertisements.
+# Advice of Lightning that does not apply here (data in memory needs no workers), and internal deprecations.
 QUIET = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
@@ -34,7 +34,7 @@ QUIET = (
 
 
 class OneLine(logging.Formatter):
-    """A record is one line, whatever the names in it hold; see `printable`."""
+    """Formats each record as one line, whatever names it contains; see `printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record).rstrip("\n"))
@@ -43,12 +43,12 @@ class OneLine(logging.Formatter):
 def one_line_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """In place of Python's own two lines, of which the second repeats the source."""
+    """Format a warning in one line; Python's default adds the source line."""
     return printable(f"{filename}:{lineno}: {category.__name__}: {' '.join(str(message).split())}") + "\n"
 
 
 def start_log(path: Path | None = None) -> None:
-    """Show the log on the console, and keep it in `path` as well where one is given."""
+    """Log to the console and, if given, to the file `path`."""
     for text in QUIET:
         warnings.filterwarnings("ignore", text)
     for name in (
@@ -57,8 +57,8 @@ def start_log(path: Path | None = None) -> None:
         "lightning_fabric.utilities.distributed",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others tell of themselves at INFO
-    logging.raiseExceptions = False  # a full disk is reported by what fails to save there
+    logging.getLogger().setLevel(logging.WARNING)  # matplotlib and others log about themselves at INFO
+    logging.raiseExceptions = False  # the save that fails reports a full disk
     log.setLevel(logging.INFO if rank() == 0 else logging.WARNING)
     log.propagate = False
     end_log_file()
@@ -76,7 +76,7 @@ def start_log(path: Path | None = None) -> None:
 
 @contextmanager
 def quiet(silent: bool) -> Iterator[None]:
-    """Within it, where `silent`, the log shows errors alone."""
+    """Context manager that logs only errors if `silent`."""
     level = log.level
     log.setLevel(logging.ERROR if silent else level)
     try:
@@ -86,7 +86,7 @@ def quiet(silent: bool) -> Iterator[None]:
 
 
 def end_log_file() -> None:
-    """Close the file that the log is kept in, if there is one."""
+    """Close the log file, if there is one."""
     for logger in (log, warned):
         for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
             handler.close()

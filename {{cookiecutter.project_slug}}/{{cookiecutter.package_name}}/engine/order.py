@@ -1,4 +1,4 @@
-"""The order of batches: a function of (seed, epoch), so that a resumed run continues with the batch that is due."""
+"""The order of batches: a function of (seed, epoch), so that a resumed run continues with the next batch."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from .signals import leave_signals
 
 
 class TensorBatches(Dataset[tuple[Tensor, ...]]):
-    """Tensors of one length N, indexed a whole batch at a time: no per-sample work, no collating."""
+    """Dataset of tensors (N, …) that is indexed a batch at a time: no per-sample work, no collating."""
 
     def __init__(self, *tensors: Tensor) -> None:
         self.tensors = tensors
@@ -27,11 +27,10 @@ class TensorBatches(Dataset[tuple[Tensor, ...]]):
 
 
 class BatchOrder(SequentialSampler):
-    """Yields the indices (B,) of each batch. Shuffled anew each epoch, the same way for the same seed and epoch.
+    """Yields the indices (B,) of each batch, shuffled as a function of (seed, epoch); in order without a seed.
 
-    With several processes each takes every `world`-th sample. Given the `trainer` that trains on it, it goes on behind
-    the batches of the epoch that a stopped run has had. It is a SequentialSampler, so that Lightning does not put one
-    of its own in its place.
+    With several processes each takes every `world`-th sample. With a `trainer`, it skips the batches of this epoch that
+    the interrupted run has consumed. It inherits from SequentialSampler so that Lightning does not replace it.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class BatchOrder(SequentialSampler):
         yield from self.of_epoch(self.epoch)[done:]
 
     def of_epoch(self, epoch: int) -> Sequence[Tensor]:
-        """The batches of a whole epoch: indices (B,) each."""
+        """Return the batches of a whole epoch: indices (B,) each."""
         if self.seed is None:
             order = torch.arange(self.size)[self.rank :: self.world]
         else:
@@ -71,14 +70,14 @@ class BatchOrder(SequentialSampler):
 
 
 class LazyLoader(DataLoader):
-    """Reads its sampler when the first batch is asked for, not when Lightning prepares to: the epoch is known then."""
+    """Reads its sampler at the first batch, not when Lightning creates the iterator: only then is the epoch known."""
 
     def __iter__(self) -> Any:
         yield from super().__iter__()
 
 
 def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: int = 0) -> DataLoader:
-    """A DataLoader that yields `data`, tensors or a dataset that takes the indices (B,) of a batch, in that order."""
+    """Return a DataLoader over `data`, tensors or a dataset indexed by the indices (B,) of a batch, in this order."""
     return LazyLoader(
         data if isinstance(data, Dataset) else TensorBatches(*data),
         batch_size=None,
@@ -90,7 +89,7 @@ def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: in
 
 
 def fingerprint(tensors: Sequence[Tensor]) -> str:
-    """SHA-256 of shapes, types and every byte of the tensors."""
+    """Return the SHA-256 of the shapes, types and bytes of the tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -99,7 +98,7 @@ def fingerprint(tensors: Sequence[Tensor]) -> str:
 
 
 def content_keys(tensors: Sequence[Tensor]) -> np.ndarray:
-    """64 bits of each row of tensors (N, …), as uint64 (N,): rows that are equal in every value have equal keys."""
+    """Hash each row of tensors (N, …) to 64 bits, uint64 (N,). Equal rows have equal keys."""
     parts = [tensor.contiguous().numpy() for tensor in tensors if tensor.numel()]
     keys = np.empty(len(tensors[0]), np.uint64)
     for number in range(len(keys)):
@@ -109,10 +108,10 @@ def content_keys(tensors: Sequence[Tensor]) -> np.ndarray:
 
 
 def seed_of(*key: int) -> int:
-    """A seed that is a function of whole numbers: near ones give seeds that have nothing in common."""
+    """Hash whole numbers to a seed, so that similar numbers give unrelated seeds."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
 
 
 def seeded_generator(seed: int, epoch: int, position: int, device: torch.device) -> torch.Generator:
-    """A random generator that is a function of (seed, epoch, position), and of nothing that ran before."""
+    """Return a random generator that depends on (seed, epoch, position) alone."""
     return torch.Generator(device).manual_seed(seed_of(seed, epoch, position))

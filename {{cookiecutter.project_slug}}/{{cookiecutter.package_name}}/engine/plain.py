@@ -1,4 +1,4 @@
-"""Plain values: read YAML, JSON and text within limits; check that values are text, numbers, lists and dicts."""
+"""Plain values (text, numbers, lists, dicts): check them, and read YAML, JSON and text within limits."""
 
 import contextlib
 import json
@@ -14,17 +14,17 @@ from .errors import RefusedError, refusal
 MAX_CONFIG = 2**20  # bytes; the largest config that a starter writes has 4 kB
 MAX_JSON = 2**24  # bytes; provenance.json grows by 1 kB each time a run is resumed
 MAX_TABLE = 2**26  # bytes of metrics.csv: half a million rows of ten metrics
-MAX_SCALAR = 2**16  # letters of one value in YAML, or digits of one number in JSON
-MAX_NODES = 20_000  # keys and values of a config, those behind an alias counted each time; a starter's has 200
-MAX_VALUES = 2**23  # of hyper-parameters, which hold categories and merges: the largest vocabulary has three million
+MAX_SCALAR = 2**16  # characters of one value in YAML
+MAX_NODES = 20_000  # keys and values of a config, aliases expanded; a starter's has 200
+MAX_VALUES = 2**23  # of hyper-parameters, which may hold a vocabulary: the largest has three million
 MAX_DEPTH = 50  # of containers within containers; a starter's config has 4
 
 
 def read_text(path: Path, limit: int) -> str:
-    """The UTF-8 text of a file. Raises RefusedError where it is no regular file, or has more than `limit` bytes."""
+    """Read UTF-8 text. Raises RefusedError if `path` is not a regular file or has more than `limit` bytes."""
     name = path.as_posix()
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would wait for its writer, a device has no end
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would block, a device never ends
             raise RefusedError(f"{name}: is no regular file")
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -38,9 +38,9 @@ def read_text(path: Path, limit: int) -> str:
 
 
 def yaml_text(path: Path) -> str:
-    """The text of a YAML file that can be parsed and composed: of bounded size, depth and expansion of its aliases.
+    """Read the text of a YAML file. Raises RefusedError if its size, its depth or its expanded aliases exceed a limit.
 
-    Raises RefusedError otherwise. What is no YAML is left for the parser to say.
+    Syntax errors are left to the parser.
     """
     text = read_text(path, MAX_CONFIG)
     with contextlib.suppress(yaml.YAMLError):
@@ -49,15 +49,15 @@ def yaml_text(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises RefusedError as `yaml_text` does, and where it is no YAML."""
+    """Read a YAML file. Raises RefusedError as `yaml_text` does, and if it is not YAML."""
     try:
         return yaml.safe_load(yaml_text(path))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not, a number of 10,000 digits
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date, a number of 10,000 digits
         raise RefusedError(f"{path.as_posix()}: can't be read: {' '.join(str(error).split())}") from error
 
 
 def _check_events(text: str, name: str) -> None:
-    """Count what the composer would make. An alias counts as all that it stands for, one within itself as too much."""
+    """Count the nodes without building them. An alias counts as its expansion, a recursive one as too many."""
     sizes: dict[str, tuple[int, int]] = {}  # nodes and depth behind each anchor
     opened: list[tuple[str | None, int, int]] = [(None, 0, 0)]  # anchor, nodes and depth of each open collection
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -84,27 +84,27 @@ def _check_events(text: str, name: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises RefusedError where it is no regular file, too large, too deep, or no JSON."""
+    """Read a JSON file. Raises RefusedError if it is not a regular file, too large, too deep, or not JSON."""
     text = read_text(path, MAX_JSON)
     try:
         content = json.loads(text, parse_int=_number)
-        json.dumps(content, ensure_ascii=False).encode()  # half a letter (\\ud800) could not be written again
+        json.dumps(content, ensure_ascii=False).encode()  # a lone surrogate (\\ud800) could not be written again
         return content
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"{path.as_posix()}: can't be read: {error}") from error
 
 
 def _number(digits: str) -> int:
-    """Python takes quadratic time for it."""
+    """Convert to int; long numbers are refused, since that takes quadratic time."""
     if len(digits) > 1000:
         raise ValueError(f"a number of {len(digits):,} digits")
     return int(digits)
 
 
 def check_plain(value: Any, key: str, limit: int = MAX_NODES) -> None:
-    """Raises RefusedError where a value from elsewhere has more than `limit` parts, or is nested deeper than MAX_DEPTH.
+    """Raises RefusedError if an untrusted value has more than `limit` parts, or is nested deeper than MAX_DEPTH.
 
-    Parts are counted wherever they are reached: a container that holds itself, or one another many times, is too large.
+    Shared parts are counted each time they are reached, so a container that holds itself is too large.
     """
     parts = 0
     waiting: list[tuple[str, Any, int]] = [(key, value, 0)]
@@ -128,10 +128,10 @@ PLAIN = (type(None), bool, int, float, str)
 
 
 def plain_values(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None:
-    """Raises RefusedError, with the key, unless `value` holds plain values and lists, tuples and dicts of them alone.
+    """Raises RefusedError, with the key, unless `value` is plain, or a list, tuple or dict of plain values.
 
-    Of no subclass, with texts and numbers as the keys of a dict, and without text that OmegaConf would interpolate
-    (`${…}`), in keys or in values: that could call a resolver. `also` are further types of values.
+    Subclasses are refused, as are dict keys other than text and whole numbers, and text that OmegaConf would
+    interpolate (`${…}`), in keys or values: it could call a resolver. `also` lists further types to accept.
     """
     waiting, seen = [(key, value)], set()
     while waiting:
@@ -143,7 +143,7 @@ def plain_values(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None
             continue
         if kind not in (dict, list, tuple):
             raise refusal(name, "", f"is a {kind.__name__}; expected plain values: text, numbers, lists, dicts")
-        if id(part) in seen:  # behind an alias, or within itself
+        if id(part) in seen:  # an alias, or recursive
             continue
         seen.add(id(part))
         for inner in part if kind is dict else ():

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def save_plot(trainer: "Trainer", name: str, draw: Callable[[Path], None]) -> None:
-    """Have `draw` write `plots/<name>.png` of the run, and send it to the loggers. A plot that fails is a warning.
+    """Call `draw` to write `plots/<name>.png` of the run, and send it to the loggers. A plot that fails is a warning.
 
-    With several processes the first one draws, from its share of the data.
+    With several processes only rank 0 draws, from its share of the data.
     """
     if not trainer.is_global_zero:
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: stop at once, or gently where a training can save first."""
+"""Handle Ctrl-C and SIGTERM: stop at once, or save first if a training is in progress."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def leave_signals(worker: int = 0) -> None:
-    """For a DataLoader's worker: a signal to the whole group is for the training process, which still needs it.
+    """Ignore signals in a DataLoader worker: one sent to the whole process group is for the training process.
 
-    Where the system tells who sent it, SIGTERM ends the worker if it was that process.
+    SIGTERM from the training process still ends the worker, if the system reports the sender.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
@@ -30,15 +30,15 @@ def _end_with_parent() -> None:
 
 
 class Stopping:
-    """Takes the signals over within `with`, and says which has come.
+    """Context manager that handles the signals and records the one `received`.
 
-    `gentle` is set while something is there that looks at `received` and stops; else a signal raises StoppedError.
+    `gentle` is True while a training checks `received` and stops by itself; otherwise a signal raises StoppedError.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.gentle = False
-        self.alive = 0.0  # when the last batch was begun, by time.monotonic()
+        self.alive = 0.0  # start of the last batch, by time.monotonic()
         self.process = os.getpid()
         self.before: dict[signal.Signals, Any] = {}  # the handlers outside `with`
 
@@ -51,7 +51,7 @@ class Stopping:
         self._set(self.before)
 
     def listen(self) -> None:
-        """Take the signals, also from who has taken them since; Ctrl-C stays ignored where a shell ignores it."""
+        """Install the handlers, again if others replaced them. A signal that the shell ignores stays ignored."""
         self._set({each: self._handle for each, was in self.before.items() if was is not signal.SIG_IGN})
 
     def _set(self, handlers: dict[signal.Signals, Any]) -> None:
@@ -60,7 +60,7 @@ class Stopping:
                 signal.signal(each, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # one that was forked from it
+        if os.getpid() != self.process:  # in a forked process
             return
         again = self.received is not None
         if not self.gentle or (again and signum == signal.SIGINT):
@@ -70,4 +70,4 @@ class Stopping:
             print("\nStopping after this step and its validation, to save; Ctrl-C stops at once.", file=sys.stderr)
 
 
-stopping = Stopping()  # signals are the process's
+stopping = Stopping()  # one for the process, as signals are

@@ -1,4 +1,4 @@
-"""Optimizers: which parameters decay, how they are built, and learning-rate schedules."""
+"""Optimizers: parameter groups for weight decay, construction from the config, learning-rate schedules."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from ..engine import Above0Below1, From0Below1, build, target
 
 
 def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:
-    """Two groups for an optimizer: matrices and kernels with its `weight_decay`, the rest with none.
+    """Return two groups for an optimizer: matrices and kernels with its `weight_decay`, the rest with none.
 
     The rest are parameters of fewer than two dimensions (biases, gains) and those of modules of the types `without`.
     """
@@ -25,9 +25,9 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
 
 
 def build_optimizer(model: LightningModule, parameters: Iterable[Any]) -> Any:
-    """What `configure_optimizers` returns: the `optimizer` of the model's hparams, with its `scheduler` if it has one.
+    """Build the `optimizer` of the model's hparams, and its `scheduler` if any, for `configure_optimizers` to return.
 
-    A schedule advances with each step; one that looks at a plateau, with each epoch's `val/loss`.
+    A schedule advances with each step; a ReduceLROnPlateau with each epoch, by `val/loss`.
     """
     optimizer = build(model.hparams["optimizer"], parameters)
     if model.hparams["scheduler"] is None:
@@ -43,9 +43,9 @@ def build_optimizer(model: LightningModule, parameters: Iterable[Any]) -> Any:
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup: From0Below1 = 0.1, floor: From0Below1 = 0.0
 ) -> LambdaLR:
-    """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
+    """Warm up linearly over the share `warmup` of `total_steps`, then decay by a half cosine.
 
-    It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
+    Ends at `floor` times the optimizer's rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
     """
     warmup_steps = max(1, round(warmup * total_steps))
 
@@ -62,5 +62,5 @@ def warmup_cosine(
 def plateau(
     optimizer: Optimizer, total_steps: int, factor: Above0Below1 = 0.1, patience: NonNegativeInt = 5
 ) -> ReduceLROnPlateau:
-    """Multiply the rate by `factor` once the validation loss has not fallen for `patience` epochs."""
+    """Multiply the rate by `factor` when the validation loss has not fallen for more than `patience` epochs."""
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

@@ -1,4 +1,4 @@
-"""Which image files are read, with which values, as which class and split: recomputed with Pillow and NumPy."""
+"""Image files: which are read, with which pixel values, classes and splits. Expected values use Pillow and NumPy."""
 
 import io
 import logging
@@ -20,12 +20,12 @@ from {{ cookiecutter.package_name }}.engine.logs import log
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4)).astype(np.uint8)
 RGBA = Image.fromarray(NOISE)
 DEEP = np.arange(54, dtype=np.uint16).reshape(6, 9) * 1236  # 0 to 65,508
-EXACT = {"lossless": True, "exact": True}  # for WebP; others take no notice
+EXACT = {"lossless": True, "exact": True}  # options of WebP; other formats ignore them
 
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """The lines of the log."""
+    """Lines written to the log."""
     lines: list[str] = []
     handler, level = logging.Handler(), log.level
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -37,7 +37,7 @@ def said() -> Iterator[list[str]]:
 
 
 def written_and_read(image: Image.Image, path: Path, background: str = "white") -> np.ndarray:
-    """(H, W, 3) in bytes."""
+    """Pixels (H, W, 3) in 0–255 after writing and reading."""
     image.save(path, **EXACT)
     return np.asarray(read_pixels(path, 3, background)).astype(int)
 
@@ -120,7 +120,7 @@ def test_images_are_turned_as_their_cameras_were_held(tmp_path: Path) -> None:
 
 def test_a_broken_file_of_any_format_is_one_that_can_not_be_read(tmp_path: Path) -> None:
     dice = random.Random(0)
-    for kind in ("PNG", "WEBP", "BMP", "GIF", "JPEG"):  # libtiff writes to the terminal
+    for kind in ("PNG", "WEBP", "BMP", "GIF", "JPEG"):  # without TIFF: libtiff writes to the terminal
         whole = io.BytesIO()
         RGBA.convert("RGB").save(whole, kind)
         for _ in range(60):
@@ -135,7 +135,7 @@ def test_a_broken_file_of_any_format_is_one_that_can_not_be_read(tmp_path: Path)
 
 
 def lay(root: Path, names: str) -> Path:
-    """Small images, all different, at the paths named."""
+    """Write small images, all different, at the paths in `names`."""
     for number, name in enumerate(names.split()):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3)).astype(np.uint8)
@@ -181,7 +181,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert [path.name for path in found.others] == ["again", "gone.png", "pipe.png", "up"]
 
 
-FOLDERS = {  # of which layout are which classes of which splits
+FOLDERS = {  # layout of folders: expected classes by split
     "cat dog": {"": "cat dog"},
     "train/cat train/dog val/cat val/dog test/cat test/dog": {"train": "cat dog", "val": "cat dog", "test": "cat dog"},
     "Train/cat Train/dog VALID/cat Testing/dog": {"train": "cat dog", "val": "cat", "test": "dog"},
@@ -189,7 +189,7 @@ FOLDERS = {  # of which layout are which classes of which splits
     "training/cat training/dog dev/cat": {"train": "cat dog", "val": "cat"},
     "train/cat train/dog": {"train": "cat dog"},
     "train/cat/young train/dog/young validation/cat/old": {"train": "cat dog", "val": "cat"},
-    "train bus": {"": "bus train"},  # vehicles
+    "train bus": {"": "bus train"},  # here train is a vehicle
     "train test bus": {"": "bus test train"},
     "train/steam train/electric bus/city": {"": "bus train"},
     "train test": {"": "test train"},
@@ -249,7 +249,7 @@ def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Pa
     data, folders = given("train", "val", "test")
     assert parts_of(data) == folders
     assert "Splits are the folders train, val, test; val_fraction is not used; test_fraction is not used" in said
-    measured = divide(data, 0.0, 1.0, 0, None, None)  # as evaluation on other data does
+    measured = divide(data, 0.0, 1.0, 0, None, None)  # as evaluate.py does on other data
     assert {data.ids[number] for number in measured["test"].tolist()} == folders["test"]
     folds = [parts_of(data, folds=4, fold=number) for number in (1, 2, 3, 4)]
     assert all(parts["test"] == folders["test"] for parts in folds)

@@ -1,4 +1,4 @@
-"""What this task promises beside the contracts of models and datamodules: batches, scores, predictions, fine-tuning."""
+"""Image classification beyond the contracts of models and datamodules: batches, metrics, predictions, fine-tuning."""
 
 import csv
 import json
@@ -88,7 +88,7 @@ def test_scores_of_an_epoch_are_scikit_learns(every: int) -> None:
     targets = torch.randint(0, 5, (100,), generator=generator)
     logits = torch.randn(100, 5, generator=generator) + 1.5 * torch.eye(5)[targets]
     metrics = EpochMetrics(num_classes=5, every=every)
-    for epoch in range(2):  # the second starts anew
+    for epoch in range(2):  # the second checks the reset
         part = slice(0, 90) if epoch else slice(None)
         for some_logits, some_targets in zip(logits[part].split(16), targets[part].split(16), strict=True):
             metrics.update(cross_entropy(some_logits, some_targets), some_logits, some_targets)
@@ -111,7 +111,7 @@ def run(command: Command) -> Path:
 
 
 def write_digits(folder: Path, numbers: range) -> None:
-    """Scans of the default data as files, a folder for each class; the first two of a class are mirrored."""
+    """Write scans of the default data as files, one folder per class; the first two of each class are mirrored."""
     digits: Any = load_digits()
     for target in range(10):
         (folder / str(target)).mkdir(parents=True)
@@ -122,7 +122,7 @@ def write_digits(folder: Path, numbers: range) -> None:
 
 
 def test_other_data_is_measured_whole_without_what_was_trained_on(command: Command) -> None:
-    """Its accuracy is recomputed from the images."""
+    """Recompute the accuracy from the images."""
     write_digits(command.folder / "mine", range(40))
     write_digits(command.folder / "new", range(30, 60))
     words = ("datamodule=image_folder", "datamodule.root=mine", "datamodule.size=8", "datamodule.channels=1")

@@ -1,4 +1,4 @@
-"""How generated images are measured and drawn: the distance, its judge, seeds, the way from noise to image."""
+"""Measuring and drawing generated images: the Fréchet distance, its judge, seeds, and the way from noise to image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,8 +60,8 @@ def test_the_judge_sees_what_is_wrong_with_images(judge: Judge, digits: dict[str
     noisy = (images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     assert distance(judge, images, images) == pytest.approx(0, abs=1e-3)
     assert real < distance(judge, noisy, images)
-    assert real < distance(judge, images[targets != 3], images)  # a class that is never drawn
-    assert real < distance(judge, images[:20].repeat(18, 1, 1, 1), images)  # the same few again and again
+    assert real < distance(judge, images[targets != 3], images)  # one class is never generated
+    assert real < distance(judge, images[:20].repeat(18, 1, 1, 1), images)  # a few images repeated
 
 
 def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
@@ -69,7 +69,7 @@ def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
 ) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    with torch.inference_mode():  # as in a validation
+    with torch.inference_mode():  # as during validation
         again = train_judge(*digits["train"])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(again(digits["val"][0]), judge(digits["val"][0]))
@@ -101,7 +101,7 @@ def test_a_image_is_a_function_of_class_and_seed(option: str, configure: Configu
 
 
 def test_following_the_true_velocity_leads_from_noise_to_the_image(configure: Configure) -> None:
-    """Where all images are one, the velocity is known; also with guidance, which leaves it as it is."""
+    """If all images are the same, the velocity is known; guidance must not change it."""
     image = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
     for words in ((), ("model.guidance=3.0",)):
         cfg = configure("model=flow", *words)
@@ -144,7 +144,7 @@ def test_a_sheet_holds_each_image_in_its_place() -> None:
     pixels = sheet(images, columns=3)
     assert pixels.shape == (2 * 68, 3 * 68, 1)
     assert [pixels[row * 68 + 34, column * 68 + 34, 0].item() * 8 for row in (0, 1) for column in (0, 1, 2)] == [
-        0, 1, 2, 3, 4, 8,  # white where there is none
+        0, 1, 2, 3, 4, 8,  # white for missing images
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a user does with images: train on a folder of their own, ask for classes, look at grids; what is refused."""
+"""A user's tasks: train on an own folder, generate classes, look at plots; and what is refused."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SHORT = ("trainer.limit_train_batches=6", "trainer.accelerator=cpu", *NO_LOGGER)
 
 @pytest.fixture(scope="module")
 def run(command: Command) -> Path:
-    """Two epochs of the GAN, which draws at once."""
+    """Train the GAN for two epochs, with plots after each."""
     words = ("name=first", "model=gan", *SHORT, "trainer.max_epochs=2", "callbacks=[default,report]")
     status, output = command("train.py", *words, "callbacks.report.every_n_epochs=1")
     assert status == 0, output

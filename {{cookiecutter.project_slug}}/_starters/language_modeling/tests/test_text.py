@@ -1,4 +1,4 @@
-"""Texts, vocabulary, tokens and windows: nothing is lost, nothing is counted twice, bad files are named."""
+"""Texts, vocabulary, tokens and windows: nothing is lost or counted twice, and bad files are named."""
 
 import multiprocessing
 from pathlib import Path

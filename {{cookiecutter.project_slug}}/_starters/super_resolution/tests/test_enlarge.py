@@ -1,4 +1,4 @@
-"""Enlarging images of any size: tile by tile as in one, in bounded memory, from the command line."""
+"""Enlarging images of any size: tiles agree with the whole image, memory is bounded, predict.py works."""
 
 import io
 import subprocess
@@ -40,12 +40,12 @@ def run(command: Command) -> Path:
 @pytest.mark.parametrize("scale", [2, 4])
 @torch.no_grad()
 def test_tile_by_tile_is_as_in_one(option: str, scale: int, configure: Configure) -> None:
-    """A network that you add is tested too: one that sees further than `reach` says would show seams."""
+    """New networks are tested too: one whose receptive field exceeds `reach` would show seams."""
     seed_everything(0, verbose=False)
     cfg = configure(f"model={option}", f"datamodule.scale={scale}")
     model: Any = build_model(cfg, build_datamodule(cfg)).eval()
     for parameter in model.network.parameters():
-        parameter.mul_(1.5)  # so that what is far away has a say
+        parameter.mul_(1.5)  # so that distant pixels have an influence
     low = as_tensor(photograph(0, 200, 100, 95, 71))[None].float() / 255
     whole, halo = model(low)[0], reach(model.network)
     assert whole.shape == (3, 71 * scale, 95 * scale)
@@ -72,11 +72,11 @@ with torch.no_grad():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
 def test_a_large_image_takes_little_more_memory_than_its_result() -> None:
-    side = 1200  # its features alone would be 88 MB a layer
+    side = 1200  # features of one layer would take 88 MB
     program = MEMORY.format(root=str(ROOT), side=side)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     small, in_tiles, in_one = (int(line) / 1024 for line in done.stdout.split())
-    result = 3 * side**2 * (4 + 2**2) / 2**20  # the image in floats, and what becomes of it in bytes
+    result = 3 * side**2 * (4 + 2**2) / 2**20  # MB of the image in floats and of its result in bytes
     assert in_tiles - small < result + 40
     assert in_one - small > result + 150
 
@@ -88,7 +88,7 @@ def test_a_folder_gives_a_folder_of_enlarged_images(run: Path, command: Command,
     photograph(0, 200, 100, 95, 71).save(inputs / "temple.jpg")
     photograph(1, 300, 200, 21, 30).convert("L").save(inputs / "more" / "grey.png")
     (inputs / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
-    for _ in range(2):  # the folder may be there
+    for _ in range(2):  # the second time the folder exists
         status, output = command("predict.py", "run=runs/first", "input=inputs", "output=out", "datamodule.tile=16")
         assert status == 0, output
         assert "broken.png can't be read" in output
@@ -104,7 +104,7 @@ def test_a_folder_gives_a_folder_of_enlarged_images(run: Path, command: Command,
 
 
 def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
-    """What is written of each input where the network adds nothing to bicubic interpolation."""
+    """Outputs of predict.py for a network that adds nothing to bicubic interpolation."""
     data = ImageFolderDataModule(inputs)
     assert data.read_inputs(str(inputs), {"scale": 2}) == []
     for number, (low, _) in enumerate(data.predict_dataloader()):
@@ -120,7 +120,7 @@ def test_an_enlarged_image_keeps_its_colours_to_a_viewer_that_knows_profiles(
     content = bytearray(srgb.tobytes())
     places = {bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * 20, 12)}
     red, blue = places[b"rXYZ"], places[b"bXYZ"]
-    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # its red is blue
+    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # swaps red and blue
     other, grey = bytes(content), bytes(content[:16]) + b"GRAY" + bytes(content[20:])
     inputs = tmp_path / "in"
     inputs.mkdir()
@@ -153,7 +153,7 @@ def test_an_enlarged_image_keeps_its_transparency_and_clean_edges(tmp_path: Path
     rows, columns = np.mgrid[:24, :24]
     seen = (rows - 12) ** 2 + (columns - 12) ** 2 < 64
     alpha = np.where(seen, 255, 0).astype(np.uint8)
-    pixels = np.where(seen[..., None], (250, 80, 30), 0).astype(np.uint8)  # black where nothing is seen
+    pixels = np.where(seen[..., None], (250, 80, 30), 0).astype(np.uint8)  # black where transparent
     Image.fromarray(np.dstack([pixels, alpha])).save(inputs / "disc.png")
     Image.fromarray(pixels[..., :1].repeat(3, -1)).save(inputs / "opaque.png")
     written = enlarged_files(inputs, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Images that a run was trained on are told by their content, also where they are cut otherwise."""
+"""Evaluation on other images: training images are recognised by content, even if cut differently."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_images_of_training_are_known_again_by_content(tmp_path: Path) -> None:
     own.setup("fit")
     other = tmp_path / "other"
     other.mkdir()
-    photograph(0, 0, 0, 320, 300).save(other / "new.png")  # a part of an image is another image
+    photograph(0, 0, 0, 320, 300).save(other / "new.png")  # a crop of a training image counts as another image
     shutil.copy(tmp_path / "own" / "temple.png", other / "renamed.png")
     data = ImageFolderDataModule(root=other, region=32, patch=24)
     data.take_whole()

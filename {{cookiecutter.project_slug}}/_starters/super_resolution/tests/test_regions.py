@@ -1,4 +1,4 @@
-"""What datamodules of images promise beside the contract of every datamodule: regions apart, crops, low images."""
+"""Super-resolution data beyond the contract of datamodules: disjoint regions, crops, low images."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -30,7 +30,7 @@ def test_regions_of_two_splits_never_touch(option: str, words: tuple[str, ...], 
     data = build_datamodule(configure(f"datamodule={option}", *words))
     images = dict(data.load_images())
     places = {split: [(*each.rsplit(" ", 1),) for each in ids] for split, ids in data.ids.items()}
-    for split, regions in data.splits.items():  # the ids say where each is
+    for split, regions in data.splits.items():  # the ids give the positions
         for region, (name, place) in zip(regions[0], places[split], strict=True):
             top, left = map(int, place.split(","))
             assert torch.equal(region, images[name][:, top : top + data.region, left : left + data.region])
@@ -39,7 +39,7 @@ def test_regions_of_two_splits_never_touch(option: str, words: tuple[str, ...], 
             for other_name, other_place in places[other]:
                 (top, left), (other_top, other_left) = (map(int, each.split(",")) for each in (place, other_place))
                 apart = max(abs(top - other_top), abs(left - other_left)) - data.region
-                assert name != other_name or apart >= data.gap > 8  # the side of a JPEG block
+                assert name != other_name or apart >= data.gap > 8  # 8 is the side of a JPEG block
 
 
 def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The command line: check before work, one-line errors, exit status.
+"""The command line: check the config before work, print errors in one line, set the exit status.
 
-It imports neither torch nor Lightning, so that help and refusals come at once.
+Imports neither torch nor Lightning, so that --help and refusals are immediate.
 """
 
 import argparse
@@ -38,43 +38,43 @@ from ..signals import stopping
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
 NAME = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
-# Environment variables of launchers: whole numbers, which Lightning reads as such, some when it is imported.
+# Environment variables of launchers that Lightning parses as integers, some of them on import.
 NUMBERS = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "STANDALONE_PORT",
     "JSM_NAMESPACE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE",
     "SLURM_NNODES",
 )  # fmt: skip
-warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # the line that follows says why
-warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 asks for it, 1.4 warns of it
+warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # an error with the reason follows
+warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 warns without it, 1.4 with it
 
 
 def command(task: Callable[[Any], object]) -> Callable[[], None]:
-    """Make a function the command of its script: `train.py` composes configs/train.yaml, checks it and calls `task`.
+    """Decorate the main function of a script: `train.py` composes configs/train.yaml, checks it and calls `task`.
 
-    `task` gets what the command asks for: the config of a training, or a ChosenRun. The process ends with the status 0
-    done, 1 failed, 2 refused, 130 or 143 stopped.
+    `task` receives the config of a training, or a ChosenRun. Exit status: 0 done, 1 failed, 2 refused, 130 or 143
+    stopped.
     """
     return CommandLine(task, Path(inspect.getfile(task)).resolve()).run
 
 
 class CommandLine:
-    """One call of a script: its words are checked before anything is done, and what goes wrong is said in one line."""
+    """One call of a script: checks its arguments before any work, and prints an error in one line."""
 
     def __init__(self, task: Callable[[Any], object], script: Path) -> None:
         self.task, self.script, self.configs = task, script, script.parent / "configs"
-        self.flags: set[str] = set()  # of --check and --traceback those that are given
-        self.request: Any = None  # what the check of a single run has found; a sweep is checked once more, run by run
+        self.flags: set[str] = set()  # those of --check and --traceback that are given
+        self.request: Any = None  # result of the check of a single run; a sweep is checked again, run by run
 
     def run(self) -> None:
-        """Check sys.argv, then have Hydra compose the config and call the task.
+        """Check sys.argv, then let Hydra compose the config and call the task.
 
-        One composition and the check come before Hydra's own, so that a refusal comes sooner.
+        The config is also composed and checked before Hydra starts, so that a refusal comes sooner.
         """
         _open_streams()
         words = sys.argv[1:]
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches, on import
-        gc.disable()  # until the work begins: what the check reads stays, so it is of no use to look through it
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it refuses
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs about its caches on import
+        gc.disable()  # until the work begins: the check allocates much and frees little
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors
         self.flags = {CHECK, TRACEBACK}.intersection(words)
         sys.argv[1:] = [word for word in words if word not in self.flags]
         try:
@@ -97,12 +97,12 @@ class CommandLine:
 
             self._end(explained(error, sys.argv[1:], self.configs))
         finally:
-            gc.freeze()  # nor at the end of the process
+            gc.freeze()  # spares a collection at exit
             gc.enable()
             sys.argv[1:] = words
 
     def _check_command(self, flags: argparse.Namespace) -> None:
-        """Check what the command would run, each run of a sweep too; what is only shown is checked for its keys."""
+        """Check the run, or each run of a sweep. With --cfg, which only prints the config, check only its keys."""
         try:
             Path.cwd()
         except FileNotFoundError as error:
@@ -113,7 +113,7 @@ class CommandLine:
         for word in flags.overrides:
             rest.remove(word)
         flags.overrides = [_adding(word, self.configs) for word in flags.overrides]
-        sys.argv[1:] = [*flags.overrides, *rest]  # Hydra takes no flag between overrides
+        sys.argv[1:] = [*flags.overrides, *rest]  # Hydra accepts no flag between overrides
         name = flags.config_name or self.script.stem
         if flags.experimental_rerun:
             raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
@@ -131,7 +131,7 @@ class CommandLine:
                 self.request = None if flags.multirun else request
 
     def work(self, cfg: DictConfig) -> None:
-        """Check the composed config, unless that was done before, and call the task; with --check, only say so."""
+        """Check the composed config, unless already checked, and call the task; with --check, only print the result."""
         try:
             request = _check(cfg) if self.request is None else self.request
             gc.enable()
@@ -159,7 +159,7 @@ class CommandLine:
 
 
 def _clear_environment() -> None:
-    """Take an empty variable of a launcher for one that is not there. Raises RefusedError for one that is no number."""
+    """Unset empty variables of launchers. Raises RefusedError if one is not a number."""
     for key in (*NUMBERS, "MASTER_ADDR"):
         text = os.environ.get(key)
         if text is not None and not text.strip():
@@ -169,22 +169,22 @@ def _clear_environment() -> None:
 
 
 def _adding(word: str, configs: Path) -> str:
-    """`key=value` as Hydra's `++key=value`: the check knows from the signatures whether there is such a key."""
+    """Turn `key=value` into Hydra's `++key=value`: the check knows from the signatures which keys exist."""
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return word
-    if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, whatever signs it has
+    if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, with any characters
         escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
         return f"++input='{escaped}'"
-    if not (configs / key).is_dir() or value.startswith("{"):  # a dict is added to what is chosen from the group
+    if not (configs / key).is_dir() or value.startswith("{"):  # a dict is merged into the chosen option
         return f"++{word}"
-    if value == "null":  # nothing is chosen from the group, which Hydra says in another way
+    if value == "null":  # no option, which Hydra writes another way
         return "callbacks=[]" if key == "callbacks" else f"~{key}"
     return word
 
 
 def _flags(configs: Path) -> argparse.Namespace:
-    """Hydra's flags. Raises RefusedError for one that Hydra does not know, in place of argparse's page of usage."""
+    """Parse Hydra's flags. Raises RefusedError for an unknown one, in place of argparse's usage page."""
 
     def refuse(message: str) -> NoReturn:
         from .explain import unknown_flag
@@ -198,7 +198,7 @@ def _flags(configs: Path) -> argparse.Namespace:
 
 
 def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
-    """The overrides of those runs of a sweep in which a value comes for the first time. Raises RefusedError."""
+    """Yield the overrides of the runs of a sweep, of those that contain a new value. Raises RefusedError."""
     with initialize_config_dir(str(configs), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         fixed = [str(each.input_line) for each in parser.parse_overrides(words) if not each.is_sweep_override()]
@@ -218,7 +218,7 @@ def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _no_file_of_a_sweep() -> Iterator[None]:
-    """Remove the multirun.yaml that Hydra leaves where a sweep was started: each run's folder has its config."""
+    """Remove the multirun.yaml that Hydra writes to the working directory; each run folder has its own config."""
     path = Path("multirun.yaml")
     there = path.exists()
     try:
@@ -229,12 +229,12 @@ def _no_file_of_a_sweep() -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """Lead stdin, stdout and stderr nowhere where the shell has closed them (`>&-`): Python has None in their place."""
+    """Open os.devnull for the standard streams that the shell has closed (`>&-`), which Python sets to None."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
-                os.dup2(nowhere, number)  # else the next file that is opened would be what is printed to
+                os.dup2(nowhere, number)  # else the next open file would receive what is printed
                 os.close(nowhere)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
@@ -249,17 +249,17 @@ def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:
 
 
 def _check(cfg: DictConfig) -> Any:
-    """What the command asks for: a ChosenRun, or the config of a training. Raises RefusedError. No torch."""
+    """Check the config; return a ChosenRun, or the config of a training. Raises RefusedError. No torch."""
     from .requests import check_training, choose_run
 
-    if "run" in cfg.keys():  # noqa: SIM118 (`in` is False for what is still ???)
+    if "run" in cfg.keys():  # noqa: SIM118 (`in` is False for a missing value, ???)
         return choose_run(cfg)
     check_training(cfg)
     return cfg
 
 
 def end(error: BaseException) -> NoReturn:
-    """Say in a few lines what `error` means, and end the process with its status."""
+    """Print `error` in a few lines and exit with its status."""
     if isinstance(error, RefusedError):
         _say(error)
         sys.exit(2)
@@ -288,9 +288,9 @@ def _say(text: object, keep: str = "") -> None:
 
 
 def _report(error: BaseException) -> None:
-    """Print the cause in two lines; the whole traceback goes to the log file, or to one of its own."""
+    """Print the cause in two lines; write the traceback to the log file, or to a temporary file if there is none."""
     reason, where = f"{type(error).__name__}: {error}", _where(error)
-    if "Original Traceback" in reason:  # of a DataLoader's worker, which torch hands on as text
+    if "Original Traceback" in reason:  # from a DataLoader worker, as text
         places = re.findall(r'File "(.+?)", line (\d+)', reason)
         where = [where, *(f"{file}:{line}" for file, line in places if is_own(Path(file)))][-1]
         reason = reason.strip().splitlines()[-1]
@@ -311,6 +311,6 @@ def _log_file() -> Path | None:
 
 
 def _where(error: BaseException) -> str:
-    """File and line of this project at which it went wrong; of a library where the error did not pass through it."""
+    """Return the file and line of the error: the last in this project's code, else the last of all."""
     frame = (own_frames(error) or traceback.extract_tb(error.__traceback__))[-1]
     return f"{frame.filename}:{frame.lineno}"

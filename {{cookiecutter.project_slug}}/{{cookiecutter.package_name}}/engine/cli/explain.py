@@ -1,4 +1,4 @@
-"""One-line explanations of what Hydra refuses."""
+"""Explain Hydra's errors in one line."""
 
 import difflib
 import re
@@ -20,11 +20,11 @@ SWEEPS = "chooses by what a run returns, and a run returns nothing; give each va
 
 
 def explained(error: Exception, words: list[str], configs: Path) -> Exception:
-    """`error`, raised while the config was composed, as a RefusedError of one line; one of our own as it is."""
+    """Turn an `error` in composing the config into a one-line RefusedError; return the project's own unchanged."""
     if isinstance(error, RefusedError):
         return with_file(error)
     if is_own(Path(traceback.extract_tb(error.__traceback__)[-1].filename)):
-        return error  # a mistake of this project's, not of the command
+        return error  # a bug in the project, not a mistake in the command
     text = re.sub(r"(^|['\s])\+\+", r"\1", str(error))
     if "LexerNoViableAlt" in text or "token recognition" in text:
         word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
@@ -51,14 +51,14 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
 
 
 def _without_key(word: str, words: list[str]) -> RefusedError:
-    """Refuses a word that is no `key=value`; evaluate.py and predict.py know what a path is meant to be."""
+    """Refuse a word without `=`; for evaluate.py and predict.py, suggest `run=` or `input=`."""
     script, has_run = Path(sys.argv[0]).stem, any(each.lstrip("+").startswith("run=") for each in words)
     key = {"evaluate": "run", "predict": "input" if has_run else "run"}.get(script)
     return RefusedError(f"{word}: expected key=value" + (f"; did you mean {key}={word}?" if key else ""))
 
 
 def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedError:
-    """Refuses what argparse does not take: an option such as `--epochs 5` is answered with the key that it means."""
+    """Refuse a flag that argparse rejects; for an option such as `--epochs 5`, name the key to use."""
     flag = re.search(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(=\S*)?", message)
     name = flag[1].replace("-", "_") if flag else ""
     near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
@@ -70,7 +70,7 @@ def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedErro
 
 
 def _composes(configs: Path, word: str) -> bool:
-    """Whether Hydra takes the override by itself."""
+    """Return True if Hydra composes the config with this override alone."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(configs), version_base="1.3"):
         try:
@@ -81,12 +81,12 @@ def _composes(configs: Path, word: str) -> bool:
 
 
 def with_file(error: RefusedError) -> RefusedError:
-    """The same, with the file and line that set the key, where it was not the command line."""
+    """Add the file and line that set the key, unless the command line did."""
     key = error.key
     if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
         return error
     named = {override.key for override in overrides()}
-    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # it stands in the config of that run
+    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # the value comes from that run's config
         return error
     folder = configs_folder()
     for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
@@ -96,12 +96,12 @@ def with_file(error: RefusedError) -> RefusedError:
 
 
 def _concerns(own: str, key: str) -> bool:
-    """Whether an override of the key `own` sets `key` itself, or what it is within."""
+    """Return True if an override of the key `own` sets `key` itself, or a node that contains it."""
     return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
 
 
 def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
-    """The composed files that may hold `key`, the one that has the last word first; each with the key in it."""
+    """Yield the composed files that may set `key`, the one that takes precedence first, each with the key in it."""
     group, _, inner = key.partition(".")
     yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
     if group in choices:
@@ -115,7 +115,7 @@ def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iter
 
 
 def _chosen(group: str, files: list[Path]) -> list[str]:
-    """The options of a list (callbacks), which Hydra does not tell: of the command line, or the first of `files`."""
+    """Return the chosen options of a list group (callbacks): from the command line, or the first of `files`."""
     for override in reversed(overrides()):
         if override.key == group:
             return re.findall(r"[\w/-]+", override.text.partition("=")[2])

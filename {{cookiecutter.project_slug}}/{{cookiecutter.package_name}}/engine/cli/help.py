@@ -1,4 +1,4 @@
-"""The text of --help, made from configs/ and pyproject.toml."""
+"""Text of --help, generated from configs/ and pyproject.toml."""
 
 import ast
 import json
@@ -21,20 +21,20 @@ FLAGS = {
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }
-# As the template writes them: no escapes but \" and \\, so that what is between the marks is JSON too.
+# As the template writes them: the only escapes are \" and \\, so the quoted text is also valid JSON.
 IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
 
 
 def show_help(script: Path) -> None:
-    """Print it; `--help | head` ends quietly where its reader has seen enough."""
+    """Print the help. A closed pipe, as in `--help | head`, is no error."""
     try:
         print(help_text(script), flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
 
 
 def help_text(script: Path) -> str:
-    """The docstring of `script`, then what configs/ offers: nothing is composed, so it comes at once."""
+    """Return the docstring of `script` and the groups and keys of configs/. Nothing is composed, so it is fast."""
     source = script.read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source), clean=False) or ""
     folder = script.resolve().parent / "configs"
@@ -54,14 +54,14 @@ def help_text(script: Path) -> str:
 
 
 def _project(pyproject: Path) -> str:
-    """Name and description of the project, where pyproject.toml has them in double quotes: the first of each."""
+    """Return name and description of the project: the first of each in pyproject.toml, if in double quotes."""
     pairs = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
     texts = dict(reversed(pairs))
     return ": ".join(json.loads(texts[key], strict=False) for key in ("name", "description") if key in texts)
 
 
 def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Key, value and comment of each line of train.yaml that has one; what concerns Hydra alone is left out."""
+    """Yield key, value and comment of each commented line of a config, without Hydra's own keys."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if key.value not in ("defaults", "hydra"):
             yield from _keys(lines, value, f"{path}{key.value}.")

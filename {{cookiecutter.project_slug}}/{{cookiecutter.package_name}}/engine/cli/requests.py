@@ -1,4 +1,4 @@
-"""What a command line asks for: a training, or a finished run to evaluate or predict with."""
+"""Check the request of a command line: a training, or a finished run to evaluate or predict with."""
 
 import ast
 import re
@@ -25,26 +25,26 @@ from ..runs.lock import check_unlocked
 from ..runs.outputs import _exists, check_output
 from ..runs.saved import ChosenRun, check_saved, finished_runs
 
-# What may be changed of a finished run; a model or a seed belongs to its training.
+# Groups of a finished run that can be overridden; the model and the seed belong to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
-# Of the Trainer of a finished run what decides its numbers and its speed; the rest belongs to its training.
+# Trainer arguments of a finished run that affect its results or speed; the others belong to its training.
 EVALUATION = (
     "accelerator", "benchmark", "detect_anomaly", "deterministic", "enable_progress_bar", "inference_mode",
     "limit_predict_batches", "limit_test_batches", "precision", "use_distributed_sampler",
 )  # fmt: skip
-# Arguments of a datamodule by which a training divides its data, or takes its part of it.
+# Arguments of a datamodule that define its split, or the samples taken from it.
 DIVIDING = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "groups", "stride")
 SPLITTING = tuple(f"datamodule.{name}" for name in DIVIDING)
-# What ModelCheckpoint fills in a name: a width of millions would take all memory.
+# A field that ModelCheckpoint fills in. Its width is limited: one of millions would exhaust memory.
 FIELD = re.compile(r"\{[A-Za-z][\w/]*(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 
 def choose_run(cfg: DictConfig) -> ChosenRun:
-    """What `run`, `checkpoint` and the other keys of the composed `cfg` mean. No torch, no work.
+    """Resolve `run`, `checkpoint` and the other keys of the composed `cfg` to a ChosenRun. No torch, no work.
 
-    Raises RefusedError where the run or the checkpoint is not there, its config names what it may not (a run folder may
-    come from anywhere), or an override concerns the training.
+    Raises RefusedError if the run or the checkpoint does not exist, if the run's config, which is untrusted, names a
+    target that is not allowed, or if an override belongs to the training.
     """
     check_keys(cfg, known_keys())
     options = {key: "???" if OmegaConf.is_missing(cfg, key) else cfg[key] for key in map(str, cfg) if key in OWN_KEYS}
@@ -74,10 +74,10 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
 
 
 def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
-    """The config of a finished run for evaluation and prediction: its model and its datamodule, and a Trainer for them.
+    """Reduce the config of a finished run to its model, its datamodule and a Trainer, for evaluation and prediction.
 
-    A run folder may be a stranger's: its callbacks, loggers, profiler and plugins are not built. What draws plots are
-    this project's callbacks as the `composed` config, the user's own, has them.
+    A run folder is untrusted: its callbacks, loggers, profiler and plugins are not built. The callbacks, which draw
+    plots, are this project's own from `composed`, the user's config.
     """
     values = {key: saved.trainer[key] for key in EVALUATION if key in saved.trainer}
     plain = {key: value for key, value in values.items() if not OmegaConf.is_config(value)}
@@ -90,7 +90,7 @@ def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
 
 
 def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
-    """Raises RefusedError where predict.py can't read `input` or may not write to `output`."""
+    """Raises RefusedError if predict.py can't read `input` or must not write to `output`."""
     source = str(options["input"])
     if not (_exists(source) or _said(saved, "input_is_text")):
         example = _said(saved, "input_example")
@@ -109,19 +109,19 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
 
 
 def _said(saved: DictConfig, name: str) -> Any:
-    """The constant that the class of the datamodule has as `name`; None where it has none.
+    """Return the class attribute `name` of the datamodule; None if it has none.
 
-    `input_is_text`: what `input` says need not be a file; `output_is_folder`: what `output` names is a folder;
-    `output_suffixes`: how a file that `output` names may end; `input_example`: a value of `input`.
+    `input_is_text`: `input` need not be a file; `output_is_folder`: `output` is a folder; `output_suffixes`: file
+    extensions allowed for `output`; `input_example`: an example of `input`.
     """
     said = member(allowed(saved.datamodule._target_), name)
     return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
 
 
 def _changed(saved: DictConfig, composed: DictConfig, changes: list[Override]) -> DictConfig:
-    """The saved config of a run with what the command line names: `datamodule=image_folder`, `trainer.devices=2`.
+    """Apply the overrides `changes`, such as `datamodule=image_folder`, to the saved config of a run.
 
-    Each named key is taken from `composed`, the config that Hydra made of today's files and that command line.
+    The value of each overridden key comes from `composed`, the config that Hydra composed from today's files.
     """
     with open_dict(saved):
         for override in OverridesParser.create().parse_overrides([each.text for each in changes]):
@@ -131,7 +131,7 @@ def _changed(saved: DictConfig, composed: DictConfig, changes: list[Override]) -
     return saved
 
 
-# What may be changed of a run that goes on, and it ends in the same bits.
+# Keys that may change in a resumed run without changing its result.
 HARMLESS = (
     "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
     "trainer.enable_model_summary", "trainer.detect_anomaly",
@@ -140,7 +140,7 @@ WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 
 def check_training(cfg: DictConfig) -> None:
-    """Raises RefusedError where the composed config can't be trained; with `rerun` it becomes that run's config."""
+    """Raises RefusedError if the config can't be trained. With `rerun`, replaces it by that run's config first."""
     check_keys(cfg, known_keys())
     plain = resolved(cfg)
     for key in (key for key in Switches.__annotations__ if key not in plain):
@@ -148,18 +148,18 @@ def check_training(cfg: DictConfig) -> None:
     if plain["rerun"] is not None:
         _take_over(cfg, str(plain["rerun"]))
     check_name(plain["name"])
-    check_config(cfg, writes=cfg.rerun is None)  # a rerun writes into its own folder alone
+    check_config(cfg, writes=cfg.rerun is None)  # a rerun writes only into its own folder
     check_monitor(resolved(cfg))
     _check_sense(cfg)
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
     if cfg.folds:
         _check_folds(cfg)
-    if cfg.name and rank() == 0:  # the processes of other ranks come to a folder that is held for them
+    if cfg.name and rank() == 0:  # other ranks find the folder locked by rank 0
         run = RunFolder(RUNS / cfg.name)
         begun = folds_of(run)
         if (cfg.folds and run.begun) or (begun and not cfg.folds):
-            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} goes on"
+            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} resumes it"
             raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
         for fold in begun:
             _check_continued(config_of_fold(cfg, int(fold.path.name.removeprefix("fold_"))), fold)
@@ -168,7 +168,7 @@ def check_training(cfg: DictConfig) -> None:
 
 
 def _check_folds(cfg: DictConfig) -> None:
-    """Raises RefusedError where the datamodule takes no folds, or the config says which."""
+    """Raises RefusedError if the datamodule takes no folds, or the config sets them as well."""
     takes = signature(allowed(cfg.datamodule._target_))
     if takes and not takes.open and not {"folds", "fold"} <= takes.parameters.keys():
         name = cfg.datamodule._target_.rpartition(".")[2]
@@ -181,7 +181,7 @@ def _check_folds(cfg: DictConfig) -> None:
 
 
 def _check_sense(cfg: DictConfig) -> None:
-    """Raises RefusedError for what the Trainer and ModelCheckpoint would do, and a run folder can't hold."""
+    """Raises RefusedError if arguments of the Trainer or ModelCheckpoint do not fit a run folder, or train nothing."""
     trainer = cfg.trainer
     check_limits(resolved(cfg))
     if trainer.get("fast_dev_run"):
@@ -208,7 +208,7 @@ def _check_sense(cfg: DictConfig) -> None:
 
 
 def _check_best(key: str, node: DictConfig, monitor: str) -> None:
-    """Raises RefusedError where best.ckpt would not be the best of what the run monitors."""
+    """Raises RefusedError if best.ckpt would not be the best checkpoint by `monitor`."""
     if node.get("save_top_k", 1) not in (0, 1):
         why = "best.ckpt would not be the best; with a filename of its own for each"
         raise refusal(f"{key}.save_top_k", node.save_top_k, f"{why}: {key}.filename=…")
@@ -218,13 +218,13 @@ def _check_best(key: str, node: DictConfig, monitor: str) -> None:
 
 
 def _steps_by_itself(target: str) -> bool:
-    """Whether a model of this package turns automatic optimization off."""
+    """Return True if a model of this package turns automatic optimization off."""
     classes = (each for each in lineage(allowed(target)) if each.module.name.startswith(f"{PACKAGE}."))
     return any("self.automatic_optimization = False" in ast.unparse(each.node) for each in classes if each.node)
 
 
 def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
-    """That no other process trains in the folder, and that a run goes on as it began."""
+    """Raises RefusedError if another process trains in the folder, or a run would resume with another config."""
     check_folder(run.path)
     check_unlocked(run)
     if not run.begun and any(run.best.parent.glob("*.ckpt")):
@@ -236,18 +236,18 @@ def _check_continued(cfg: DictConfig, run: RunFolder) -> None:
     for key in [*now, *(key for key in began if key not in now)]:
         if now.get(key) != began.get(key) and not f"{key}.".startswith(tuple(f"{name}." for name in HARMLESS)):
             was = f"was begun with {began[key]}" if key in began else "was begun without it"
-            why = f"{run.path.as_posix()} {was}, so it can't go on exactly; resume=inexact goes on anyway"
+            why = f"{run.path.as_posix()} {was}, so it can't resume exactly; resume=inexact resumes anyway"
             raise refusal(key, now.get(key, "absent"), why)
 
 
 def _take_over(cfg: DictConfig, rerun: str) -> None:
-    """Put the config of the finished run `rerun` in place of the composed one."""
+    """Replace the composed config by that of the finished run `rerun`."""
     for text, key in overrides():
         if key not in WITH_RERUN:
             raise RefusedError(f"{text}: a rerun trains the same again; beside it only name= can be given")
     run, saved = open_run(rerun, key="rerun")
     if not run.finished:
-        raise refusal("rerun", rerun, f"has not finished; name={run.name} goes on with it")
+        raise refusal("rerun", rerun, f"has not finished; name={run.name} resumes it")
     check_saved(saved, run, Place.RERUN)
     with open_dict(cfg):
         for key in [key for key in map(str, cfg) if key not in WITH_RERUN]:

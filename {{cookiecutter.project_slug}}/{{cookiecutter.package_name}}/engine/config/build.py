@@ -1,4 +1,4 @@
-"""Build the objects that a config names. Every `_target_` of a project passes through here."""
+"""Build objects from a config. Every `_target_` of the project is built here."""
 
 import copy
 import functools
@@ -17,26 +17,26 @@ from .tree import all_nodes
 def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = None, **kwargs: Any) -> Any:
     """Build `node`, a mapping with a `_target_`; its other keys, `args` and `kwargs` are the arguments.
 
-    Arguments arrive as plain dicts and lists, so that they can be saved in a checkpoint. With `recursive=False` a
-    nested `_target_` stays a dict, for the object itself to build. `args` and `kwargs` are handed on as they are.
+    Arguments from the node arrive as plain dicts and lists, so that they can be saved in a checkpoint. With
+    `recursive=False` a nested `_target_` stays a dict, for the object itself to build. `args` and `kwargs` are passed
+    unchanged.
 
-    It is not Hydra's `instantiate`, which would interpolate the texts of the node and of `kwargs` once more: a text of
-    a stranger's table or checkpoint could then call a resolver.
+    Replaces Hydra's `instantiate`, which would interpolate strings in the node and in `kwargs` a second time: a string
+    from an untrusted table or checkpoint could then call a resolver.
 
-    Raises RefusedError where the node holds more than plain values, where a target may not be named at its `place` (by
-    default the user's own where the node is a part of a config, else any: it may come out of a checkpoint), where a
-    package is not installed, or where the library that the target comes from refuses an argument. An error in this
-    project's own code is raised as it is.
+    Raises RefusedError if the node holds anything but plain values, if a target is not allowed at `place` (default:
+    Place.OWN for a part of a config, else Place.ANY, since the node may come from a checkpoint), if a package is not
+    installed, or if the target's library rejects an argument. Errors in the project's own code propagate unchanged.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     key = str(node._get_full_key(None)) if node is not plain else ""
     plain_values(plain, key)
     check_targets(key, plain, (Place.ANY if node is plain else Place.OWN) if place is None else place)
-    if place is None and (twice := plain.keys() & kwargs.keys()):  # in research code; the engine's own words come last
+    if place is None and (twice := plain.keys() & kwargs.keys()):  # research code; the engine may override the config
         name = min(twice)
         raise refusal(f"{key}.{name}".lstrip("."), plain[name], "is given by the code or the data, not by the config")
     for _, each in all_nodes("", plain):
-        imported(each["_target_"])  # an error in its module is then raised as it is
+        imported(each["_target_"])  # outside the try: an error in its module propagates
     try:
         return _made(plain, args, kwargs, recursive)
     except Exception as error:
@@ -46,7 +46,7 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = N
 
 
 def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, recursive: bool = True) -> Any:
-    """The object that a checked node describes; of other plain values a copy, with an object for each node in them."""
+    """Return a copy of plain values in which each node with a `_target_` is replaced by its object."""
     if isinstance(value, list | tuple):
         return [_made(part) for part in value]
     if not isinstance(value, dict):
@@ -61,13 +61,13 @@ def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None 
 
 
 def imported(target: str) -> Any:
-    """The class or function that a `_target_` names."""
+    """Import the class or function that a `_target_` names."""
     module, _, name = target.rpartition(".")
     return getattr(import_module(module), name)
 
 
 def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedError:
-    """The argument that the target's own message speaks of, by name or by value; else the whole node."""
+    """Blame the argument whose name or value appears in the message of `cause`; else the whole node."""
     if isinstance(cause, ModuleNotFoundError):
         return RefusedError(f"{node['_target_']} needs a package that is not installed: {pip_command(cause)}")
     reason = " ".join(str(cause).split()) or type(cause).__name__

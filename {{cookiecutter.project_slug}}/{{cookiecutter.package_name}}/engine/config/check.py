@@ -1,7 +1,7 @@
-"""Whether a config can be run, told from configs and sources alone: torch is not imported, nothing is made.
+"""Check a config against the source code, without importing torch or building anything.
 
-What a key may hold is read from the signature of its target (sources.py) and checked by pydantic (values.py). What
-only the objects can tell, such as a device that is not there, is left to check_built of engine/train.py, which builds
+Types and ranges come from the signature of each target (signatures.py) and are checked by pydantic (values.py).
+Checks that need objects, such as that of a missing device, are in `check_built` of training/train.py, which builds
 them before any data is read.
 """
 
@@ -26,12 +26,12 @@ from .targets import Place, allowed
 from .tree import all_nodes, check_references, leaves, nodes, resolved
 
 GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
-GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # by the engine
+GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # passed by the engine
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
 
 def known_keys() -> list[str]:
-    """The keys of the top level: those of train.yaml, its groups, and those of the command's own file."""
+    """Return the top-level keys: those of train.yaml, its groups, and those of the command's own file."""
     written = read_config(configs_folder() / "train.yaml")
     groups = [name for entry in defaults_of(written) if isinstance(entry, dict) for name in entry]
     own = read_config(configs_folder() / f"{HydraConfig.get().job.config_name}.yaml")
@@ -39,7 +39,7 @@ def known_keys() -> list[str]:
 
 
 def check_keys(cfg: DictConfig, known: list[str]) -> None:
-    """Raises RefusedError for a key of the top level that is not known."""
+    """Raises RefusedError if a top-level key is not in `known`."""
     for key in [key for key in map(str, cfg) if key not in known]:
         plain: Any = OmegaConf.to_container(cfg)
         full, value = next(leaves(plain.pop(key), key))
@@ -56,7 +56,7 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
 
 
 def _with_option(key: str) -> str | None:
-    """What chooses an option that is not chosen yet and takes `key`, and the key in it, as words of a command."""
+    """Return overrides that choose an option with this key, such as `datamodule=table datamodule.target`; else None."""
     for group in ("datamodule", "callbacks"):
         for path in sorted((configs_folder() / group).glob("*.yaml")):
             for full in (each for each in all_keys({group: read_config(path)}) if is_meant(key, each)):
@@ -65,7 +65,7 @@ def _with_option(key: str) -> str | None:
 
 
 def all_keys(cfg: Any) -> list[str]:
-    """Every key that can be set: those of the config, and the optional arguments of what it builds."""
+    """List every key that can be set: those of the config, and the optional arguments of its targets."""
     plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
     keys = [key for key, _ in leaves(plain)]
     for group in (group for group in GROUPS if group in plain):
@@ -79,7 +79,7 @@ def all_keys(cfg: Any) -> list[str]:
 
 
 def check_shown(cfg: DictConfig) -> None:
-    """Raises RefusedError for a key or an argument that does not exist; what is still to be given may be absent."""
+    """Raises RefusedError if a key or an argument does not exist. Mandatory values may still be missing."""
     check_keys(cfg, known_keys())
     values: Any = OmegaConf.to_container(cfg)
     check_references(dict(leaves(values)))
@@ -89,22 +89,22 @@ def check_shown(cfg: DictConfig) -> None:
 
 
 def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
-    """Raises RefusedError, with the key, for the first thing that can't be run.
+    """Check a whole config. Raises RefusedError, with the key, for the first problem.
 
-    Unless it `reads_data`, files and folders that are to be read need not be there: predict.py has inputs of its own.
-    Where it `writes`, the folders that the config names for that have to be writable.
+    With `reads_data=False`, files and folders to read may be missing: predict.py has inputs of its own. With
+    `writes=True`, the folders that the config writes to must be writable.
     """
     from .monitor import check_monitor, settle_mode
 
     settle_mode(cfg)
     plain = resolved(cfg)
-    plain_values(plain)  # as it has to be where it is read again from config.yaml
+    plain_values(plain)  # required of config.yaml when it is read again
     arguments = list(_check_targets(plain))
-    if reads_data:  # else it is a finished run's: its loggers are not built, and need not be installed here
+    if reads_data:  # else the config of a finished run, whose loggers are not built and need not be installed
         _check_loggers(plain)
     if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
         check_monitor(plain)
-    from .values import check_values, check_written  # brings in pydantic, which most typos need not wait for
+    from .values import check_values, check_written  # imports pydantic, too slow to wait for on a typo
 
     check_values(plain, arguments, reads_data)
     if writes:
@@ -112,19 +112,19 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
 
 
 class UnknownArgumentError(RefusedError):
-    """For an argument that a target does not take: a name like it among the others, or elsewhere in the config."""
+    """An argument that the target does not take; names a similar one that it takes."""
 
     def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
         super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
         self.given, self.why = value, why
 
     def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
-        """The same; where no name is like it, with where the config has one, or how to leave it out."""
+        """Return the error with a suggestion: a similar key elsewhere in the config, or how to leave the key out."""
         key = str(self.key)
         if "did you mean" in str(self):
             return self
         ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
-        if any(override.key == "run" for override in overrides()):  # little of a finished run can be changed
+        if any(override.key == "run" for override in overrides()):  # few keys of a finished run can be overridden
             ends = [each for each in ends if each.startswith("datamodule.")]
         typed = any(override.key == key for override in overrides())
         if ends or typed:
@@ -132,11 +132,11 @@ class UnknownArgumentError(RefusedError):
         return RefusedError(f"{self}; ~{key} leaves it out", key)
 
 
-Argument = tuple[str, Any, Parameter]  # key, value and what the target's signature says of it
+Argument = tuple[str, Any, Parameter]  # key, value, and its parameter in the target's signature
 
 
 def _check_targets(plain: Any) -> Iterator[Argument]:
-    """Each object that the engine builds, and within it each that the model or the datamodule builds."""
+    """Check every node that the engine, the model or the datamodule builds; yield their arguments."""
     from .kinds import check_kind, check_late
 
     built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
@@ -168,10 +168,10 @@ def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
 
 
 def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
-    """A part of the config with a `_target_`: that it may be built, takes each argument, and lacks none.
+    """Check a node with a `_target_`: it is allowed, takes each argument, and lacks none.
 
-    Yields the arguments, for their values to be checked. `given` is None where it is not known what the code hands to
-    it. Raises RefusedError.
+    Yields the arguments, so that their values can be checked. `given` holds the arguments that the code passes, None
+    if unknown. Raises RefusedError.
     """
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         group = key.split(".")[0]
@@ -209,7 +209,7 @@ def _last(target: str) -> str:
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
-    """That the target takes what the code hands to it, and that it gets all that it needs."""
+    """Raises RefusedError if the target does not take the arguments `given` by the code, or lacks a required one."""
     for name in given.names - takes.parameters.keys():
         if not takes.open:
             why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
@@ -223,7 +223,7 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
 
 
 def given_to(parameter: Parameter | None) -> Given | None:
-    """What the code passes to the node that an argument is, as its annotation says; None where it says nothing."""
+    """Return the `Given` in the annotation of a parameter, which lists what the code passes; None if there is none."""
     waiting = [parameter.type()] if parameter else []
     while waiting:
         type_ = waiting.pop()
@@ -236,9 +236,9 @@ def given_to(parameter: Parameter | None) -> Given | None:
 
 
 def facts_of(node: Any) -> frozenset[str] | None:
-    """The names of what a datamodule tells its model: the fields of the TypedDict that its `facts` returns.
+    """Return the names of the facts that a datamodule gives its model: the fields of the TypedDict of its `facts`.
 
-    None where it is annotated otherwise.
+    None if `facts` has another annotation.
     """
     found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
     facts = member(found, "facts") if isinstance(found, Definition) else None
@@ -252,7 +252,7 @@ def facts_of(node: Any) -> frozenset[str] | None:
 
 
 def _check_loggers(plain: dict[str, Any]) -> None:
-    """That the package of a logger is installed; Lightning's modules are named for the packages that they need."""
+    """Raises RefusedError if a logger's package is not installed. Lightning names its logger modules after them."""
     for name, node in (plain.get("logger") or {}).items():
         package = _last(allowed(node["_target_"], place=Place.OWN).module.name)
         if package in LOGGERS and importlib.util.find_spec(package) is None:

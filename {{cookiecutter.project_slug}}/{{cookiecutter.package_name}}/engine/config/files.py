@@ -11,32 +11,32 @@ from ..plain import yaml_text
 
 
 class Override(NamedTuple):
-    """A word of the command line, as it was typed, and the key that it sets, adds or removes."""
+    """An override as it was typed, and the key that it sets, adds or removes."""
 
     text: str
     key: str
 
 
 def overrides() -> list[Override]:
-    """The overrides of the command line, without the `++` that the command line has put before some."""
+    """Return the overrides as they were typed: without the `++` that command.py adds."""
     words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return [Override(word.removeprefix("++"), word.lstrip("+~").partition("=")[0]) for word in map(str, words or ())]
 
 
 def configs_folder() -> Path:
-    """The folder configs/ that Hydra composes from."""
+    """Return the folder configs/ that Hydra composes from."""
     sources = HydraConfig.get().runtime.config_sources
     return Path(next(source.path for source in sources if source.provider == "main"))
 
 
 def check_files(configs: Path) -> None:
-    """Raises RefusedError for a file of configs/ that Hydra would read for ever; see `yaml_text`."""
+    """Raises RefusedError if a file of configs/ is too large or too deep for Hydra to read; see `yaml_text`."""
     for path in sorted(configs.rglob("*.yaml")):
         yaml_text(path)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What a file of configs/ holds; nothing where it is not there or holds no keys."""
+    """Read a file of configs/. Returns {} if it does not exist or holds no keys."""
     if not path.is_file():
         return {}
     written = yaml.safe_load(yaml_text(path))
@@ -44,13 +44,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def defaults_of(written: dict[str, Any]) -> list[Any]:
-    """The defaults list of a config; Hydra says what is wrong where it is no list."""
+    """Return the defaults list of a config, empty if it is not a list: Hydra reports that."""
     entries = written.get("defaults")
     return entries if isinstance(entries, list) else []
 
 
 def line_of(key: str, path: Path) -> int | None:
-    """The line on which the key stands in a file, from 1."""
+    """Return the line of a key in a file, counted from 1; None if it is not there."""
     line = None
     node: yaml.Node | None = yaml.compose(yaml_text(path))
     for name in key.split("."):

@@ -1,7 +1,7 @@
-"""Whether the class that a group names is of the group's kind and whole, and whether it takes what it passes on late.
+"""Check that the target of each group is of the right base class and not abstract, and takes its `**kwargs`.
 
-Told from sources alone, so that a callback that is none is refused before data is read. Of a class with a base that
-can't be read nothing is said: check_built of engine/train.py looks at the object.
+Reads source code only, so that a callback of the wrong class is refused before data is read. A class with a base that
+can't be read passes: `check_built` of training/train.py checks the object.
 """
 
 import ast
@@ -18,7 +18,7 @@ KINDS = {
     "callbacks": "Callback",
     "logger": "Logger",
 }
-# Classes that keep `**kwargs` until training begins, and what then takes them.
+# Classes that store `**kwargs` until training begins, and the target that then receives them.
 LATE = {
     "TensorBoardLogger": "torch.utils.tensorboard.writer.SummaryWriter",
     "WandbLogger": "wandb.sdk.wandb_init.init",
@@ -28,7 +28,7 @@ LATE = {
 
 
 def check_kind(key: str, node: dict[str, Any]) -> None:
-    """Raises RefusedError where the target of a group's node is no class of that kind, or can't be built or started."""
+    """Raises RefusedError if the target of a group's node does not inherit from that group's class, or is abstract."""
     target, kind = str(node["_target_"]), KINDS[key.partition(".")[0]]
     found = locate(target)
     classes = [*lineage(found)] if isinstance(found, Definition) else [Definition(Module(target), None)]
@@ -41,7 +41,7 @@ def check_kind(key: str, node: dict[str, Any]) -> None:
 
 
 def check_late(key: str, node: dict[str, Any]) -> None:
-    """Raises RefusedError for an argument that the target takes as one of `**kwargs`, and what it is for does not."""
+    """Raises RefusedError if the target accepts an argument in `**kwargs` that their receiver in LATE does not take."""
     found = locate(str(node["_target_"]))
     if not isinstance(found, Definition):
         return
@@ -58,13 +58,13 @@ def check_late(key: str, node: dict[str, Any]) -> None:
 
 
 def _left_open(classes: list[Definition]) -> str | None:
-    """The first method that a class only names and calls itself: it is abstract, or raises NotImplementedError.
+    """Return the first method that is abstract, or that raises NotImplementedError and is called by the class itself.
 
-    One that is not called, such as a hook of which the class says that it has none, may be left.
+    A method that raises but is never called, such as an unsupported hook, is not counted.
     """
     own = [each for each in classes if each is classes[0] or f"{each.module.name}.".startswith(f"{PACKAGE}.")]
     bodies = [each.node for each in own if isinstance(each.node, ast.ClassDef)]
-    first: dict[str, ast.FunctionDef] = {}  # of each name, what a subclass has not replaced
+    first: dict[str, ast.FunctionDef] = {}  # by name; a subclass overrides its bases
     for part in (part for body in bodies for part in body.body if isinstance(part, ast.FunctionDef)):
         first.setdefault(part.name, part)
     parts = [part for method in first.values() for part in ast.walk(method)]

@@ -1,6 +1,6 @@
-"""Values that the Trainer accepts and fails on later, or passes over in silence; told without torch.
+"""Refuse values that the Trainer accepts but fails on later, or ignores silently. No torch.
 
-What needs the built objects is left to engine/trial.py.
+Checks that need the built objects are in training/trial.py.
 """
 
 import os
@@ -16,7 +16,7 @@ from .signatures import signature
 from .targets import allowed
 from .tree import all_nodes
 
-# The smallest value of each number; Lightning divides by the first three.
+# Minimum values; Lightning divides by the first three.
 LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -30,7 +30,7 @@ ONE_PROCESS = ("auto", "single_device", None)
 
 
 def check_limits(plain: dict[str, Any]) -> None:
-    """Raises RefusedError, with the key, for a value by which nothing could be trained. `plain` is the config."""
+    """Raises RefusedError, with the key, if a value makes training impossible. `plain` is the config."""
     trainer = plain["trainer"]
     for name, least in LEAST.items():
         if _number(trainer.get(name)) and trainer[name] < least:
@@ -60,7 +60,7 @@ def _number(value: Any) -> bool:
 
 
 def _check_end(plain: dict[str, Any]) -> None:
-    """That the training ends, and that the number of steps is known where a schedule is laid over all of them."""
+    """Raises RefusedError if training would never end, or a schedule needs the number of steps and it is unknown."""
     trainer = plain["trainer"]
     if trainer.get("max_steps", -1) != -1:
         return
@@ -76,7 +76,7 @@ def _check_end(plain: dict[str, Any]) -> None:
 
 
 def schedules(model: Any) -> Iterator[str]:
-    """The keys of the nodes of a model's config, as plain values, that are told how many steps there are in all."""
+    """Yield the keys of the nodes in a model's config, as plain values, whose target takes `total_steps`."""
     for key, node in all_nodes("model", model):
         takes = signature(allowed(node["_target_"]))
         if takes and "total_steps" in takes.parameters:
@@ -84,7 +84,7 @@ def schedules(model: Any) -> Iterator[str]:
 
 
 def _check_validated(plain: dict[str, Any]) -> None:
-    """That there is a validation where `monitor` names what is measured in it."""
+    """Raises RefusedError if `monitor` is a validation metric and validation never runs."""
     trainer, monitor = plain["trainer"], str(plain["monitor"])
     if not monitor.startswith("val/"):
         return
@@ -97,9 +97,9 @@ def _check_validated(plain: dict[str, Any]) -> None:
 
 
 def _check_sweep(trainer: dict[str, Any]) -> None:
-    """That each run of a sweep is one process: those of the first run would be left to the second."""
+    """Raises RefusedError if a run of a sweep needs several processes: they would outlive it, into the next run."""
     if str(HydraConfig.get().runtime.choices.get("hydra/launcher")).startswith("submitit"):
-        return  # each run is a job of the cluster
+        return  # each run is a cluster job of its own
     one = "a sweep trains in one process: expected"
     strategy, devices, nodes = trainer.get("strategy"), trainer.get("devices"), trainer.get("num_nodes")
     if strategy not in ONE_PROCESS:

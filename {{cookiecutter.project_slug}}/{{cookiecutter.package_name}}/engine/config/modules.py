@@ -1,4 +1,4 @@
-"""Python sources, read without importing them: modules, definitions, base classes."""
+"""Read Python source code without importing it: modules, definitions, base classes."""
 
 import ast
 import importlib
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from ..errors import RefusedError
 
 PACKAGE = __name__.partition(".")[0]
-# Modules that are quick to import: what they define is taken as it is.
+# Modules that are quick to import: their definitions are imported, not parsed.
 IMPORTABLE = sys.stdlib_module_names | {"annotated_types", "pydantic", "typing_extensions"}
 
 
 class Module(NamedTuple):
-    """A module's source: what each name of its top level is, and the modules of its star imports."""
+    """The source of a module: its top-level names with their AST nodes, and the modules that it star-imports."""
 
     name: str
     path: Path = Path()
@@ -28,9 +28,9 @@ class Module(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """Where a name leads: a class, a function, the value assigned to it; `node` is None where it can't be read.
+    """The definition of a name: a class, a function or an assigned value; `node` is None if it can't be read.
 
-    An alias `source:name` or `source` stands for what an IMPORTABLE module defines.
+    An alias `source:name` or `source` refers to an IMPORTABLE module.
     """
 
     module: Module
@@ -39,9 +39,9 @@ class Definition(NamedTuple):
 
 @cache
 def read_module(name: str) -> Module | None:
-    """The module `name`, found by its path and parsed; None where there is none, or none in Python.
+    """Find and parse the module `name`. Returns None if there is none, or it is not written in Python.
 
-    Raises RefusedError where it is no Python.
+    Raises RefusedError if it has a syntax error.
     """
     spec = _spec(name.split("."))
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
@@ -70,7 +70,7 @@ def read_module(name: str) -> Module | None:
 
 
 def _spec(parts: list[str]) -> ModuleSpec | None:
-    """importlib's find_spec("a.b") imports a; here each part is looked for in the folder of the one before."""
+    """Find a module without importing its parents, unlike `importlib.util.find_spec("a.b")`, which imports a."""
     try:
         spec = importlib.util.find_spec(parts[0])
     except (ImportError, ValueError):
@@ -83,7 +83,7 @@ def _spec(parts: list[str]) -> ModuleSpec | None:
 
 
 def _top_level(tree: ast.AST) -> Iterator[ast.AST]:
-    """Statements of a body, and of the `if`, `try` and `with` in it."""
+    """Yield the statements of a body, and those of the `if`, `try` and `with` in it."""
     for node in ast.iter_child_nodes(tree):
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With | ast.ExceptHandler):
@@ -91,7 +91,7 @@ def _top_level(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """The module that `from ..a import b` means within `package`."""
+    """Resolve the module of `from ..a import b` within `package`."""
     if not node.level:
         return node.module or ""
     above = package.split(".")[: len(package.split(".")) - node.level + 1]
@@ -99,7 +99,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def locate(target: str) -> Definition | str:
-    """Follow a dotted path to what it names; or say, as text, where it ends."""
+    """Resolve a dotted path to its definition. Returns a message, as str, if there is none."""
     parts = target.split(".")
     for length in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:length])
@@ -115,15 +115,15 @@ def locate(target: str) -> Definition | str:
 
 
 def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
-    """What `name` means in `module`, through its imports; None where nothing has that name."""
+    """Resolve `name` in `module`, following imports; None if it is not defined."""
     node = module.names.get(name)
-    if depth > 20:  # modules that import from each other
+    if depth > 20:  # circular imports
         return Definition(module, None)
     if isinstance(node, ast.alias):
         source, _, original = node.name.partition(":")
         if source.partition(".")[0] in IMPORTABLE:
             return Definition(Module(source), node)
-        if not original:  # import x: nothing of x is named yet
+        if not original:  # import x: the module itself
             return Definition(Module(source), None)
         found = read_module(source)
         inner = lookup(found, original, depth + 1) if found else None
@@ -138,7 +138,7 @@ def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
 
 
 def lineage(found: Definition) -> Iterator[Definition]:
-    """A class and those it inherits from, in the order in which Python looks; `node` is None for an unknown one."""
+    """Yield a class and its bases, depth first; `node` is None for a base that can't be read."""
     yield found
     if isinstance(found.node, ast.ClassDef):
         for base in found.node.bases:
@@ -148,7 +148,7 @@ def lineage(found: Definition) -> Iterator[Definition]:
 
 
 def member(found: Definition, name: str) -> Definition | None:
-    """What a class or one of its bases defines as `name`; `node` is None where that can't be read."""
+    """Look up the attribute `name` in a class and its bases; `node` is None if a base can't be read."""
     for each in lineage(found):
         if not isinstance(each.node, ast.ClassDef):
             return Definition(each.module, None)

@@ -1,7 +1,7 @@
-"""Which metric "best" means, and whether less or more of it is better: `monitor` and `mode`.
+"""Check `monitor` and `mode`: the metric that selects the best checkpoint, and its direction. No torch.
 
-A model declares it of each metric that it logs: `logged = {"val/loss": "min", "val/f1/*": "max", "val/bias": None}`,
-None for one that is better neither way. It may narrow it to what it logs of its data: `self.logged = …`. No torch.
+A model declares the direction of each metric: `logged = {"val/loss": "min", "val/f1/*": "max", "val/bias": None}`, with
+None for a metric that has none. `self.logged = …` may narrow it to the metrics logged for the data at hand.
 """
 
 import ast
@@ -18,16 +18,16 @@ from ..errors import RefusedError, refusal
 from .modules import member
 from .targets import allowed
 
-Logged = Mapping[str, str | None]  # "" where only the name is declared
-OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint knows them without a log
-AT_EPOCH_END = ("save_on_train_epoch_end", "check_on_train_epoch_end")  # else after a validation
+Logged = Mapping[str, str | None]  # "" if only the name is declared
+OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
+AT_EPOCH_END = ("save_on_train_epoch_end", "check_on_train_epoch_end")  # else after validation
 BETTER = {"min": "lower", "max": "higher"}
 
 
 def logged_by(target: str) -> Logged | None:
-    """What the class of a model declares as `logged`; None where it declares nothing, or nothing that can be read.
+    """Return the `logged` that a model class declares; None if it declares none or computes it.
 
-    Raises RefusedError where a direction is neither "min", "max" nor None.
+    Raises RefusedError if a direction is neither "min", "max" nor None.
     """
     found = member(allowed(target), "logged")
     try:
@@ -43,9 +43,9 @@ def logged_by(target: str) -> Logged | None:
 
 
 def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
-    """Whether less ("min") or more ("max") of `metric` is better; "" where that is not declared.
+    """Return the direction of `metric`, "min" or "max"; "" if it is not declared.
 
-    Raises RefusedError where the model does not log it, or it is better neither way.
+    Raises RefusedError if the model does not log the metric, or declares that it has no direction.
     """
     patterns = [name for name in logged if fnmatchcase(metric, name) and not metric.endswith("/") and "*" not in metric]
     if metric not in logged or "*" in metric:
@@ -53,7 +53,7 @@ def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
             listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
             why = "names no single metric" if "*" in metric else f"{_last(model)} logs {listed} (its `logged`)"
             raise refusal(key, metric, why, [name for name in logged if "*" not in name], metric)
-        mode = logged[max(patterns, key=len)]  # the one that says most
+        mode = logged[max(patterns, key=len)]  # the most specific one
     else:
         mode = logged[metric]
     if mode is None:
@@ -62,15 +62,15 @@ def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
 
 
 def settle_mode(cfg: DictConfig) -> None:
-    """Put the direction that the model declares in place of `mode: null`; check_monitor refuses what stays null."""
+    """Replace `mode: null` by the direction that the model declares; check_monitor refuses one that stays null."""
     if cfg.get("mode", "") is None:
-        with suppress(RefusedError, OmegaConfBaseException, TypeError, AttributeError):  # the check says it
+        with suppress(RefusedError, OmegaConfBaseException, TypeError, AttributeError):  # reported by check_monitor
             target = cfg.model._target_
             cfg.mode = direction("monitor", cfg.monitor, logged_by(target) or {}, target) or None
 
 
 def check_monitor(plain: dict[str, Any]) -> None:
-    """Raises RefusedError for a metric that the model does not log, or a direction that is not that of the metric."""
+    """Raises RefusedError if the model does not log the metric, or `mode` is not the direction of the metric."""
     target, metric = plain["model"]["_target_"], plain["monitor"]
     logged = logged_by(target)
     callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
@@ -83,7 +83,7 @@ def check_monitor(plain: dict[str, Any]) -> None:
 
 
 def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]]) -> None:
-    """Raises RefusedError for a metric of the training that is not known yet where a callback looks at it."""
+    """Raises RefusedError if a callback monitors a train metric at validation, when it is not known yet."""
     trainer = plain["trainer"]
     every, within = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
     after_each_epoch = every == 1 and within in (None, 1.0)
@@ -95,7 +95,7 @@ def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]])
 
 
 def monitors(switches: Any, callbacks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Metric and mode of the switches, and of each of the `callbacks` (nodes or objects) that monitors one, by key."""
+    """Return {key: (metric, mode)} of the switches (key "") and of each callback, node or object, that monitors one."""
     asked = {"": (switches["monitor"], switches["mode"])}
     for key, each in callbacks.items():
         values = each if isinstance(each, dict) else vars(each)
@@ -108,7 +108,7 @@ def monitors(switches: Any, callbacks: Mapping[str, Any]) -> dict[str, tuple[str
 
 
 def check_monitors(asked: Mapping[str, tuple[str, Any]], logged: Logged, model: str) -> None:
-    """Raises RefusedError for the first of the `monitors` that is not logged, or goes the wrong way."""
+    """Raises RefusedError for the first of the `monitors` that is not logged, or has the wrong mode."""
     for key, (metric, mode) in asked.items():
         way = direction(f"{key}monitor", metric, logged, model)
         if way and mode in BETTER and mode != way:
@@ -117,7 +117,7 @@ def check_monitors(asked: Mapping[str, tuple[str, Any]], logged: Logged, model: 
 
 
 def check_plateau(key: str, mode: str, model: str) -> None:
-    """Raises RefusedError where a ReduceLROnPlateau of this mode waits for the worse of what the model hands to it."""
+    """Raises RefusedError if a ReduceLROnPlateau has the wrong `mode` for the metric that `model` gives it."""
     code, logged = member(allowed(model), "configure_optimizers"), logged_by(model)
     metric = re.search(r"'monitor': '([^']+)'", ast.unparse(code.node)) if code and code.node else None
     way = direction(key, metric[1], logged, model) if metric and logged else None

@@ -1,4 +1,4 @@
-"""Signatures of classes and functions, read from their sources."""
+"""Read the signatures of classes and functions from source code."""
 
 import ast
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from .types import evaluate
 
 
 class Parameter(NamedTuple):
-    """One argument: its annotation, the module in which that means something, and whether it has to be given."""
+    """A parameter: its annotation, the module to evaluate that in, and True if it has no default."""
 
     annotation: ast.AST | None
     module: Module
     required: bool
 
     def type(self) -> Any:
-        """The type that the annotation means, Any where that is not known."""
+        """Evaluate the annotation; Any if it can't be."""
         return evaluate(self.annotation, self.module)
 
 
 class Signature(NamedTuple):
-    """What a target takes. `positional` are the names that can be given without a name; `open`: any other name too."""
+    """The parameters of a target. `positional` names those that can be passed by position; `open`: has `**kwargs`."""
 
     parameters: dict[str, Parameter]
     positional: list[str]
@@ -29,12 +29,12 @@ class Signature(NamedTuple):
 
 
 def signature(found: Definition) -> Signature | None:
-    """The arguments of a class or a function; None where they can't be read."""
+    """Return the signature of a class or a function; None if it can't be read."""
     return _arguments(found, skip=0) if isinstance(found.node, ast.FunctionDef) else _of_class(lineage(found))
 
 
 def _of_class(classes: Iterator[Definition]) -> Signature | None:
-    """The arguments of the first `__init__`, with those of the next one where it hands on its `**kwargs`."""
+    """Return the signature of the first `__init__`, merged with the next one if it passes its `**kwargs` on."""
     for each in classes:
         if not isinstance(each.node, ast.ClassDef):
             return None
@@ -56,7 +56,7 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
 
 
 def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
-    """The call by which an `__init__` gives its `**kwargs` to that of its base, if it does nothing else with them."""
+    """Return the `super().__init__(…, **kwargs)` call of an `__init__` that uses its `**kwargs` nowhere else."""
     options = init.args.kwarg.arg if init.args.kwarg else ""
     uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == options]
     for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):

@@ -1,4 +1,4 @@
-"""The keys of train.yaml that no `_target_` takes."""
+"""Types of the top-level keys of train.yaml."""
 
 from typing import Annotated, Literal, TypedDict
 
@@ -8,7 +8,7 @@ from ..arguments import Seed
 
 
 class Switches(TypedDict, total=False):
-    """The keys of train.yaml that no target takes."""
+    """The top-level keys of train.yaml that are not arguments of a target."""
 
     name: str | None
     seed: Seed

@@ -1,4 +1,4 @@
-"""The classes and functions that a config may name as a `_target_`, told from sources alone."""
+"""The allowlist: classes and functions that a config may name as a `_target_`. Reads source code, imports nothing."""
 
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,11 +13,11 @@ from ..errors import refusal
 from .modules import PACKAGE, Definition, Module, locate, lookup, read_module
 from .tree import all_nodes
 
-# Classes that a config may name as a `_target_`, beside this package's own: these, and those that are defined in these
-# packages. In any config, also that of a run that came from elsewhere: they compute, and none of them writes a file,
-# starts a program, downloads or unpickles. Add what your models need, as narrow as you can.
-# torch.utils.data is not among them (some of its datapipes unpickle what they find), nor are torchmetrics' image, text,
-# audio and multimodal (some download weights).
+# Classes and packages that any config may use, besides this package's own, even the config of an untrusted run. They
+# only compute: none of them writes a file, starts a program, downloads or unpickles. Add what your models need, as
+# narrowly as you can.
+# Left out: torch.utils.data, since some datapipes unpickle files, and torchmetrics' image, text, audio and multimodal,
+# since some download weights.
 ALLOWED_TARGETS = (
     "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.clustering",
     "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression", "torchmetrics.retrieval",
@@ -29,15 +29,15 @@ _CALLBACKS = (
     "GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary",
     "StochasticWeightAveraging", "Timer", "TQDMProgressBar", "WeightAveraging",
 )  # fmt: skip
-# In `trainer` and `callbacks` as well, also of a finished run that is trained again (rerun=…): what they write lies in
-# the run folder.
+# Also allowed in `trainer` and `callbacks`, even of a run that rerun=… trains again: they write only into the run
+# folder.
 TRAINING_TARGETS = (
     "datetime.timedelta",
     "pytorch_lightning.Trainer",
     *(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS),
 )
 
-# In `trainer`, `callbacks` and `logger` of your own configs alone: they write, start or call what their arguments say.
+# Only allowed in `trainer`, `callbacks` and `logger` of your own configs: they write, start or call their arguments.
 OWN_TARGETS = tuple(
     f"{package}.{name}"
     for package, names in {
@@ -71,18 +71,18 @@ T = TypeVar("T")
 
 
 def target(definition: T) -> T:
-    """Mark what configs may name as a `_target_`: a function, or a part of a model that has no base of torch.
+    """Allow configs to name a function, or a class without a base from torch, as a `_target_`.
 
-    Others are refused: what is a target can be called by any config, with any arguments, also by a stranger's.
+    Any config, even an untrusted one, can then call it with any arguments.
     """
     return definition
 
 
-CLOSED = ("engine",)  # rooms of this package: no target is in them
+CLOSED = ("engine",)  # subpackages that hold no targets
 
 
 class Place(IntEnum):
-    """Where a `_target_` stands. Each place takes what those before it take."""
+    """The place of a `_target_`: any config, one trained by rerun=, or your own. Each includes those before it."""
 
     ANY = 0
     RERUN = 1
@@ -91,7 +91,7 @@ class Place(IntEnum):
 
 Names = dict[Place, tuple[str, ...]]
 LISTED: Names = {Place.ANY: ALLOWED_TARGETS, Place.RERUN: TRAINING_TARGETS, Place.OWN: OWN_TARGETS}
-# Of this package's classes: those with one of these bases.
+# Classes of this package are allowed by their bases.
 BASES: Names = {
     Place.ANY: (
         *ALLOWED_TARGETS, "torch", "torchmetrics", "pytorch_lightning.LightningDataModule",
@@ -104,10 +104,10 @@ ROOTS = {PACKAGE, *(name.partition(".")[0] for names in LISTED.values() for name
 
 
 def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Definition:
-    """What a `_target_` names. Raises RefusedError where it is not there, or may not be named at this place.
+    """Return the definition of a `_target_`. Raises RefusedError if it does not exist, or is not allowed at `place`.
 
-    Of other packages only classes of the lists above: among functions are some that run what they are given
-    (torch.load). Of this package, outside the rooms CLOSED, classes by their bases, and what is marked with @target.
+    Other packages: the classes listed above, never functions, since some run their arguments (torch.load). This
+    package, except CLOSED: classes by their bases, and anything marked with @target.
     """
     if not isinstance(target, str):
         raise refusal(key, target, "expected the dotted name of a class")
@@ -140,7 +140,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
 
 
 def _place_in(names: Names, target: str) -> Place | None:
-    """The first place whose names have this class: by itself, wherever it is in that package, or by its package."""
+    """Return the first place that lists this class: by its path, by its name within a package, or by its package."""
     home, _, name = target.rpartition(".")
     for place, entries in names.items():
         for entry in entries:
@@ -151,12 +151,12 @@ def _place_in(names: Names, target: str) -> Place | None:
 
 
 def _place_of_own(found: Definition) -> Place | None:
-    """Where a function or a class of this package may be named; None where it is no target, a function unmarked."""
+    """Return the least place where a definition of this package is allowed; None for a function without @target."""
     if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
         return Place.ANY
     places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
     plain = Place.OWN if isinstance(found.node, ast.ClassDef) else None
-    return max(places, default=plain)  # what is a Module and a Callback is a Callback
+    return max(places, default=plain)  # a Module that is also a Callback counts as a Callback
 
 
 def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
@@ -168,7 +168,7 @@ def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
 
 
 def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
-    """The classes of other packages that a class inherits from, at any depth: `nn.Module` is `torch.nn.Module`."""
+    """Yield the full names of the bases in other packages, at any depth: `torch.nn.Module` for `nn.Module`."""
     for base in found.node.bases if isinstance(found.node, ast.ClassDef) and depth < 20 else ():
         name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
         first, _, rest = name.partition(".")
@@ -185,7 +185,7 @@ def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
 
 
 def _neighbours(target: str) -> list[str]:
-    """Targets that differ from this one in the last name, or in the last but one."""
+    """List targets that differ from this one in the last name or the last but one, as suggestions."""
     home, _, _ = target.rpartition(".")
     module = read_module(home)
     if module is not None:
@@ -198,7 +198,7 @@ def _neighbours(target: str) -> list[str]:
 
 
 def check_targets(key: str, value: Any, place: Place = Place.ANY) -> None:
-    """Raises RefusedError where a node within plain values, at any depth, names what it may not at this place."""
+    """Raises RefusedError if a node within plain values, at any depth, has a target that is not allowed at `place`."""
     for inner, node in all_nodes(key, value):
         allowed(node["_target_"], f"{inner}._target_".lstrip("."), place)
         for name in node:

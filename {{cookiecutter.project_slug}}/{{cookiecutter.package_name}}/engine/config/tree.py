@@ -1,4 +1,4 @@
-"""Walk a config: its leaves, its nodes with a `_target_`, its references."""
+"""Walk a config: its leaves, its nodes (mappings with a `_target_`), its references."""
 
 import re
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ REFERENCE = re.compile(r"\$\{([\w.\[\]]+)\}")
 
 
 def check_references(values: dict[str, Any]) -> None:
-    """Raises RefusedError, with the key, where `${key}` in the ends of a config would make too much of one another.
+    """Raises RefusedError, with the key, if references `${key}` are chained too deep or expand to too long a text.
 
-    `values` are the ends by their keys (`a.b[0]`). A reference counts as all that stands behind it.
+    `values` are the leaves of the config by key (`a.b[0]`). A reference counts as everything that it expands to.
     """
-    measured: dict[str, tuple[int, int]] = {}  # of keys: letters, and references behind one another
+    measured: dict[str, tuple[int, int]] = {}  # by key: characters, and depth of references
 
     def measure(key: str, above: int = 0) -> tuple[int, int]:
         if key not in measured:
-            measured[key] = (0, 0)  # one that leads back to itself is OmegaConf's to refuse
+            measured[key] = (0, 0)  # OmegaConf refuses a reference to itself
             ends = [key] if key in values else [name for name in values if name.startswith((f"{key}.", f"{key}["))]
             texts = [str(values[end]) for end in ends]
             named = [name for text in texts if "${" in text for name in REFERENCE.findall(text)]
@@ -40,7 +40,7 @@ def check_references(values: dict[str, Any]) -> None:
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values. Raises RefusedError for what is left open, or an interpolation that leads nowhere."""
+    """Resolve a config to plain values. Raises RefusedError if a value is missing or an interpolation fails."""
     written: Any = OmegaConf.to_container(cfg)
     values = dict(leaves(written))
     for key in (key for key, value in values.items() if value == "???"):
@@ -57,7 +57,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Key and value of each end of a tree of dicts and lists, keys as OmegaConf writes them (`a.b[0]`)."""
+    """Yield key and value of each leaf of nested dicts and lists, with keys as OmegaConf writes them (`a.b[0]`)."""
     if isinstance(value, dict) and value:
         for name, part in value.items():
             yield from leaves(part, f"{key}.{name}" if key else str(name))
@@ -69,7 +69,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The outermost nodes of plain values: the value itself, or those in a list or dict of them."""
+    """Yield the outermost nodes of plain values: the value itself, or those in its lists and dicts."""
     if isinstance(value, dict) and "_target_" in value:
         yield key, value
     elif isinstance(value, dict | list | tuple):
@@ -78,7 +78,7 @@ def nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def all_nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The nodes within plain values at any depth."""
+    """Yield the nodes of plain values at any depth."""
     for outer, node in nodes(key, value):
         yield outer, node
         for name, part in node.items():

@@ -1,4 +1,4 @@
-"""Types of parameters, evaluated from their annotations without importing torch."""
+"""Evaluate type annotations without importing torch."""
 
 import ast
 import builtins
@@ -10,22 +10,22 @@ from typing import Any
 
 from .modules import IMPORTABLE, PACKAGE, Module, lookup
 
-# Modules whose names are types that a value of a config can be of.
+# Modules whose types a config value can have.
 TYPED = {"annotated_types", "builtins", "collections.abc", "os", "pathlib", "pydantic", "typing", "typing_extensions"}
 ARGUMENTS = f"{PACKAGE}.engine.arguments"  # which needs no torch
-VALUES = {"device", "dtype", "Size"}  # torch's names that are no classes to build
-PLAIN_BASES = {"Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict"}  # of classes that YAML gives as they are
+VALUES = {"device", "dtype", "Size"}  # not classes to instantiate
+PLAIN_BASES = {"Enum", "IntEnum", "StrEnum", "NamedTuple", "TypedDict"}  # of classes given as plain values
 
 
 class Node:
-    """Stands for each class of the field (Module, Optimizer, …): a config gives an object by its `_target_`."""
+    """Stands for classes of torch and Lightning (Module, Optimizer, …): a config gives a node with a `_target_`."""
 
     def __class_getitem__(cls, _: Any) -> type["Node"]:
         return cls
 
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
-        from pydantic_core import core_schema  # brought in where a value is checked; most typos need not wait for it
+        from pydantic_core import core_schema  # imported late: too slow to wait for on a typo
 
         def has_target(value: dict[str, Any]) -> dict[str, Any]:
             if "_target_" not in value:
@@ -36,21 +36,21 @@ class Node:
 
 
 class Unknown:
-    """Stands for what no value of a config can be checked against: `type[nn.Module]`, numpy's types."""
+    """Stands for a type that config values can't be checked against, such as `type[nn.Module]`."""
 
     def __class_getitem__(cls, _: Any) -> Any:
         return Any
 
 
 class Library:
-    """Stands for a module of the field: `torch.Tensor` in an annotation is a Node, `torch.device` is given as text."""
+    """Stands for an imported module such as `torch`: `torch.Tensor` becomes a Node, `torch.device` anything."""
 
     def __getattr__(self, name: str) -> Any:
         return Any if name in VALUES else Node
 
 
 class Names(dict[str, Any]):
-    """What names mean in the annotations of a module."""
+    """The namespace in which the annotations of a module are evaluated."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -81,13 +81,13 @@ class Names(dict[str, Any]):
 
 
 def _is_of_the_field(imported: str) -> bool:
-    """torch's and Lightning's names for unions of types begin with `_`; their other ones are classes."""
+    """Return True for a name of torch, Lightning or the like, except their unions of types, which begin with `_`."""
     source, _, original = imported.partition(":")
     return source.partition(".")[0] not in {*IMPORTABLE, PACKAGE} and not original.startswith("_")
 
 
 def evaluate(annotation: ast.AST | None, module: Module) -> Any:
-    """The type that an expression means; Any where it is no type, or one of this Python's future."""
+    """Evaluate an annotation; Any if it is not a type, or not in this Python version."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     if annotation is None:

@@ -1,4 +1,4 @@
-"""Whether the values of a config are of the types that signatures ask for. The checking is pydantic's."""
+"""Check config values against the types of the signatures, with pydantic."""
 
 import json
 import os
@@ -16,19 +16,19 @@ from ..files import check_writable
 from .signatures import Parameter
 from .switches import Switches
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it would look through every installed package for them
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # else it searches every installed package
 
 
-FOLDER = re.compile(r"(dir|path|root|folder)$")  # of the name of an argument that says where something is written
-ABSENT = ("path_not_file", "path_not_directory")  # of a FilePath, a DirectoryPath
+FOLDER = re.compile(r"(dir|path|root|folder)$")  # names of arguments that say where to write
+ABSENT = ("path_not_file", "path_not_directory")  # pydantic's errors for FilePath and DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:
-    """Raises RefusedError for the first value that is not of its type, or out of its range.
+    """Raises RefusedError for the first value that has the wrong type or is out of range.
 
-    `arguments` are the key, value and parameter of each argument of the config `plain`. What is to be read has to be
-    there where it `reads_data`.
+    `arguments` holds the key, value and parameter of each argument in the config `plain`. With `reads_data`, files and
+    folders to read must exist.
     """
     for key, type_ in get_type_hints(Switches, include_extras=True).items():
         if key in plain:
@@ -38,31 +38,31 @@ def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Para
 
 
 def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> None:
-    """Raises RefusedError where `value` is not of the type, or out of its range."""
+    """Raises RefusedError if `value` has the wrong type or is out of range."""
     try:
-        # As JSON, strict takes what YAML can say: a list for a tuple, text for a path, but not "5" for 5.
+        # On JSON, strict mode accepts a list for a tuple and a string for a path, but not "5" for 5.
         taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
     except TypeError:  # a tensor among the hyper-parameters of a checkpoint
         raise refusal(key, type(value).__name__, "expected plain values") from None
     except (PydanticUserError, PydanticUndefinedAnnotation):
-        return  # a type that no value of a config could be checked against
+        return  # pydantic has no schema for this type
     except ValidationError as error:
         if not reads_data and all(problem["type"] in ABSENT for problem in error.errors()):
             return
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
-    if type(taken) is int and type(value) is not int:  # Literal[2] takes 2.0, and Literal[1] true
+    if type(taken) is int and type(value) is not int:  # Literal[2] accepts 2.0, and Literal[1] true
         raise refusal(key, value, f"expected a whole number: {taken}")
 
 
 def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
-    """Raises RefusedError for the first folder or file that is to be written, and can't be."""
+    """Raises RefusedError for the first output file or folder that can't be written."""
     for key, value, parameter in arguments:
         type_ = parameter.type()
-        is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and its like are only read
+        is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and the like are only read
         written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
-        if isinstance(value, str) and value and (is_path or written):  # what Lightning annotates so is written to
+        if isinstance(value, str) and value and (is_path or written):  # Lightning writes to paths of this type
             check_writable(key, Path(value))
 
 
@@ -72,7 +72,7 @@ def _adapter(type_: Any) -> TypeAdapter[Any]:
 
 
 def _expected(message: str) -> str:
-    """pydantic's "Input should be a valid integer" in fewer words."""
+    """Shorten a message of pydantic, such as "Input should be a valid integer"."""
     text = message.removeprefix("Input should be ").removeprefix("Value error, ")
     text = text.replace("a valid array", "a list").replace("Path does not point to a", "a path to an existing")
     text = re.sub("^a valid (?=[aeiou])", "an ", text).replace("a valid ", "a ")

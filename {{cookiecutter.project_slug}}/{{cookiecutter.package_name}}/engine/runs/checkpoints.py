@@ -1,4 +1,4 @@
-"""Checkpoint files: write them whole or not at all, find damage, choose the one to resume from."""
+"""Checkpoint files: write them atomically, detect damage, choose the one to resume from."""
 
 import contextlib
 import errno
@@ -17,26 +17,26 @@ from .loading import _broken, load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, reads back, then renames: a reader finds the old file or the new one.
+    """Write checkpoints atomically: a reader finds either the old file or the new one, and both are whole.
 
-    What was last.ckpt is kept as previous.ckpt. Lightning's own way goes through the temporary folder, and is a plain
-    copy over the old file where that lies on another disk.
+    The new file is flushed to disk and read back before it is renamed; the old last.ckpt becomes previous.ckpt.
+    Lightning writes to a temporary folder and, if that is on another disk, copies over the old file.
 
-    What it loads is looked through by `load_checkpoint`. It removes nothing but checkpoints in the run folder and in
-    folders that it has written to: which one is no longer needed Lightning may have from a stranger's checkpoint. With
-    `within` it writes into the run folder alone.
+    Loading goes through `load_checkpoint`. Only checkpoints in the run folder and in folders that this object wrote to
+    are removed, because the path to remove may come from an untrusted checkpoint. `within` limits writing to the run
+    folder.
     """
 
     def __init__(self, run: RunFolder, within: bool = False) -> None:
         self.run, self.within = run, within
-        self.folders: set[Path] = set()  # of checkpoints
+        self.folders: set[Path] = set()  # that checkpoints were written to
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Raises RefusedError as the function of that name."""
+        """Load with `runs.loading.load_checkpoint`, which raises RefusedError."""
         return load_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint that is one of the run's; leave any other file, with a warning."""
+        """Remove a checkpoint of the run; leave any other file, with a warning."""
         real = Path(path).resolve()
         if real.suffix != ".ckpt" or not (self._is_within(real) or real.parent in self.folders):
             log.warning(f"{path} is not removed: it is no checkpoint of {self.run.path.as_posix()}")
@@ -47,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return self.run.path.resolve() in real.parents
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises OSError, with the path, where the file can't be written; RefusedError where it may not."""
+        """Raises OSError, with the path, if the file can't be written; RefusedError if `within` forbids the path."""
         path = Path(path)
         if self.within and not self._is_within(path.resolve()):
             raise RefusedError(f"{path.as_posix()}: leads out of the run folder {self.run.path.as_posix()}")
@@ -56,7 +56,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         beside = path.with_name(f"{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)  # of a process that was killed
+            beside.unlink(missing_ok=True)  # left by a killed process
             _write(checkpoint, beside)
             if path == self.run.last and path.exists():
                 os.replace(path, self.run.previous)
@@ -71,7 +71,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class _Recorder:
-    """A file that remembers why a write failed; torch tells of every failure as "unexpected pos"."""
+    """File that keeps the error of a failed write: torch reports every failure as "unexpected pos"."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
@@ -104,7 +104,7 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; Windows can't open a folder, and needs it less."""
+    """Make a rename survive a power cut. Windows can't open a folder, and needs it less."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -114,29 +114,29 @@ def _flush_folder(folder: Path) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None: each byte is compared with its checksum, which torch.load does not do.
+    """Return what is wrong with a checkpoint, or None. Compares each byte with its checksum; torch.load does not.
 
-    25 ms for 120 MB. Of what stands between the records Python's reader overlooks some that torch's does not.
+    Takes 25 ms for 120 MB. torch reads the file too: it finds errors between the records that zipfile overlooks.
     """
     if reason := _broken(path):
         return reason
     try:
         _open(path)
-    except Exception as error:  # what a flipped bit can make of the headers has many names
+    except Exception as error:  # a flipped bit in a header can raise almost anything
         return f"it is cut off or overwritten ({error})"
     return None
 
 
 def _open(path: Path) -> None:
-    """Raises RuntimeError where torch can't read the file; what it holds is looked at elsewhere, and not read here."""
+    """Raises RuntimeError if torch can't read the file. Its contents are checked elsewhere, and not read here."""
     with contextlib.suppress(UnpicklingError):
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
 def resume_point(run: RunFolder) -> Path | None:
-    """last.ckpt; where it is damaged, the one before it; None where the run had not begun to save.
+    """Return last.ckpt; previous.ckpt if that is damaged or missing; None if nothing has been saved.
 
-    Raises RefusedError where nothing whole is left: a run is never begun anew without a word.
+    Raises RefusedError if no checkpoint is whole: a run never starts over silently.
     """
     reasons = {path: damage(path) for path in (run.last, run.previous) if path.exists()}
     whole = [path for path, reason in reasons.items() if reason is None]
@@ -150,15 +150,15 @@ def resume_point(run: RunFolder) -> Path | None:
     if whole[0] != run.last:
         if named:
             os.replace(run.last, run.last.with_name("damaged.ckpt"))
-            log.warning(f"{named}. Kept as damaged.ckpt; going on from the one before it")
+            log.warning(f"{named}. Kept as damaged.ckpt; resuming from the one before it")
         os.replace(whole[0], run.last)
     return run.last
 
 
-def how_to_go_on(run: RunFolder) -> str:
-    """The command that goes on with a run that has begun, and the checkpoint from which."""
+def how_to_resume(run: RunFolder) -> str:
+    """Say how to resume a run that has begun: the command, and the checkpoint that it resumes from."""
     if not run.begun:
         return ""
     whole = [path for path in (run.last, run.previous) if path.is_file() and damage(path) is None]
-    begin = f"from {whole[0].as_posix()}" if whole else "from the beginning"
-    return f"The same command with name={run.name} goes on {begin}."
+    begin = f"resumes from {whole[0].as_posix()}" if whole else "starts from the beginning"
+    return f"The same command with name={run.name} {begin}."

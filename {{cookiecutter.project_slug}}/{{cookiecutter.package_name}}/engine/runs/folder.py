@@ -23,10 +23,10 @@ FILES = {".csv", ".ckpt", ".json", ".log", ".patch", ".tmp", ".yaml"}
 
 
 def check_folder(folder: Path) -> None:
-    """Raises RefusedError where what lies in a run folder, which may be a stranger's, could not be read or written.
+    """Raises RefusedError if a run folder, which may be untrusted, holds anything unsafe to read or write.
 
-    Such as a link that leads out of it, a FIFO, which waits for ever, or a folder in place of a file. W&B keeps links
-    to logs of its own in wandb/, where nothing else is written, and that in a new folder each time.
+    Examples: a link that leads out of it, a FIFO, which blocks, or a folder in place of a file. Links in wandb/ may
+    lead out: W&B keeps links to its own logs there, in a new folder each time, and nothing else is written there.
     """
     root = folder.resolve()
     for path in folder.rglob("*") if folder.is_dir() else ():
@@ -34,7 +34,7 @@ def check_folder(folder: Path) -> None:
         if path.is_symlink():
             try:
                 within = root in path.resolve().parents
-            except (OSError, RuntimeError):  # it leads to itself
+            except (OSError, RuntimeError):  # a link to itself
                 within = False
             if not within and folder / "wandb" not in path.parents:
                 raise RefusedError(f"{name} is a link that leads out of the run folder")
@@ -54,25 +54,25 @@ def check_folder(folder: Path) -> None:
 
 RUNS = Path("runs")
 FOLD = re.compile(r"fold_([1-9]\d*)")
-# Rank 0 chooses the folder; the processes that it starts find it here.
+# Environment variable that tells the processes started by rank 0 which folder it chose.
 CHOSEN = "RUN_FOLDER_OF_RANK_ZERO"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths within one run. `continued`: an earlier process has trained in it and did not finish."""
+    """Paths within one run. `continued` is true if an earlier process trained in it and did not finish."""
 
     path: Path
     continued: bool = False
 
     @property
     def name(self) -> str:
-        """What `name=` calls it: a folder of runs/, or one in a set of folds (`cv/fold_1`)."""
+        """The value of `name=`: a folder of runs/, or one in a set of folds (`cv/fold_1`)."""
         return self.path.relative_to(RUNS).as_posix() if RUNS in self.path.parents else self.path.name
 
     @property
     def config(self) -> Path:
-        """The config, resolved."""
+        """The resolved config."""
         return self.path / "config.yaml"
 
     @property
@@ -82,22 +82,22 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Written last: it says that the run has finished."""
+        """Final metrics. Written last, so the file marks a finished run."""
         return self.path / "metrics.json"
 
     @property
     def log(self) -> Path:
-        """What the run has logged."""
+        """Log of the run."""
         return self.path / "train.log"
 
     @property
     def lock(self) -> Path:
-        """Which process trains in the folder."""
+        """The process that trains in the folder."""
         return self.path / "lock.json"
 
     @property
     def folds(self) -> Path:
-        """The table of a set of folds, which says that it has finished."""
+        """Metrics of a set of folds. Written last, so the file marks a finished set."""
         return self.path / "folds.json"
 
     @property
@@ -107,41 +107,41 @@ class RunFolder:
 
     @property
     def plots(self) -> Path:
-        """A folder."""
+        """Folder of plots."""
         return self.path / "plots"
 
     @property
     def predictions(self) -> Path:
-        """A folder."""
+        """Folder of predictions."""
         return self.path / "predictions"
 
     @property
     def best(self) -> Path:
-        """The best epoch by `monitor`."""
+        """Checkpoint of the best epoch by `monitor`."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
     def last(self) -> Path:
-        """What a stopped run resumes from."""
+        """Checkpoint that a stopped run resumes from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def previous(self) -> Path:
-        """The last.ckpt before it."""
+        """The last.ckpt before the current one."""
         return self.path / "checkpoints" / "previous.ckpt"
 
     @property
     def begun(self) -> bool:
-        """Whether a run has begun in the folder."""
+        """True if a run has begun in the folder."""
         return self.config.is_file()
 
     @property
     def finished(self) -> bool:
-        """Whether the run has been trained and tested."""
+        """True if the run has been trained and tested."""
         return self.metrics.is_file()
 
     def checkpoint(self, choice: str) -> Path:
-        """The file that `checkpoint=` means: `best`, `last`, or a path. Raises RefusedError where it is not there."""
+        """Return the file for `checkpoint=`: `best`, `last` or a path. Raises RefusedError if it does not exist."""
         path = {"best": self.best, "last": self.last}.get(choice, Path(choice))
         if not path.is_file():
             there = ", ".join(sorted(file.name for file in self.best.parent.glob("*.ckpt"))) or "none"
@@ -150,7 +150,7 @@ class RunFolder:
 
 
 def claim_run_folder(name: str | None, model: str) -> RunFolder:
-    """Make the folder of a new run, or find that of an unfinished one. The name has been checked."""
+    """Create the folder of a new run, or find that of an unfinished one. `name` has been checked."""
     if rank() > 0:
         return _folder_of_rank_zero(name)
     folder = _named(name) if name is not None else _dated(model)
@@ -172,7 +172,7 @@ def _named(name: str) -> RunFolder:
 
 
 def _dated(model: str) -> RunFolder:
-    """A name of date, time and model; a number is added where two runs start within one second."""
+    """Create a folder named by date, time and model, with a number if two runs start within one second."""
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{model}"
     number = 1
     while True:
@@ -185,7 +185,7 @@ def _dated(model: str) -> RunFolder:
 
 
 def leave_nothing(run: RunFolder) -> None:
-    """Remove the folder of a run that was refused before it began, and runs/ if it was the first."""
+    """Remove the folder of a run that was refused before it began, and runs/ if that is then empty."""
     if rank() > 0 or run.config.exists() or run.lock.exists():  # another process may have begun in it
         return
     run.log.unlink(missing_ok=True)
@@ -195,7 +195,7 @@ def leave_nothing(run: RunFolder) -> None:
 
 
 def folds_of(run: RunFolder) -> list[RunFolder]:
-    """The runs of a set of folds, in their order; none where `run` is a run of its own, or nothing."""
+    """Return the runs of a set of folds, in order; an empty list if `run` is a single run or does not exist."""
     if run.begun:
         return []
     found = {FOLD.fullmatch(path.parent.name): path.parent for path in run.path.glob("*/config.yaml")}
@@ -203,7 +203,7 @@ def folds_of(run: RunFolder) -> list[RunFolder]:
 
 
 def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
-    """The folder and the config of a run. Raises RefusedError, naming the newest run, where `run` is none."""
+    """Return the folder and the config of a run. Raises RefusedError, naming the newest run, if `run` is not one."""
     folder = RunFolder(Path(run))
     if folds := folds_of(folder):
         raise RefusedError(f"{key}={run}: is a set of folds; expected one of them: {key}={folds[0].path.as_posix()}")
@@ -219,16 +219,16 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     if not isinstance(content, dict):
         raise RefusedError(f"{key}={run}: {folder.config} is not the config of a run")
     try:
-        if len(name := str(content.get("name"))) > 200:  # a name that can be a folder's is shorter
+        if len(name := str(content.get("name"))) > 200:  # folder names are shorter
             raise refusal("name", name, f"has {len(name):,} letters")
         plain_values(content := replaced(content, "${name}", name))
-        return folder, OmegaConf.create(content)  # of which nothing is left to resolve
+        return folder, OmegaConf.create(content)  # with nothing left to resolve
     except (RefusedError, RecursionError, OmegaConfBaseException) as error:
         raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error
 
 
 def replaced(value: Any, old: str, new: str) -> Any:
-    """Plain values with `new` in place of the text `old`."""
+    """Return plain values with `new` in place of the text `old`."""
     if isinstance(value, dict):
         return {key: replaced(part, old, new) for key, part in value.items()}
     if isinstance(value, list):
@@ -237,7 +237,7 @@ def replaced(value: Any, old: str, new: str) -> Any:
 
 
 def moved(value: Any, old: Path, new: Path) -> Any:
-    """Plain values with the folder `new` in each path that leads into the folder `old`."""
+    """Return plain values with every path in the folder `old` moved to the folder `new`."""
     if isinstance(value, dict):
         return {key: moved(part, old, new) for key, part in value.items()}
     if isinstance(value, list):
@@ -251,13 +251,13 @@ GOOD_NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[\w-]([\w.-]*[\w
 
 
 def good_name(name: str) -> bool:
-    """Whether it can be a folder of runs/, or one in a set of folds (`cv/fold_1`), on any system."""
+    """True if `name` can be a folder of runs/, or one in a set of folds (`cv/fold_1`), on any system."""
     first, slash, fold = name.partition("/")
     return bool(len(name) <= 200 and GOOD_NAME.fullmatch(first) and (not slash or FOLD.fullmatch(fold)))
 
 
 def check_name(name: Any) -> None:
-    """Raises RefusedError where the name can't be a folder, a finished run has it, or runs/ can't be written."""
+    """Raises RefusedError if the name can't be a folder, a finished run has it, or runs/ can't be written."""
     if isinstance(name, int | float):
         raise RefusedError(f"name={name}: is no text; put a letter into it, such as name=run{name}")
     if name is not None and not good_name(str(name)):
@@ -270,7 +270,7 @@ def check_name(name: Any) -> None:
 
 
 def config_of_fold(cfg: DictConfig, number: int) -> DictConfig:
-    """The config of one run of a set of `cfg.folds`, numbered from 1."""
+    """Return the config of fold `number`, from 1, of `cfg.folds`."""
     fold = copy.deepcopy(cfg)
     with open_dict(fold):
         fold.update({"name": f"{cfg.name}/fold_{number}", "folds": None})

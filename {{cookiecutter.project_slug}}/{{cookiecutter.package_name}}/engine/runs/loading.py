@@ -1,4 +1,4 @@
-"""Load a checkpoint that may come from elsewhere: no code runs, and no more memory is taken than the file has."""
+"""Load checkpoints that may be untrusted: no code runs, and no more memory is used than the file has bytes."""
 
 import contextlib
 import pickletools
@@ -23,15 +23,15 @@ from ..config.targets import check_targets
 from ..errors import RefusedError, refusal
 from ..plain import MAX_VALUES, PLAIN, check_plain, plain_values
 
-MAX_SHARED = 16  # how many times over tensors may share what a file holds: tied weights do
+MAX_SHARED = 16  # times that tensors may claim the bytes of the file: tied weights share them
 DATA = (*PLAIN, bytes, bytearray, complex, torch.device, torch.dtype, torch.layout)
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple, torch.Size, set, frozenset)
-# Where Lightning keeps arguments: of the model, of older models, of a datamodule.
+# Keys of the arguments that Lightning saves: of the model, of older models (two names), of the datamodule.
 HYPER_PARAMETERS = ("hyper_parameters", "hparams", "module_arguments", "datamodule_hyper_parameters")
 
 
 def _broken(path: Path) -> str | None:
-    """What is wrong with the records of a checkpoint, or None; what they mean is not looked at."""
+    """Return what is wrong with the zip records of a checkpoint, or None; does not look at what they mean."""
     if not path.is_file():
         return "there is no such file"
     if path.stat().st_size == 0:
@@ -46,7 +46,7 @@ def _broken(path: Path) -> str | None:
 
 
 def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises ValueError where the records would take more room than the file has: torch never packs them.
+    """Raises ValueError if the records are compressed, which torch never does, or claim more than the file has.
 
     Nothing may follow the records, so that torch's reader finds the same ones.
     """
@@ -56,8 +56,8 @@ def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its records claim more than the file holds")
 
 
-# What a pickle of tensors and plain values names: functions among them build of what the file holds, and no more. Of
-# what torch would let in beside, bytearray, torch.Tensor and quantised tensors take as much memory as they are told to.
+# Names in a pickle of tensors and plain values; the functions among them build only from what the file holds. torch
+# also allows bytearray, torch.Tensor and quantised tensors, which take as much memory as the file asks for.
 NAMED = re.compile(
     r"torch (\w+Storage|float\w+|bfloat16|u?int\d+|bool|complex\w+|Size|device)|torch\.storage (Untyped|Typed)Storage"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)|collections (OrderedDict|Counter)|_codecs encode"
@@ -66,9 +66,9 @@ NAMED = re.compile(
 
 
 def _check_claims(path: Path) -> None:
-    """Raises RefusedError where a checkpoint names what is no plain value, or tensors of more than it holds.
+    """Raises UnpicklingError for a name that is not allowed; RefusedError if tensors claim more than the file has.
 
-    The tensors are loaded without their numbers: as much as they say they are takes no memory then.
+    The tensors are loaded onto the meta device, where their claimed size takes no memory.
     """
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -86,7 +86,7 @@ def _check_claims(path: Path) -> None:
 
 
 def _registered() -> set[str]:
-    """What the project has declared to be safe (torch.serialization.add_safe_globals)."""
+    """Return the globals that the project has declared safe (torch.serialization.add_safe_globals)."""
     known = [
         each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}"
         for each in torch.serialization.get_safe_globals()
@@ -95,7 +95,7 @@ def _registered() -> set[str]:
 
 
 def _tensors(content: Any) -> Iterator[torch.Tensor]:
-    """Those in dicts, lists, tuples and sets at any depth."""
+    """Yield the tensors in dicts, lists, tuples and sets, at any depth."""
     if isinstance(content, torch.Tensor):
         yield content
     elif isinstance(content, dict | list | tuple | set):
@@ -104,15 +104,15 @@ def _tensors(content: Any) -> Iterator[torch.Tensor]:
 
 
 def _weights(state: dict[str, Any]) -> list[Any]:
-    """The values of a state_dict but what a module gives as its `_extra_state`, which may be anything."""
+    """Return the values of a state_dict without any module's `_extra_state`, which may be anything."""
     return [value for name, value in state.items() if not str(name).endswith("_extra_state")]
 
 
 @contextlib.contextmanager
 def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
-    """Raises RefusedError where a module is built within it that is far larger than the weights `state` of `path`.
+    """Raises RefusedError if the modules built in this context are far larger than the weights `state` of `path`.
 
-    Hyper-parameters can ask for any size. A module may hold parts that are not saved: 0.5 GB is left for them.
+    Hyper-parameters can ask for any size. 0.5 GB is left for parts of a module that are not saved.
     """
     size, parts = 8 * sum(value.nbytes for value in _weights(state)) + 2**29, 100 * len(state) + 10_000
     used = {"bytes": 0, "parts": 0}
@@ -141,7 +141,7 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
             register_module_module_registration_hook,
         )
     ]
-    # copy.deepcopy calls it: a TransformerEncoder makes as many copies as it is told.
+    # copy.deepcopy calls it, and a TransformerEncoder makes as many copies as its arguments ask for.
     torch.nn.Module.__setstate__ = copied  # type: ignore[bad-assignment, method-assign]
     try:
         with Measured(count):
@@ -153,7 +153,7 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
 
 
 class Measured(TorchDispatchMode):
-    """Tells `count` how many bytes each new tensor has, before it takes memory: the meta device says it."""
+    """Call `count` with the bytes of each new tensor before it is allocated, as found on the meta device."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         super().__init__()
@@ -165,16 +165,16 @@ class Measured(TorchDispatchMode):
             placed = any(each.name == "device" for each in func._schema.arguments)
             given = {**kwargs, "device": "meta"} if placed else kwargs
             made: Any = None
-            with contextlib.suppress(Exception):  # the size may depend on the numbers themselves
+            with contextlib.suppress(Exception):  # the size may depend on the values
                 made = func(*tree_map_only(torch.Tensor, lambda each: each.to("meta"), args), **given)
             self.count(sum(each.nbytes for each in tree_leaves(made) if isinstance(each, torch.Tensor)))
         return func(*args, **kwargs)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; no code of it runs, and it takes no more memory than the file has bytes.
+    """Load a checkpoint on the CPU. None of its code runs, and it takes no more memory than the file has bytes.
 
-    Raises RefusedError where it is damaged, holds more than tensors and plain values, is none of Lightning's, or has
+    Raises RefusedError if it is damaged, holds more than tensors and plain values, is not one of Lightning's, or has
     hyper-parameters that a config may not have.
     """
     if reason := _broken(path):
@@ -184,7 +184,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values") from error
-    except Exception as error:  # what a pickle that is put together by hand can raise has many names
+    except Exception as error:  # a crafted pickle can raise almost anything
         if isinstance(error, RefusedError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -203,9 +203,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _more_than_data(content: Any) -> str | None:
-    """The first part of a loaded checkpoint that is no data: a function or a class, say, which `weights_only` admits.
+    """Return the first part of a loaded checkpoint that is not data, such as a function or a class, or None.
 
-    Also a tensor or a dict with attributes of its own: they could stand in place of a method.
+    `weights_only` lets some through. A tensor or dict with attributes of its own counts too: they could replace a
+    method.
     """
     waiting, seen = [("", content)], set()
     while waiting:
@@ -215,7 +216,7 @@ def _more_than_data(content: Any) -> str | None:
             continue
         tensor = kind in (torch.Tensor, torch.nn.Parameter)
         attributes = dict(getattr(part, "__dict__", {}))
-        metadata = attributes.pop("_metadata", {}) if kind is OrderedDict else {}  # of a Module's state_dict
+        metadata = attributes.pop("_metadata", {}) if kind is OrderedDict else {}  # set by Module.state_dict
         if attributes or not (tensor or kind in CONTAINERS) or (tensor and part._backward_hooks):
             return f"{kind.__name__} at {name}"
         if tensor or id(part) in seen:
@@ -229,7 +230,7 @@ def _more_than_data(content: Any) -> str | None:
 
 
 def check_hyper_parameters(key: str, values: Any) -> None:
-    """Raises RefusedError unless they are plain values and tensors, and name no `_target_` that a config may not."""
+    """Raises RefusedError unless they are plain values and tensors, with no `_target_` that a config may not have."""
     if not isinstance(values, dict):
         raise refusal(key, "", f"is a {type(values).__name__}; expected a dict")
     for name in ("_instantiator", "_class_path"):

@@ -1,4 +1,4 @@
-"""One process trains in a run folder at a time."""
+"""Lock of a run folder: one process trains in it at a time."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from .folder import RunFolder
 
 
 def check_unlocked(run: RunFolder) -> None:
-    """Raises RefusedError, naming process and host, where another process trains in the folder."""
+    """Raises RefusedError, naming process and host, if another process trains in the folder."""
     if (holder := _holder(run.lock)) is not None:
         raise _refusal(run, holder)
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """One process of this host after the other, with regard to what lies at `path`."""
+    """Serialise processes on this host that work on `path`."""
     from filelock import FileLock
 
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
@@ -34,10 +34,10 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
-    """Hold the folder. A lock that a dead process of this host has left is taken over. Raises RefusedError."""
+    """Hold the folder; take over the lock of a dead process of this host. Raises RefusedError if it is held."""
     import psutil
 
-    # Two processes of this host look at the lock one after the other; those of other hosts only make a new one.
+    # Processes of this host take turns; one of another host can only create a lock where there is none.
     with alone(run.lock):
         check_unlocked(run)
         run.lock.unlink(missing_ok=True)
@@ -47,10 +47,10 @@ def locked(run: RunFolder) -> Iterator[None]:
         try:
             with beside.open("x", encoding="utf-8") as file:
                 json.dump(own, file)
-            os.link(beside, run.lock)  # with its content at once, and only where there is none
+            os.link(beside, run.lock)  # atomic, and fails if the file exists
         except FileExistsError:
             raise _refusal(run, _read(run.lock)) from None
-        except OSError:  # a disk without links
+        except OSError:  # a file system without hard links
             os.replace(beside, run.lock)
         finally:
             beside.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 def _holder(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock; None where nobody does, or its process is dead."""
+    """Return the holder of the lock, or None if there is none or its process, on this host, is dead."""
     if not path.exists():
         return None
     import psutil
@@ -72,20 +72,20 @@ def _holder(path: Path) -> dict[str, Any] | None:
     try:
         process = psutil.Process(holder["pid"])
         alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError, OverflowError):  # no such process, or no number of one
+    except (psutil.Error, ValueError, OverflowError):  # no such process, or an invalid pid
         alive = False
     return holder if alive else None
 
 
 def _born(process: Any) -> float:
-    """Seconds between the start of the machine and that of the process: no change of the clock changes them."""
+    """Return the seconds from the start of the machine to that of the process; changes of the clock cancel out."""
     import psutil
 
     return process.create_time() - psutil.boot_time()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What the lock says; the process may have been killed while it wrote it, which leaves this host's dead one."""
+    """Read the lock. One that was cut off, by a kill while it was written, counts as held by a dead process."""
     try:
         holder = read_json(path)
         texts = {key: str(holder[key])[:100] for key in ("host", "since")}

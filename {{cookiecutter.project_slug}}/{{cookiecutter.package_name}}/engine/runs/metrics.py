@@ -1,7 +1,4 @@
-"""What a run shows: metrics.csv, its log of record with one row a step that logged something; and images.
-
-One that can't be drawn never ends a run. Of a set of folds: one table of their metrics, as JSON, CSV and an image.
-"""
+"""Metrics of a run: metrics.csv, with a row for each step that logged something; metrics.json; learning curves."""
 
 import csv
 import os
@@ -18,14 +15,14 @@ from ..logs import log
 from ..plain import MAX_TABLE, read_json, read_text
 
 FIRST = ["epoch", "step"]
-MOST_PANELS = 40  # of a plot; matplotlib takes minutes for hundreds
+MOST_PANELS = 40  # in one plot; matplotlib takes minutes for hundreds
 
 
 class MetricsLog(Logger):
-    """Writes each row at once, so a killed run keeps what it had; a continued run drops the rows it will write again.
+    """Logger of metrics.csv. Writes each row at once, so a killed run keeps its rows.
 
-    Lightning's CSVLogger deletes the file of the run that is continued. Times are left out: two equal runs write
-    equal files.
+    A resumed run drops the rows that it will write again; Lightning's CSVLogger deletes the file. Times are left out,
+    so that two equal runs write equal files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,20 +41,20 @@ class MetricsLog(Logger):
 
     @rank_zero_only
     def rewind(self, rows: int) -> None:
-        """Keep the first `rows`: those that there were when the checkpoint was saved from which the run goes on."""
+        """Keep the first `rows`: those before the checkpoint that the run resumes from."""
         self._take(self.rows[:rows])
         self._rewrite()
 
     @rank_zero_only
     def flush(self) -> None:
-        """See to it that what is written outlives a power cut: a checkpoint relies on the rows before it."""
+        """Make the rows survive a power cut: a checkpoint relies on those before it."""
         if self.path.exists():
             with self.path.open("r+b") as file:
                 os.fsync(file.fileno())
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Left to config.yaml."""
+        """Do nothing: config.yaml holds them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -81,7 +78,7 @@ class MetricsLog(Logger):
         return csv.DictWriter(file, self.columns, lineterminator="\n")
 
     def _rewrite(self) -> None:
-        """Write beside and rename; the place of the last row is kept for the next change of it."""
+        """Replace the file, and note where its last row begins, which may be rewritten."""
         with new_file(self.path, flush=False) as file:
             writer = self._writer(file)
             writer.writeheader()
@@ -91,9 +88,9 @@ class MetricsLog(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv: numbers, without the empty cells; a line that was not written to its end is none.
+    """Return the rows of a metrics.csv as numbers, without empty cells and without a last line that was cut off.
 
-    Raises RefusedError, with the line, where it is no table of numbers.
+    Raises RefusedError, with the line, if it is not a table of numbers.
     """
     if not path.exists():
         return []
@@ -112,24 +109,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
-    """The metrics of one split without its name: `val/loss` becomes `loss`."""
+    """Return the metrics of one split without its name: `val/loss` becomes `loss`."""
     return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}
 
 
 def headline(metrics: dict[str, float], split: str) -> str:
-    """The metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
+    """Format the metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
     return ", ".join(f"{split}/{key} {shown(value)}" for key, value in metrics.items() if "/" not in key)
 
 
 def shown(value: float) -> str:
-    """A metric as text: four digits behind the point, or, of one that is nearly zero, four significant ones."""
+    """Format a metric with four decimals or, if it is nearly zero, four significant digits."""
     return f"{value:.4g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
 
 
 def samples_of(trainer: Any, split: str) -> tuple[int, int]:
-    """How many samples of `train` (in an epoch), `val` or `test` were taken, and how many there are.
+    """Return how many samples of `train` (per epoch), `val` or `test` were used, and how many there are.
 
-    Zeros where the trainer's loader does not say, as that of an IterableDataset.
+    Zeros if the loader does not say, as for an IterableDataset.
     """
     loaders, counts = {
         "train": (trainer.train_dataloader, trainer.num_training_batches),
@@ -138,7 +135,7 @@ def samples_of(trainer: Any, split: str) -> tuple[int, int]:
     }[split]
     taken = size = 0
     for loader, count in zip(*(each if isinstance(each, list) else [each] for each in (loaders, counts)), strict=False):
-        sampler = getattr(loader, "sampler", None)  # a BatchOrder, else one of torch's
+        sampler = getattr(loader, "sampler", None)  # a BatchOrder or a sampler of torch
         each = getattr(sampler, "batch_size", None) or getattr(loader, "batch_size", None)
         try:
             all_of_it = getattr(sampler, "size", None) or len(loader.dataset)
@@ -150,12 +147,12 @@ def samples_of(trainer: Any, split: str) -> tuple[int, int]:
 
 
 def of_samples(taken: int, size: int, name: str) -> str:
-    """The end of a line of metrics: how many samples they were measured on, "of 16 of 360 images"."""
+    """Format how many samples the metrics were measured on, as in "of 16 of 360 images"."""
     return f" of {taken:,} of {size:,} {name}" if taken < size else f" of {size:,} {name}" if size else ""
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel for each metric (`train/loss` and `val/loss` share one), over optimizer steps.
+    """Plot each metric over optimizer steps, in a panel of its own; `train/loss` and `val/loss` share one.
 
     Metrics of a part, such as one class (`val/f1/cat`), are left out.
     """
@@ -181,7 +178,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def read_results(path: Path) -> dict[str, dict[str, float]]:
-    """The metrics of each split in a metrics.json. Raises RefusedError where it holds something else."""
+    """Return the metrics of each split in a metrics.json. Raises RefusedError if it holds something else."""
     found = read_json(path)
     splits = found if isinstance(found, dict) else {}
     for split in ("val", "test"):
@@ -192,7 +189,7 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _plain(name: str) -> str:
-    """A name as matplotlib shows it unchanged: what stands between dollars it would set as a formula."""
+    """Escape dollar signs: matplotlib would typeset the text between them as a formula."""
     return name.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""Where predictions may be written: never over inputs, data, records of a run, or code."""
+"""Check where predictions are written: never over inputs, data, records of a run, or code."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from omegaconf import DictConfig
 from ..config.tree import leaves, resolved
 from ..errors import refusal
 
-# Of code, configs and checkpoints.
+# File types of code, configs and checkpoints.
 NOT_PREDICTIONS = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".ckpt")
 
 
 def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool = False) -> None:
-    """Raises RefusedError where a prediction would replace an input, data, a record of a run, or code.
+    """Raises RefusedError if a prediction would replace an input, data, a record of a run, or code.
 
-    And where it is `one_of_many` files that would be read as inputs or data the next time, or lie beside the input.
+    With `one_of_many`, also if the file would be read as an input or as data next time, or lies beside the input.
     """
     file = output.resolve()
     if not (one_of_many or file.is_file()):
         return
     run = next((each for each in file.parents if _is_run(each)), None)
-    around = () if run is None else (run, *run.parents)  # to read in these is not to read what lies in a run
+    around = () if run is None else (run, *run.parents)  # reading from these does not mean reading the run's files
     places = (each for each in _read_places(source, saved) if each.resolve() not in around)
     place, why = next((each for each in places if _holds(each, file)), None), None
     if place is not None:
@@ -36,18 +36,18 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
 
 
 def _read_places(source: str, saved: DictConfig) -> list[Path]:
-    """The files and folders that the input and the run's data are read from."""
+    """Return the files and folders that the input and the run's data are read from."""
     words = [source, *(value for _, value in leaves(resolved(saved)["datamodule"]) if isinstance(value, str))]
     return [Path(word) for word in words if word and _exists(word)]
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a run, or a set of folds, has left its record in the folder."""
+    """True if the folder holds the record of a run or of a set of folds."""
     return any((folder / name).is_file() for name in ("provenance.json", "folds.json"))
 
 
 def _holds(place: Path, file: Path) -> bool:
-    """Whether `file` is `place`, or a file below the folder `place`, by whatever path or link."""
+    """True if `file` is `place`, or lies below the folder `place`, by any path or link."""
     if not place.is_dir():
         return file.exists() and place.samefile(file)
     linked = file.exists() and file.stat().st_nlink > 1
@@ -58,5 +58,5 @@ def _holds(place: Path, file: Path) -> bool:
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # too long a name, or none: words
+    except (OSError, ValueError):  # text that is not a path
         return False

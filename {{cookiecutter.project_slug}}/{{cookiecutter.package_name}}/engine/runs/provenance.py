@@ -1,7 +1,4 @@
-"""config.yaml, and provenance.json: where a run came from, without environment variables, user names or tokens.
-
-A rerun says what differs between a finished run and now, and whether training it again gave the same bits.
-"""
+"""config.yaml and provenance.json: where a run came from, without environment variables, user names or tokens."""
 
 import hashlib
 import json
@@ -28,10 +25,10 @@ PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaco
 SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
 LOGIN = re.compile(r"://[^/@\s]+@")
 HOME = re.compile(r"/(?:home|Users)/[^/\s]+")
-MAX_SEEN = 2**30  # bytes of seen.npy: 134 million samples; one with holes takes no room on the disk, but all in memory
-# What does not make another training of it.
+MAX_SEEN = 2**30  # bytes of seen.npy, 134 million samples; a sparse file takes its whole size in memory
+# Keys that do not affect the result.
 NAMING = ("name", "rerun", "resume", "save_minutes")
-# What a run is asked for when it goes on or is repeated, and how a person calls it.
+# Keys compared when a run is resumed (ORDER) or repeated (all), and what messages call them.
 ORDER = {"data_sha256": "training data", "processes": "number of processes"}
 SETTING = {
     "code_sha256": "code", "git": "git", "python": "Python", "packages": "packages", "os": "system", "cpu": "CPU",
@@ -40,7 +37,7 @@ SETTING = {
 
 
 def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: int) -> dict[str, Any]:
-    """What a run depends on: command, config, code, data, versions, machine."""
+    """Return what a run depends on: command, config, code, data, versions, machine."""
     words = [_private(word) for word in overrides]
     trained = {key: value for key, value in _nameless(cfg).items() if key not in NAMING}
     commit, patch = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
@@ -62,9 +59,9 @@ def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: i
 
 
 def begin(run: RunFolder, known: dict[str, Any]) -> None:
-    """Write what is known at the start, and uncommitted changes as changes.patch; of a run that goes on add when.
+    """Write provenance.json, and uncommitted changes as changes.patch.
 
-    What has changed since its start is said with it.
+    For a resumed run, append the time and what changed since it began.
     """
     if run.continued:
         began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
@@ -83,7 +80,7 @@ def end(run: RunFolder) -> None:
 
 
 def read_provenance(run: RunFolder) -> dict[str, Any]:
-    """What provenance.json holds. Raises RefusedError where it can't be read."""
+    """Return the contents of provenance.json. Raises RefusedError if it can't be read."""
     content = read_json(run.provenance)
     if not isinstance(content, dict):
         raise RefusedError(f"{run.provenance.as_posix()} is not the provenance of a run")
@@ -91,9 +88,9 @@ def read_provenance(run: RunFolder) -> dict[str, Any]:
 
 
 def write_seen(run: RunFolder, keys: np.ndarray) -> None:
-    """Write seen.npy: keys of the content that the run trains on, by which evaluate.py tells it in other data.
+    """Write seen.npy: keys of the content that the run trains on, by which evaluate.py finds it in other data.
 
-    A resumed run (resume=inexact takes other data) has also seen what it trained on before.
+    A resumed run keeps the keys of what it trained on before (resume=inexact allows other data).
     """
     earlier = read_seen(run) if run.continued else None
     keys = np.unique(keys if earlier is None else np.concatenate([earlier, keys]))
@@ -102,14 +99,14 @@ def write_seen(run: RunFolder, keys: np.ndarray) -> None:
 
 
 def read_seen(run: RunFolder) -> np.ndarray | None:
-    """The keys of seen.npy; None where there is none. Raises RefusedError where it is no such file."""
+    """Return the keys in seen.npy, or None if there is no such file. Raises RefusedError if it can't be read."""
     if not run.seen.is_file():
         return None
     if run.seen.stat().st_size > MAX_SEEN:
         raise RefusedError(f"{run.seen.as_posix()} is larger than {MAX_SEEN / 2**30:.0f} GB")
     try:
         keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # what a header that is put together by hand can raise has many names
+    except Exception as error:  # a crafted header can raise almost anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RefusedError(f"{run.seen.as_posix()} can't be read: {reason}") from error
     if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:
@@ -118,19 +115,19 @@ def read_seen(run: RunFolder) -> np.ndarray | None:
 
 
 def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
-    """Raises RefusedError where the data or the number of processes is not that with which the run began."""
+    """Raises RefusedError if the data or the number of processes has changed since the run began."""
     began = read_provenance(run)
     for key, name in ORDER.items():
         if began.get(key) != known[key]:
             values = f" (then {began.get(key)}, now {known[key]})" if key == "processes" else ""
             raise RefusedError(
-                f"name={run.name}: the {name} changed since the run began{values}, so it can't go on exactly; "
-                "resume=inexact goes on anyway"
+                f"name={run.name}: the {name} changed since the run began{values}, so it can't resume exactly; "
+                "resume=inexact resumes anyway"
             )
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
-    """What differs between the origins of two runs in code, data, versions and machine: before and after, by name."""
+    """Return what differs between the origins of two runs in code, data, versions and machine: {name: [old, new]}."""
     differing: dict[str, list[Any]] = {}
     for key, name in {**ORDER, **SETTING}.items():
         old, new = before.get(key), after.get(key)
@@ -144,24 +141,24 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any
 
 
 def write_config(cfg: DictConfig, run: RunFolder) -> None:
-    """Write the config with everything resolved: what is read from a run folder is never interpolated."""
+    """Write the config with everything resolved: nothing read from a run folder is interpolated."""
     write_text(run.config, OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))))
 
 
 def _nameless(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values, with `${name}` where the name of the run stood."""
+    """Return the config as plain values, with `${name}` in place of the run's name."""
     plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": r"\${name}"}), resolve=True)
-    return moved(plain, RUNS / str(cfg.name), RUNS / "${name}")  # moved: of a rerun
+    return moved(plain, RUNS / str(cfg.name), RUNS / "${name}")  # a rerun's paths no longer hold ${name}
 
 
 def _private(word: str) -> str:
-    """An override without what is nobody's business: a token's value, a password in an address, a home folder."""
+    """Hide the private parts of an override: the value of a token, a password in an address, a home folder."""
     word = LOGIN.sub("://***@", SECRET.sub(r"\1***", word)).replace(str(Path.home()), "~")
     return HOME.sub("~", word)
 
 
 def _code() -> str:
-    """SHA-256 of the package's Python files."""
+    """Return the SHA-256 of the package's Python files."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE_FOLDER.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE_FOLDER).as_posix().encode() + path.read_bytes())
@@ -173,7 +170,7 @@ def _untracked() -> list[str]:
 
 
 def _git(*command: str) -> str | None:
-    """The output of a git command, or None where there is no git or no repository."""
+    """Return the output of a git command, or None if there is no git or no repository."""
     try:
         done = subprocess.run(["git", *command], capture_output=True, check=True, cwd=PACKAGE_FOLDER.parent)
     except (OSError, subprocess.CalledProcessError):

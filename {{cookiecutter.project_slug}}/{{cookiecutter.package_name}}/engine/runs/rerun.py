@@ -13,14 +13,14 @@ from .provenance import changes, read_provenance
 
 
 def check_comparable(before: RunFolder) -> None:
-    """Raises RefusedError where what a rerun is compared with at its end can't be read."""
+    """Raises RefusedError if the files that a rerun is compared with can't be read."""
     read_provenance(before)
     read_metrics(before.path / "metrics.csv")
     load_checkpoint(before.last)
 
 
 def say_what_differs(before: RunFolder, known: dict[str, Any]) -> None:
-    """Log what is not as it was when `before` was trained: code, data, versions, machine."""
+    """Log what has changed since `before` was trained: code, data, versions, machine."""
     differing = changes(read_provenance(before), known)
     log.info(f"Training {before.path.as_posix()} again; since then {'changed:' if differing else 'nothing changed'}")
     for name, (old, new) in differing.items():
@@ -28,7 +28,7 @@ def say_what_differs(before: RunFolder, known: dict[str, Any]) -> None:
 
 
 def compare(run: RunFolder, before: RunFolder) -> None:
-    """Log whether both ended in the same bits, or by how much not; write it to rerun.json."""
+    """Log whether both runs are bit-identical, or by how much they differ, and write rerun.json."""
     states = (load_checkpoint(each.last)["state_dict"] for each in (run, before))
     weights, earlier = ({name: part for name, part in each.items() if torch.is_tensor(part)} for each in states)
     gaps = {

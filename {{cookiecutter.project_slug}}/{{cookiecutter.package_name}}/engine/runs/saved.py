@@ -1,4 +1,4 @@
-"""Finished runs, which may come from elsewhere: open them and check their configs."""
+"""Open finished runs, which may be untrusted, and check their configs."""
 
 import re
 from pathlib import Path, PureWindowsPath
@@ -13,31 +13,33 @@ from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal
 from .folder import RUNS, RunFolder, check_folder, folds_of, good_name, open_run
 
-# Arguments that say where something is written.
+# Arguments that name a place to write to.
 WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
 
 
 class ChosenRun(NamedTuple):
-    """A finished run, and what evaluate.py or predict.py is asked to do with it.
+    """A finished run, and the options of evaluate.py or predict.py for it.
 
-    Of a set of folds there is a checkpoint of each, and the config of the first.
+    A set of folds has a checkpoint for each fold, and the config of the first.
     """
 
     folder: RunFolder
-    cfg: DictConfig  # with the changes of the command line in it
+    cfg: DictConfig  # with the overrides applied
     checkpoints: list[Path]
-    checkpoint: str  # `best`, `last` or a path, as it was given
+    checkpoint: str  # `best`, `last` or a path, as given
     changes: list[str]  # overrides of the run's config
-    other_data: bool  # whether one of them is of the datamodule
-    input: str  # of predict.py
+    other_data: bool  # true if one of them is of the datamodule
+    input: str  # for predict.py
     output: Path | None
 
 
 def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
-    """The run with its config, or those of a set of folds. Raises RefusedError where it can't be run as it is."""
+    """Return the run with its config, or those of a set of folds. Raises RefusedError if one can't be run."""
     folds = folds_of(folder)
     if folds and not folder.folds.is_file():
-        raise refusal("run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… goes on")
+        raise refusal(
+            "run", folder.path.as_posix(), f"has not finished; train.py name={folder.name} folds=… resumes it"
+        )
     check_folder(folder.path)
     opened = [open_run(str(run.path)) for run in folds or [folder]]
     for run, saved in opened:
@@ -46,9 +48,9 @@ def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
 
 
 def check_saved(saved: DictConfig, folder: RunFolder, place: Place = Place.OWN) -> None:
-    """Raises RefusedError, with file and line, where the config of a run folder, maybe a stranger's, can't be run.
+    """Raises RefusedError, with file and line, if a run's config, which may be untrusted, can't be run.
 
-    At the `place` of a rerun its Trainer and callbacks are built, so they have to be of those that a stranger may name.
+    With the `place` of a rerun, its Trainer and callbacks have to be ones that an untrusted config may name.
     """
     try:
         check_config(saved, reads_data=False)
@@ -65,7 +67,7 @@ def check_saved(saved: DictConfig, folder: RunFolder, place: Place = Place.OWN) 
 def _check_paths(saved: DictConfig) -> None:
     """Raises RefusedError for a path by which a callback or the Trainer would write outside the run folder.
 
-    The loggers of a saved config are never built: their part in it is not looked at.
+    Paths of loggers are not checked: the loggers of a saved config are never built.
     """
     plain = resolved(saved)
     name = str(plain.get("name"))

@@ -1,4 +1,4 @@
-"""k-fold cross-validation: a set of runs, each validating on its own part, and one table of all."""
+"""k-fold cross-validation: one run for each fold, and one table of all."""
 
 import csv
 import hashlib
@@ -31,7 +31,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
     if build(cfg.trainer, place=Place.OWN, logger=False).world_size > 1:
         one = f"name={cfg.name or '<set>'}/fold_1 datamodule.folds={cfg.folds} datamodule.fold=1"
         raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
-    if not (cfg.name and folds_of(RunFolder(RUNS / cfg.name))):  # a set that was begun has passed it
+    if not (cfg.name and folds_of(RunFolder(RUNS / cfg.name))):  # checked when the set was begun
         check_folds_differ(cfg)
     folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
     cfg.name = folder.name
@@ -49,7 +49,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
         else:
             try:
                 train(fold)
-            except (FailedError, StoppedError) as error:  # the command that goes on is that of the set
+            except (FailedError, StoppedError) as error:  # the set's command resumes it
                 error.args = tuple(str(line).replace(f"name={fold.name}", f"name={cfg.name}") for line in error.args)
                 raise
         runs.append(run)
@@ -58,8 +58,8 @@ def train_folds(cfg: DictConfig) -> RunFolder:
 
 
 def check_folds_differ(cfg: DictConfig) -> None:
-    """Raises RefusedError where two folds validate on the same samples: they would be one training, done twice."""
-    with quiet(True):  # the trainings say what was read
+    """Raises RefusedError if two folds validate on the same samples: one training would be done twice."""
+    with quiet(True):  # the trainings log what was read
         first, second = (validated(build_datamodule(config_of_fold(cfg, number))) for number in (1, 2))
     if first == second:
         name = cfg.datamodule._target_.rpartition(".")[2]
@@ -68,7 +68,7 @@ def check_folds_differ(cfg: DictConfig) -> None:
 
 
 def validated(datamodule: Any) -> str:
-    """SHA-256 of the validation batches; of all the data where they hold no tensors."""
+    """Return the SHA-256 of the validation batches, or of all the data if they hold no tensors."""
     parts: list[bytes] = []
     digest = hashlib.sha256()
     for batch in datamodule.val_dataloader():
@@ -78,13 +78,13 @@ def validated(datamodule: Any) -> str:
     return digest.hexdigest() if parts else datamodule.fingerprint()
 
 
-Table = dict[str, dict[str, float]]  # of each metric: its value in each fold, their mean and standard deviation
+Table = dict[str, dict[str, float]]  # for each metric: its value in each fold, their mean and standard deviation
 
 
 def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: str) -> None:
-    """Write folds.json, folds.csv and plots/folds.png, and end with what was reached and what comes next.
+    """Write folds.json, folds.csv and plots/folds.png; log the results and the commands to run next.
 
-    `example` is an input of predict.py.
+    `example` is a value of `input=` for predict.py.
     """
     table = table_of(runs)
     draw_folds(table, len(runs), folder.plots / "folds.png")
@@ -107,7 +107,7 @@ def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: s
 
 
 def table_of(runs: list[RunFolder]) -> Table:
-    """Validation metrics of the best checkpoint and test metrics; ± is the standard deviation between folds (n - 1).
+    """Return the validation metrics of the best checkpoint and the test metrics; std is that of a sample (n - 1).
 
     Metrics of a part, such as one class (`val/f1/cat`), are left to metrics.json of each run.
     """
@@ -125,7 +125,7 @@ def table_of(runs: list[RunFolder]) -> Table:
 
 
 def draw_folds(table: Table, count: int, path: Path) -> None:
-    """A panel for each metric: a point for each fold, a line at the mean, a band of one standard deviation."""
+    """Plot each metric in a panel: a point for each fold, a line at the mean, a band of one standard deviation."""
     from matplotlib.figure import Figure
 
     table = dict(list(table.items())[:MOST_PANELS])

@@ -29,17 +29,17 @@ from .trainer import build_callbacks, datamodule_of
 
 
 class LoadedRun(NamedTuple):
-    """The model in eval mode on the CPU, and the datamodule, not yet set up."""
+    """A model in eval mode on the CPU, and a datamodule that is not yet set up."""
 
     model: LightningModule
     datamodule: LightningDataModule
 
 
 def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
-    """Model and datamodule of a run, as in `model, datamodule = load_run("runs/first")`.
+    """Load the model and datamodule of a run: `model, datamodule = load_run("runs/first")`.
 
-    `checkpoint` is `best`, `last` or a path; of a set of folds it is the ensemble. Raises RefusedError where folder or
-    checkpoint is not there.
+    `checkpoint` is `best`, `last` or a path. A set of folds gives the ensemble. Raises RefusedError if the folder or
+    the checkpoint does not exist.
     """
     runs = finished_runs(RunFolder(Path(folder)))
     cfg = runs[0][1]
@@ -48,19 +48,19 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
-    """The model of the config; with several checkpoints, of folds, their ensemble: the mean of what `forward` gives.
+    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of what `forward` returns.
 
     Raises RefusedError as `load_checkpoint` does.
     """
     first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
     if others:
-        first.others = nn.ModuleList(others)  # so that they go to the device with it
+        first.others = nn.ModuleList(others)  # so that they move to the device with it
         first.forward = Ensemble([first, *others])
     return first
 
 
 class Ensemble:
-    """The mean of what the `forward` of several models gives; it takes the place of that of the first one."""
+    """Mean of what the `forward` of several models returns; replaces the `forward` of the first."""
 
     def __init__(self, models: list[Any]) -> None:
         self.forwards = [model.forward for model in models]
@@ -70,9 +70,9 @@ class Ensemble:
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
-    """The model of the config with the weights of the checkpoint. Raises RefusedError as `load_checkpoint` does.
+    """Load the model of the config with the weights of a checkpoint. Raises RefusedError as `load_checkpoint` does.
 
-    Lightning's `load_from_checkpoint` would read the file a second time, and call what it finds as `hparams_type`.
+    Lightning's `load_from_checkpoint` would read the file a second time, and call what it names as `hparams_type`.
     """
     model_class = imported(cfg.model._target_)
     if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
@@ -89,14 +89,14 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
         _check_finite(model, checkpoint)
     except RefusedError:
         raise
-    except Exception as error:  # there is no end to what a model can make of another's numbers
+    except Exception as error:  # a model can raise anything on untrusted values
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
     return model.eval()
 
 
 def _check_finite(model: nn.Module, checkpoint: Path) -> None:
-    """Raises RefusedError where a weight is NaN or infinite, or a buffer NaN: so would be what the model gives."""
+    """Raises RefusedError if a parameter is NaN or infinite, or a buffer NaN: predictions would be too."""
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
         broken = weights.isfinite().logical_not() if isinstance(weights, nn.Parameter) else weights.isnan()
         if broken.any():
@@ -104,7 +104,7 @@ def _check_finite(model: nn.Module, checkpoint: Path) -> None:
 
 
 def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
-    """Raises RefusedError where a hyper-parameter is not of the type that the model takes, or out of its range."""
+    """Raises RefusedError if a hyper-parameter has the wrong type or is out of range."""
     try:
         for name in (name for name, value in arguments.items() if isinstance(value, dict) and "_target_" in value):
             check_plain(arguments[name], f"hyper_parameters.{name}")
@@ -115,7 +115,7 @@ def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> N
 
 
 def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:
-    """The hyper-parameters of a checkpoint that the model takes: as names, or all in the argument that they came in."""
+    """Return the hyper-parameters that the model takes: by name, or all in the argument that they came in."""
     saved = {str(name): value for name, value in content.get("hyper_parameters", {}).items()}
     parameters = inspect.signature(model_class).parameters.values()
     names = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
@@ -126,7 +126,7 @@ def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:
 
 
 class TestData(NamedTuple):
-    """Data to measure on. `other`: not the run's own; `left_out`: how many samples it was trained on, None: unknown."""
+    """Data to measure on. `other`: not the run's own; `left_out`: samples dropped as trained on, None if unknown."""
 
     datamodule: Any
     other: bool
@@ -136,7 +136,7 @@ class TestData(NamedTuple):
 def evaluate(chosen: ChosenRun) -> dict[str, float]:
     """Test a checkpoint and write `evaluation_<checkpoint>.json` beside the training's metrics; returns the metrics.
 
-    Raises RefusedError where the run, the checkpoint or the data can't be used.
+    Raises RefusedError if the run, the checkpoint or the data can't be used.
     """
     start_log()
     folder, saved = chosen.folder, chosen.cfg
@@ -159,7 +159,7 @@ def evaluate(chosen: ChosenRun) -> dict[str, float]:
 
 
 def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
-    """The run that a checkpoint comes from: that in whose folder it lies, else `run`, with a warning."""
+    """Return the run that a checkpoint comes from: that whose folder it lies in, else `run`, with a warning."""
     origin = RunFolder(checkpoint.absolute().parents[1])
     if origin.path == run.path.absolute():
         return run
@@ -170,12 +170,12 @@ def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
 
 
 def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], other: bool) -> TestData:
-    """The data that the config of a run names, less what the model was trained on in the runs `origins`.
+    """Read the data that the config of a run names, without what the model was trained on in the runs `origins`.
 
-    A run's own data is tested on its test split; other data is tested on whole, as far as it has no split of its own.
-    Where the command says `other`, which it is tells the content: own data may lie elsewhere by now, and other data may
-    hold copies of it. Where it says nothing, files that have changed stay divided: another version of a library that
-    reads them would make each sample a new one.
+    The run's own data is tested on its test split; other data is tested whole, unless it comes with a test split. If
+    the command says `other`, the content decides which it is: own data may have moved, and other data may hold copies
+    of it. If not, changed files stay split: another version of a library that reads them would make every sample a new
+    one.
     """
     known = hasattr(imported(saved.datamodule._target_), "take_whole")
     data, is_read = None, False
@@ -183,7 +183,7 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
         data = _set_up(datamodule_of(saved), model)
         is_read = True
         _check_facts(model, data.facts)
-    except RefusedError:  # too few samples to be split, or a class that is not among them: whole they may do
+    except RefusedError:  # too few samples to split, or a missing class: tested whole, they may do
         if not (known and other):
             raise
         data = None
@@ -196,7 +196,7 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
     elif data and known and seen:
         other = not np.array_equal(np.unique(data.trained_on()), seen[0])
     if known and other:
-        with quiet(is_read):  # it has said all there is to say of what it read
+        with quiet(is_read):  # the first reading has logged it
             data = datamodule_of(saved)
             data.take_whole()
             data = _set_up(data, model)
@@ -209,7 +209,7 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
 
 
 def _set_up(datamodule: Any, model: Any) -> Any:
-    """The datamodule with its test data read, as that of the model's kind."""
+    """Set up the datamodule for testing, with the hyper-parameters of the model."""
     datamodule.trained = model.hparams
     datamodule.prepare_data()
     datamodule.setup("test")
@@ -217,7 +217,7 @@ def _set_up(datamodule: Any, model: Any) -> Any:
 
 
 def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
-    """Leave the test samples out that were trained on; returns how many. Raises RefusedError where none is left."""
+    """Drop the test samples that were trained on; returns how many. Raises RefusedError if none is left."""
     seen, name = datamodule.is_seen(keys), datamodule.sample_name
     count = int(seen.sum())
     if count == len(seen):
@@ -229,7 +229,7 @@ def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
 
 
 def _evaluation_name(checkpoint: str, saved: DictConfig, other: bool) -> str:
-    """The stem of an evaluation's files: after the checkpoint and, where that is not the run's own, after the data."""
+    """Return the stem of an evaluation's files: the checkpoint and, if it is not the run's own, the data."""
     parts = [part for part in Path(checkpoint).with_suffix("").parts if part not in ("runs", "checkpoints", "..")]
     name = f"evaluation_{'_'.join(parts[-2:])}"
     if other:
@@ -239,7 +239,7 @@ def _evaluation_name(checkpoint: str, saved: DictConfig, other: bool) -> str:
 
 
 def _free_path(folder: RunFolder, stem: str, measured: dict[str, Any]) -> Path:
-    """A file for an evaluation: a new one, or that of an earlier evaluation of the very same."""
+    """Return a file for an evaluation: a new one, or that of an earlier evaluation of exactly the same."""
     number = 1
     while True:
         path = folder.path / f"{stem}{'' if number == 1 else f'_{number}'}.json"
@@ -249,7 +249,7 @@ def _free_path(folder: RunFolder, stem: str, measured: dict[str, Any]) -> Path:
 
 
 def _evaluated(path: Path) -> dict[str, Any]:
-    """What an evaluation has written; nothing where the file is none of one."""
+    """Return what an evaluation has written; empty if the file is not that of one."""
     try:
         content = read_json(path)
     except RefusedError:
@@ -258,7 +258,7 @@ def _evaluated(path: Path) -> dict[str, Any]:
 
 
 def build_tester(saved: DictConfig, work_folder: Path) -> Trainer:
-    """A Trainer of one device for the config of a finished run, which writes into `work_folder`."""
+    """Build a Trainer for the config of a finished run, which writes into `work_folder`."""
     # A ModelCheckpoint has nothing to save here.
     callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
     return build(
@@ -273,21 +273,21 @@ def build_tester(saved: DictConfig, work_folder: Path) -> Trainer:
 
 
 def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
-    """Raises RefusedError where the data is not of the kind that the model was trained on.
+    """Raises RefusedError if the data is not of the kind that the model was trained on.
 
-    What the model has learnt of its training data, `statistics`, may be another.
+    `statistics`, which the model learnt from its training data, may differ.
     """
-    names_first = sorted(facts.items(), key=lambda fact: fact[0] != "class_names")  # they say more than their number
+    names_first = sorted(facts.items(), key=lambda fact: fact[0] != "class_names")  # more telling than their number
     for key, given in names_first:
         if key != "statistics" and key in model.hparams and model.hparams[key] != given:
             raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
 
 
 def predict(chosen: ChosenRun) -> Path:
-    """Write a prediction for each input that can be read, name each that can't; returns the file or folder written.
+    """Predict for each input that can be read, and log each that can't; returns the file or folder written.
 
-    The datamodule reads the inputs and writes the predictions: each batch at once where it has `write_batch`, or all
-    together. Raises RefusedError where nothing can be read.
+    The datamodule reads the inputs and writes the predictions: after each batch if it has `write_batch`, or all at the
+    end. Raises RefusedError if nothing can be read.
     """
     start_log()
     folder, saved, source = chosen.folder, chosen.cfg, chosen.input
@@ -312,9 +312,9 @@ def predict(chosen: ChosenRun) -> Path:
 
 
 class BatchWriter(Callback):
-    """Hands the predictions of each batch to the datamodule's `write_batch`, so that they need not all fit in memory.
+    """Pass the predictions of each batch to the datamodule's `write_batch`, so that they need not all fit in memory.
 
-    Lightning's BasePredictionWriter wants indices of a loader of its own.
+    Lightning's BasePredictionWriter takes batch indices from a loader of Lightning's own.
     """
 
     def __init__(self, datamodule: Any, path: Path) -> None:

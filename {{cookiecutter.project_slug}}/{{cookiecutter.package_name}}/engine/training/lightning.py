@@ -1,4 +1,4 @@
-"""The attributes of Lightning and torchmetrics that are not public and that the engine needs, each with its reason.
+"""Private attributes of Lightning and torchmetrics that the engine needs, each with its reason.
 
 Tested with pytorch-lightning 2.6.5 and 2.6.6 and torchmetrics 1.8 and 1.9.
 """
@@ -12,60 +12,60 @@ from torchmetrics import Metric
 
 
 def steps_done(trainer: Any) -> int:
-    """Steps that metrics.csv counts: with several optimizers `global_step` counts each optimizer's."""
+    """Return the steps that metrics.csv counts: with several optimizers, `global_step` counts each optimizer's."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def set_steps_done(trainer: Any, steps: int) -> None:
-    """Lightning's checkpoint holds the number as it was before the validation that follows a step."""
+    """Set the step count: Lightning's checkpoint holds it as it was before the validation that follows a step."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = steps
 
 
 def end_restart(trainer: Any) -> None:
-    """Within an epoch that is restarted a plateau scheduler would miss its step."""
+    """End Lightning's restart: a plateau scheduler would miss its step in a restarted epoch."""
     trainer.fit_loop._restarting = False
 
 
 def callback_metrics(trainer: Any) -> dict[str, Any]:
-    """The dict behind `trainer.callback_metrics`, which gives a copy: a resumed run puts the last values back."""
+    """Return the dict behind `trainer.callback_metrics`, which is a copy: a resumed run restores the last values."""
     return trainer._logger_connector._callback_metrics
 
 
 def epoch_results(trainer: Any) -> Any:
-    """What `self.log(…, on_epoch=True)` has gathered in this training epoch; no checkpoint of Lightning holds it."""
+    """Return what `self.log(…, on_epoch=True)` has accumulated this epoch; Lightning's checkpoints lack it."""
     return trainer.fit_loop.epoch_loop._results
 
 
 def metric_state(metric: Metric) -> dict[str, Any]:
-    """The states of a metric and how often it was updated; `state_dict` leaves out both by default."""
+    """Return the states of a metric and its number of updates; `state_dict` leaves out both by default."""
     return {**metric.metric_state, "_update_count": metric._update_count}
 
 
 def set_metric_state(metric: Metric, state: dict[str, Any]) -> None:
-    """Put back what `metric_state` has read. Raises KeyError or TypeError where it is something else."""
-    for key, own in {**metric._defaults, "_update_count": 0}.items():  # no other that a checkpoint may name
+    """Restore what `metric_state` returned. Raises KeyError or TypeError if it is something else."""
+    for key, own in {**metric._defaults, "_update_count": 0}.items():  # only these, whatever a checkpoint names
         if type(state[key]) is not type(own):
             raise TypeError(f"{type(metric).__name__}.{key} is a {type(state[key]).__name__}")
         setattr(metric, key, state[key])
 
 
 def duration(timer: Timer) -> float | None:
-    """Seconds that a Timer gives a training; None: without end. `time_remaining` needs one that has begun."""
+    """Return the seconds that a Timer allows, or None. `time_remaining` needs a Timer that has started."""
     return timer._duration
 
 
 def attach_data(trainer: Any, model: LightningModule, datamodule: LightningDataModule) -> None:
-    """Give a Trainer its data without a training: whether its switches fit the data is then asked of its own loops."""
+    """Give a Trainer its data without training, so that its own loops can check its switches against the data."""
     trainer._data_connector.attach_data(model, datamodule=datamodule)
 
 
 def divides_data(trainer: Any) -> bool:
-    """Whether Lightning would put a sampler of its own in place of that of a loader."""
+    """True if Lightning would replace the sampler of a loader by its own."""
     return trainer._accelerator_connector.use_distributed_sampler
 
 
 def end_observer() -> None:
-    """End the thread that kills the first process where another one has ended: the engine says first what to do."""
+    """End the thread that kills the first process when another one ends: the engine first says what to do."""
     threads: list[Any] = threading.enumerate()
     for observer in (thread for thread in threads if thread.name == "child-process-observer"):
         observer._child_processes = []

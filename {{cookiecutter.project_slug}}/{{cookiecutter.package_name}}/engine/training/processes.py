@@ -1,4 +1,4 @@
-"""The processes of one training: which are expected, and how they end together."""
+"""The processes of one training: check how many there are, and end them together."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
 from ..logs import RANKS, log, rank
-from ..runs.checkpoints import how_to_go_on
+from ..runs.checkpoints import how_to_resume
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
 from . import lightning
 
 
 def check_processes(trainer: Any) -> None:
-    """Raises RefusedError for processes that would lose what they measured, or wait for others that never come."""
+    """Raises RefusedError for processes that would lose their metrics, or wait for others that never come."""
     how = getattr(trainer.strategy, "_start_method", "popen")
     if how != "popen":
         why = f"processes that are started by {how} take their metrics with them when they end; expected ddp"
@@ -37,7 +37,7 @@ def check_processes(trainer: Any) -> None:
 
 
 def say_who_is_awaited(trainer: Any) -> None:
-    """One line where the training begins only once processes have come that this one does not start."""
+    """Log the address if training waits for processes that this one does not start."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     own = trainer.num_devices if environment and not environment.creates_processes_externally else 1
     if environment and trainer.world_size > own:
@@ -46,20 +46,20 @@ def say_who_is_awaited(trainer: Any) -> None:
 
 
 def tells_of_another(error: BaseException) -> bool:
-    """Whether an error says that another process of the training is gone; gloo's have no type of their own."""
+    """True if an error means that another process of the training is gone; gloo's have no type of their own."""
     words = ("gloo", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
 
 
 class Watch(threading.Thread):
-    """Ends this process, with a line, where it would wait for ever for another one of the training.
+    """Ends this process, with a message, if it would wait for ever for another one of the training.
 
-    What waits in a collective can't be reached from Python, not even by a signal. So a thread looks at the processes
-    that this one has started, and reads the signals from a pipe. Lightning's own thread kills without a word.
+    A process that waits in a collective can't be reached from Python, not even by a signal. So a thread watches the
+    processes that this one has started, and reads signals from a pipe. Lightning's own thread kills without a message.
     """
 
-    patience = 60.0  # seconds after a signal in which no batch is begun
-    grace = 3.0  # seconds in which the main thread may tell by itself
+    patience = 60.0  # seconds after a signal without a new batch
+    grace = 3.0  # seconds for the main thread to report first
 
     def __init__(self, trainer: Any, folder: RunFolder) -> None:
         super().__init__(daemon=True, name="watch")
@@ -105,7 +105,7 @@ class Watch(threading.Thread):
             self.received += received
 
     def _gone(self) -> str:
-        """Says which process has ended otherwise than well; of those that stop after a signal none."""
+        """Say which process has failed; empty if none has. One that stops after a signal has not failed."""
         lightning.end_observer()
         if rank() > 0 and os.getppid() != self.parent:
             return "The first process of the training has ended."
@@ -116,7 +116,7 @@ class Watch(threading.Thread):
 
     def _end(self, status: int, said: str) -> None:
         if rank() == 0:
-            print(f"{said} {how_to_go_on(self.folder)}", file=sys.stderr, flush=True)
+            print(f"{said} {how_to_resume(self.folder)}", file=sys.stderr, flush=True)
             for process in getattr(self.trainer.strategy.launcher, "procs", []):
                 process.kill()
             self.folder.lock.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from ..runs.metrics import MetricsLog
 from ..signals import stopping
 from . import lightning
 
-# How `self.log` may reduce, by a name that a checkpoint can hold.
+# Reductions of `self.log`, by a name that a checkpoint can hold.
 REDUCTIONS: dict[str, Any] = {
     "mean": torch.mean, "sum": torch.sum, "max": torch.max, "min": torch.min,
     "builtin sum": sum, "builtin max": max, "builtin min": min,
@@ -31,7 +31,7 @@ REDUCTIONS: dict[str, Any] = {
 
 
 def reseed(*key: int) -> None:
-    """Seed the global generators of torch, numpy and Python: torch.manual_seed alone takes five times as long."""
+    """Seed the global generators of torch, numpy and Python; torch.manual_seed alone takes five times as long."""
     seed = seed_of(*key)
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
@@ -41,43 +41,43 @@ def reseed(*key: int) -> None:
 
 
 class ExactResume(Callback):
-    """Saves `last.ckpt` at the first step, every `minutes`, on a signal and at the end; restores what it holds."""
+    """Save `last.ckpt` at the first step, every `minutes`, on a signal and at the end; restore its state."""
 
     def __init__(self, folder: RunFolder, seed: int, minutes: float, metrics_log: MetricsLog) -> None:
         self.folder, self.seed, self.minutes, self.metrics_log = folder, seed, minutes, metrics_log
         self.saved_at: float | None = None
         self.saved: dict[str, Any] = {}
         self.sums: dict[str, Any] = {}
-        self.begun = 0  # steps of this process
+        self.begun = 0  # steps begun by this process
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.trainer = trainer
 
-    # What a checkpoint holds beside Lightning's own
+    # State that Lightning's checkpoint lacks
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "stop": self.trainer.should_stop,  # an early stop, also one that min_epochs puts off
-            # Lightning counts a step behind the validation that follows it.
+            "stop": self.trainer.should_stop,  # an early stop, even one that min_epochs delays
+            # Lightning counts a step only after the validation that follows it.
             "steps": lightning.steps_done(self.trainer) + int(self.trainer.validating),
             "rows": len(self.metrics_log.rows),
             "metrics": dict(lightning.callback_metrics(self.trainer)),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
-            # Right after a resume, before a step has logged, they are those that wait to be added.
+            # Right after a resume, before a step has logged, these are the sums still to be added.
             "sums": _of_each_process(self.sums or _sums(lightning.epoch_results(self.trainer)), self.trainer),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.saved = state_dict
-        self.saved_at = time.monotonic()  # there is a checkpoint of this very step
+        self.saved_at = time.monotonic()  # this step is already saved
 
-    # Where a run goes on
+    # Resuming
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = bool(self.saved.get("stop"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        stopping.listen()  # Lightning has put a handler of its own in place
+        stopping.listen()  # Lightning has installed its own handler
         stopping.gentle = True
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
@@ -101,18 +101,18 @@ class ExactResume(Callback):
         self._add_sums(trainer)
         if self.saved:
             with _as_refusal(self.folder):
-                self._go_on(trainer)
-        if batch_idx % trainer.accumulate_grad_batches == 0:  # no gradient is half gathered
+                self._restore(trainer)
+        if batch_idx % trainer.accumulate_grad_batches == 0:  # no gradient is partly accumulated
             self._save_where_due(trainer)
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
-    def _go_on(self, trainer: Any) -> None:
-        """Before the first step, when Lightning's loops are ready: what they would do otherwise than without a stop."""
+    def _restore(self, trainer: Any) -> None:
+        """Before the first step, undo what Lightning's loops do differently after a restart."""
         lightning.set_steps_done(trainer, self.saved["steps"])
         loop = trainer.fit_loop.epoch_loop
         loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
         for each in trainer.callbacks:
-            if isinstance(each, GradientAccumulationScheduler):  # Lightning tells it of the beginning of an epoch alone
+            if isinstance(each, GradientAccumulationScheduler):  # Lightning calls it only when an epoch begins
                 each.on_train_epoch_start(trainer)
         lightning.end_restart(trainer)
         device = trainer.strategy.root_device
@@ -124,13 +124,13 @@ class ExactResume(Callback):
         self._add_sums(trainer)
 
     def _add_sums(self, trainer: Trainer) -> None:
-        """Once the first step has logged, add what `self.log(…, on_epoch=True)` had gathered before the stop."""
+        """After the first step has logged, add what `self.log(…, on_epoch=True)` accumulated before the stop."""
         with _as_refusal(self.folder):
             for key, saved in self.sums.items():
                 _add_sum(trainer, key, saved)
         self.sums = {}
 
-    # Randomness of what is no training step
+    # Randomness outside training steps
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 1)
@@ -152,7 +152,7 @@ class ExactResume(Callback):
 
     def _save_where_due(self, trainer: Trainer) -> None:
         due = self.saved_at is None or time.monotonic() - self.saved_at >= 60 * self.minutes
-        code = stopping.received or int(due)  # 1 is no signal that is listened to
+        code = stopping.received or int(due)  # 1: due; no handled signal has that number
         if trainer.world_size > 1:
             own = torch.tensor(code, device=trainer.strategy.root_device)
             code = int(trainer.strategy.reduce(own, reduce_op="max"))
@@ -163,9 +163,9 @@ class ExactResume(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        is_last, progress.is_last_batch = progress.is_last_batch, False  # said of the batch that is to come
+        is_last, progress.is_last_batch = progress.is_last_batch, False  # already set for the next batch
         self.metrics_log.flush()
-        trainer.save_checkpoint(self.folder.last, weights_only=False)  # that is: all of the state
+        trainer.save_checkpoint(self.folder.last, weights_only=False)  # the whole state
         progress.is_last_batch = is_last
         self.saved_at = time.monotonic()
 
@@ -178,18 +178,18 @@ class ExactResume(Callback):
 
 @contextmanager
 def _as_refusal(folder: RunFolder) -> Iterator[None]:
-    """Raises RefusedError for what goes wrong where the state of last.ckpt, which may be a stranger's, is put back."""
+    """Raises RefusedError for any error while the state of last.ckpt, which may be untrusted, is restored."""
     try:
         yield
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise RefusedError(f"name={folder.name}: last.ckpt holds no state to go on from: {reason}") from error
+        raise RefusedError(f"name={folder.name}: last.ckpt holds no state to resume from: {reason}") from error
 
 
 def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
-    """Add what one name of `self.log` had gathered to what it has gathered since."""
+    """Add what one name of `self.log` had accumulated before the stop to what it has since."""
     results = lightning.epoch_results(trainer)
-    if key not in results:  # not logged in this step: begun as `self.log` does it, with nothing in it
+    if key not in results:  # not logged in this step: begin it as `self.log` does, but empty
         how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
         nothing = torch.zeros_like(saved["state"]["value"])
         results.log(**how, value=nothing, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
@@ -205,9 +205,9 @@ def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
 
 
 def steps_before(checkpoint: dict[str, Any]) -> int:
-    """After how many steps, as metrics.csv counts them, a checkpoint was saved; global_step counts each optimizer's.
+    """Return the steps done, as metrics.csv counts them, when a checkpoint was saved; global_step may count more.
 
-    Raises RefusedError where it does not say.
+    Raises RefusedError if the checkpoint does not say.
     """
     steps = _counted(checkpoint, "steps", checkpoint.get("global_step"))
     if not isinstance(steps, int):
@@ -216,12 +216,12 @@ def steps_before(checkpoint: dict[str, Any]) -> int:
 
 
 def rows_before(checkpoint: dict[str, Any]) -> int:
-    """How many rows metrics.csv had when a checkpoint was saved."""
+    """Return the number of rows in metrics.csv when a checkpoint was saved."""
     return _counted(checkpoint, "rows", 0)
 
 
 def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
-    """A whole number of what ExactResume has saved."""
+    """Return an integer saved by ExactResume, or `default`."""
     callbacks = checkpoint.get("callbacks")
     saved = callbacks.get("ExactResume") if isinstance(callbacks, dict) else None
     value = saved.get(name) if isinstance(saved, dict) else None
@@ -229,9 +229,9 @@ def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
 
 
 def check_optimizer_states(optimizers: list[Any]) -> None:
-    """Raises RefusedError where a restored state is not laid out as its parameter.
+    """Raises RefusedError if a restored state does not have the layout of its parameter.
 
-    A fused kernel takes that for granted: it reads and writes beyond a smaller one, with what a stranger's file holds.
+    A fused kernel does not check: it would read and write beyond a smaller one, with the contents of an untrusted file.
     """
     for optimizer in optimizers:
         groups = [group for group in optimizer.param_groups if group.get("fused")]
@@ -243,9 +243,9 @@ def check_optimizer_states(optimizers: list[Any]) -> None:
 
 
 def forget_elsewhere(callback: ModelCheckpoint, folder: RunFolder) -> None:
-    """Forget the files that it is to remove in time and that lie outside the run: a stranger's checkpoint names any.
+    """Forget files outside the run that a ModelCheckpoint would remove: an untrusted checkpoint can name any.
 
-    AtomicCheckpointIO would not remove them; a CheckpointIO of trainer.plugins removes whole folders.
+    AtomicCheckpointIO would not remove them, but a CheckpointIO of trainer.plugins removes whole folders.
     """
     homes = {folder.path.resolve(), Path(callback.dirpath or folder.path).resolve()}
 
@@ -259,15 +259,15 @@ def forget_elsewhere(callback: ModelCheckpoint, folder: RunFolder) -> None:
 
 
 def _is_whole(tensor: torch.Tensor) -> bool:
-    """Whether there is a place in memory for each number: not where they are one number, seen many times."""
+    """True if the storage has room for every element, unlike that of an expanded tensor."""
     bytes_behind = tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size()
     return bytes_behind >= tensor.numel() * tensor.element_size()
 
 
 def epoch_state(model: nn.Module) -> dict[str, Any]:
-    """What metrics have gathered since the epoch began, by the name of the module.
+    """Return what metrics have accumulated this epoch, by module name.
 
-    Of a torchmetrics.Metric its states; of a module that gathers in another way, what its `epoch_state()` returns.
+    For a torchmetrics.Metric, its states; for another module with an `epoch_state()` method, what that returns.
     """
     states: dict[str, Any] = {}
     modules: list[tuple[str, Any]] = list(model.named_modules())
@@ -280,7 +280,7 @@ def epoch_state(model: nn.Module) -> dict[str, Any]:
 
 
 def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
-    """Give each module back what `epoch_state` has read."""
+    """Restore what `epoch_state` returned, in each module."""
     device = next(model.parameters()).device
     for name, state in _moved(states, device).items():
         module: Any = model.get_submodule(name)
@@ -291,7 +291,7 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
 
 
 def _sums(results: Any) -> dict[str, Any]:
-    """What `self.log(…, on_epoch=True)` has gathered since the epoch began, and with which arguments."""
+    """Return what `self.log(…, on_epoch=True)` has accumulated this epoch, and its arguments."""
     return {
         key: {"how": _arguments(each.meta), "state": dict(each.metric_state)}
         for key, each in results.items()
@@ -300,7 +300,7 @@ def _sums(results: Any) -> dict[str, Any]:
 
 
 def _arguments(meta: Any) -> dict[str, Any]:
-    """The arguments of `self.log` that Lightning compares between two calls for one name."""
+    """Return the arguments of `self.log` that Lightning compares between two calls with one name."""
     same = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
     reduction = next(name for name, function in REDUCTIONS.items() if function is meta.reduce_fx)
     own = {"metric_attribute": meta.metric_attribute, "reduce_fx": reduction}
@@ -310,12 +310,12 @@ def _arguments(meta: Any) -> dict[str, Any]:
 
 
 def _own_part(states: list[Any], trainer: Trainer) -> dict[str, Any]:
-    """That of this process; nothing where the run was begun with another number of them (`resume=inexact`)."""
+    """Return the part of this process; empty if the run began with another number of them (`resume=inexact`)."""
     return states[trainer.global_rank] if len(states) == trainer.world_size else {}
 
 
 def _of_each_process(state: Any, trainer: Trainer) -> list[Any]:
-    """The states of all processes, in the order of their ranks."""
+    """Gather the states of all processes, in the order of their ranks."""
     if trainer.world_size == 1:
         return [state]
     states: list[Any] = [None] * trainer.world_size

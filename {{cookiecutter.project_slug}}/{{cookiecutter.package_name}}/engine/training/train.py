@@ -1,4 +1,4 @@
-"""Train: from a config to a finished run folder; and k-fold cross-validation, a set of such runs."""
+"""Train: from a config to a finished run folder."""
 
 import errno
 import math
@@ -24,7 +24,7 @@ from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusa
 from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
 from ..plain import plain_values
-from ..runs.checkpoints import damage, how_to_go_on, resume_point
+from ..runs.checkpoints import damage, how_to_resume, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked
@@ -36,15 +36,15 @@ from .resume import ExactResume, rows_before, steps_before
 from .trainer import build_trainer, datamodule_of, place_of
 from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
-# Of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
+# Errors of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
 
 
 def train(cfg: DictConfig) -> RunFolder:
     """Train, test the best checkpoint, write plots and metrics; returns the run folder.
 
-    Raises RefusedError before any work where the config can't be trained, FailedError where the folder can't be
-    written, StoppedError after a signal.
+    Raises RefusedError before any work if the config can't be trained, FailedError if the folder can't be written or
+    another process has ended, StoppedError after a signal.
     """
     before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
     folder = claim_run_folder(cfg.name, f"rerun_of_{before.path.name}" if before else kind_of(cfg))
@@ -61,23 +61,23 @@ def train(cfg: DictConfig) -> RunFolder:
     except StoppedError as stopped:
         end_log_file()
         leave_nothing(folder)
-        raise StoppedError(stopped.signum, f"{stopped} {how_to_go_on(folder)}".strip()) from None
+        raise StoppedError(stopped.signum, f"{stopped} {how_to_resume(folder)}".strip()) from None
     except RuntimeError as error:
         if not tells_of_another(error):
             raise
-        if rank() > 0:  # the first process tells
+        if rank() > 0:  # the first process reports it
             raise SystemExit(1) from error
-        raise FailedError(f"Another process of the training has ended. {how_to_go_on(folder)}") from error
+        raise FailedError(f"Another process of the training has ended. {how_to_resume(folder)}") from error
     except OSError as error:
         path = Path(str(error.filename or folder.path)).absolute()
         if error.errno not in UNWRITABLE or folder.path.absolute() not in (path, *path.parents):
             raise
-        raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_go_on(folder)}") from error
+        raise FailedError(f"{error.filename or folder.path}: {error.strerror}. {how_to_resume(folder)}") from error
     return folder
 
 
 def _lead_into(cfg: DictConfig, folder: RunFolder, before: RunFolder) -> None:
-    """Have the paths of a config that led into the folder of the run `before` lead into that of this one."""
+    """Replace the folder of the run `before` by that of this run in the paths of the config."""
     old = RUNS / str(open_run(str(before.path))[1].name)
     for group in ("trainer", "callbacks"):
         plain = OmegaConf.to_container(cfg[group], resolve=True) if cfg.get(group) else None
@@ -85,7 +85,7 @@ def _lead_into(cfg: DictConfig, folder: RunFolder, before: RunFolder) -> None:
 
 
 def kind_of(cfg: DictConfig) -> str:
-    """What a run is called after, beside the time, where it is given no name: the option of its model."""
+    """Return the model option, which names a run, after the time, if no name is given."""
     return HydraConfig.get().runtime.choices["model"]
 
 
@@ -97,7 +97,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     callbacks = check_built(cfg)
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
-    if "logged" in vars(model):  # what it logs of this data
+    if "logged" in vars(model):  # the metrics that it logs for this data
         check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
     trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
@@ -120,7 +120,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if before:
             say_what_differs(before, known)
         if resume:
-            log.info(f"Going on from {resume.as_posix()}, step {step}")
+            log.info(f"Resuming from {resume.as_posix()}, step {step}")
         elif folder.continued:
             log.info("It had not saved anything yet: it begins again")
         metrics_log.rewind(rows)
@@ -134,12 +134,12 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
 
 def _say_begin(folder: RunFolder, model: LightningModule, datamodule: Any) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    begun = f"{'Going on with' if folder.continued else 'Run'} {folder.path.as_posix()}"
+    begun = f"{'Resuming' if folder.continued else 'Run'} {folder.path.as_posix()}"
     log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
 
 
 def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
-    """Keep what the run is trained on, and warn where the run `init_from` was trained on what this one tests on."""
+    """Record what the run is trained on; warn if that, or the training of `init_from`, includes test samples."""
     if not hasattr(datamodule, "trained_on"):
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
@@ -155,9 +155,9 @@ def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
 
 
 def check_built(cfg: DictConfig) -> dict[str, Callback]:
-    """Build what needs no data and leaves no trace: each optimizer for one number, say. Returns callbacks by their key.
+    """Build what needs no data and leaves no trace; an optimizer is built for one number. Returns callbacks by key.
 
-    Raises RefusedError where a part of the config can't be built.
+    Raises RefusedError if a part of the config can't be built.
     """
     place = place_of(cfg)
     options = cfg.get("callbacks") or {}
@@ -177,7 +177,7 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
 
 
 def _check_schedule(cfg: DictConfig) -> None:
-    """Raises RefusedError where a ReduceLROnPlateau, built here for one number, looks the wrong way."""
+    """Raises RefusedError if a ReduceLROnPlateau, built here for one number, has the wrong mode."""
     node, target = cfg.model.get("scheduler"), cfg.model._target_
     takes = signature(allowed(target))
     given = given_to(takes.parameters.get("scheduler")) if takes else None
@@ -186,27 +186,27 @@ def _check_schedule(cfg: DictConfig) -> None:
         return
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler, steps = None, dict[str, Any](dict.fromkeys(names, 100))
-    with suppress(Exception):  # one for several groups of parameters, say: the model will tell
+    with suppress(Exception):  # needs several parameter groups, say: the model will report it
         scheduler = build(node, optimizer, place=Place.ANY, **steps)
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         check_plateau("model.scheduler", scheduler.mode, target)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
-    """The datamodule with its training data read, so that its `facts` are known."""
+    """Build the datamodule and read its training data, so that its `facts` are known."""
     datamodule = datamodule_of(cfg)
     try:
         datamodule.prepare_data()
         datamodule.setup("fit")
-    except NotImplementedError as error:  # of a class that is there to be subclassed
+    except NotImplementedError as error:  # from an abstract class
         raise refusal("datamodule._target_", cfg.datamodule._target_, str(error)) from error
     return datamodule
 
 
 def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
-    """The model, told what the data says of itself; with the weights of the run `init_from` where one is given.
+    """Build the model with the `facts` of the data; with the weights of the run `init_from` if one is given.
 
-    Raises RefusedError where a checkpoint could not be loaded again: its hyper-parameters are plain values alone.
+    Raises RefusedError if a checkpoint of it could not be loaded: its hyper-parameters have to be plain values.
     """
     plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
     model = build(cfg.model, recursive=False, place=Place.ANY, **datamodule.facts)
@@ -218,7 +218,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
 
 def _start_from(model: LightningModule, checkpoint: Path) -> None:
-    """Copy the weights that fit; say which did not. The optimizer starts anew."""
+    """Copy the weights that fit, and log those that do not. The optimizer starts anew."""
     saved = load_checkpoint(checkpoint)["state_dict"]
     weights = {name: value for name, value in saved.items() if isinstance(value, torch.Tensor)}
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -235,9 +235,9 @@ def _start_from(model: LightningModule, checkpoint: Path) -> None:
 def fit_and_test(
     trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder, resume: Path | None
 ) -> dict[str, tuple[int, int]]:
-    """Train, on from `resume` where a run was begun before; then test the best checkpoint.
+    """Train, from the checkpoint `resume` if one is given; then test the best checkpoint.
 
-    Returns of each split how many samples were taken, and how many there are.
+    Returns, for each split, how many samples were used and how many there are.
     """
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
@@ -254,11 +254,13 @@ def fit_and_test(
             whose = f"name={folder.name}: the model is not the one that the run began with"
             raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
         reason = f"{type(error).__name__}: {error}"
-        raise RefusedError(f"name={folder.name}: {resume.as_posix()} holds no state to go on from: {reason}") from error
+        raise RefusedError(
+            f"name={folder.name}: {resume.as_posix()} holds no state to resume from: {reason}"
+        ) from error
 
 
 def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:
-    """Whether an error comes of what a run was resumed from: before it took a step, and outside of research code."""
+    """True if the resumed checkpoint caused an error: raised before any step, and not in research code."""
     stepped = any(each.begun > 1 for each in trainer.callbacks if isinstance(each, ExactResume))
     rooms = {Path(frame.filename).parent.name for frame in own_frames(error)}
     known = isinstance(error, RefusedError | FailedError | OSError | ModuleNotFoundError)
@@ -270,7 +272,7 @@ def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule,
         log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
     if tested and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
-        # After fit Lightning would take the weights that are not averaged out of the checkpoint.
+        # After fit, Lightning would load the weights of the checkpoint that are not averaged.
         model.load_state_dict(load_checkpoint(tested)["state_dict"])
         tested = None
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
@@ -280,11 +282,11 @@ def finish(
     folder: RunFolder, metrics_log: MetricsLog, monitor: str, datamodule: Any, samples: dict[str, tuple[int, int]],
     before: RunFolder | None = None,
 ) -> None:  # fmt: skip
-    """Write metrics.json and the learning curves; end with what was reached, where it lies and what comes next.
+    """Write metrics.json and the learning curves; log what was reached, where it is and what comes next.
 
-    Of a rerun say too how it compares with the run `before`.
+    For a rerun, also log how it compares with the run `before`.
     """
-    rows = read_metrics(metrics_log.path)  # as a run that was stopped has them, in the order of the columns
+    rows = read_metrics(metrics_log.path)  # in the order of the columns, as a resumed run has them
     best_step = float("inf")
     if folder.best.is_file():
         best_step = steps_before(load_checkpoint(folder.best))
@@ -293,7 +295,7 @@ def finish(
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
     try:
         draw_curves(rows, folder.plots / "learning_curves.png")
-    except Exception as error:  # names of columns may be a stranger's
+    except Exception as error:  # column names may be untrusted
         log.warning(f"The learning curves could not be drawn: {type(error).__name__}: {error}")
     run = folder.path.as_posix()
     end(folder)
@@ -314,5 +316,5 @@ def finish(
 
 
 def input_example(datamodule: Any) -> str:
-    """A value of `input=` of predict.py; the datamodule's class may say it."""
+    """Return an example for `input=` of predict.py, which the datamodule may define."""
     return getattr(datamodule, "input_example", "<your files>")

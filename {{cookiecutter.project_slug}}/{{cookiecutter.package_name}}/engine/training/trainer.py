@@ -1,4 +1,4 @@
-"""The Trainer of a run, with its callbacks, loggers and datamodule."""
+"""Build the Trainer of a run, with its callbacks, loggers and datamodule."""
 
 import sys
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ from .resume import ExactResume
 
 
 def datamodule_of(cfg: DictConfig) -> Any:
-    """The datamodule of a config, with nothing read. Raises RefusedError where it is none."""
+    """Build the datamodule of a config; reads no data. Raises RefusedError if it is not a LightningDataModule."""
     datamodule = build(cfg.datamodule, place=Place.ANY)
     if not isinstance(datamodule, LightningDataModule):
         raise refusal("datamodule._target_", cfg.datamodule._target_, "is no LightningDataModule")
@@ -31,9 +31,9 @@ def datamodule_of(cfg: DictConfig) -> Any:
 
 
 def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
-    """The Trainer with the callbacks and loggers of the config; metrics.csv and last.ckpt are always written."""
+    """Build the Trainer with the config's callbacks and loggers; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
-    with alone(RUNS):  # MLflow makes the tables of a new database without a lock
+    with alone(RUNS):  # MLflow creates the tables of a new database without a lock
         loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     place = place_of(cfg)
@@ -49,12 +49,12 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
 
 
 def place_of(cfg: DictConfig) -> Place:
-    """Whose the Trainer and the callbacks of a training are: of a run that is trained again, or the user's own."""
+    """Return the origin of the Trainer and the callbacks: the run that is trained again, or the user's own config."""
     return Place.RERUN if cfg.rerun else Place.OWN
 
 
 def build_callbacks(cfg: DictConfig, place: Place = Place.OWN) -> list[Callback]:
-    """Those of the config, and one that shows progress where it has none."""
+    """Build the callbacks of the config, and one for progress if it has none."""
     callbacks: list[Callback] = build_all(cfg.get("callbacks"), place)
     if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
         callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
@@ -62,10 +62,10 @@ def build_callbacks(cfg: DictConfig, place: Place = Place.OWN) -> list[Callback]
 
 
 class EpochLines(ProgressBar):
-    """Progress where no terminal can show a bar: the validation of each epoch as a line of the log."""
+    """Progress without a terminal: log the metrics of each epoch after its validation, in a line."""
 
     def disable(self) -> None:
-        """Called by Lightning in each process but the first; `log` is silent there."""
+        """Do nothing. Lightning calls it in every process but the first, where `log` is silent."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -74,7 +74,7 @@ class EpochLines(ProgressBar):
 
 
 class NoProfiler(PassThroughProfiler):
-    """Lightning's own way not to measure makes some forty context managers a step; one that is ready will do."""
+    """Profiler with one reusable context manager; Lightning's own makes some forty a step to measure nothing."""
 
     nothing = nullcontext()
 
@@ -83,5 +83,5 @@ class NoProfiler(PassThroughProfiler):
 
 
 def build_all(group: DictConfig | None, place: Place = Place.OWN) -> list[Any]:
-    """Each node of a group of options, in the order of the config."""
+    """Build each node of a config group, in the order of the config."""
     return [build(node, place=place) for node in (group or {}).values()]

@@ -1,7 +1,7 @@
-"""Tries what a config names before the work: what a class accepts and fails on later, or passes over in silence.
+"""Try what a config names before the work: find what a class accepts but fails on later, or silently ignores.
 
-First the built objects, before data is read; then the Trainer's own checks of its loaders and optimizers, before the
-run begins. What needs no objects is in config/limits.py.
+First the objects are built, before data is read; then the Trainer's own checks see its loaders and optimizers, before
+the run begins. Checks that need no objects are in config/limits.py.
 """
 
 import os
@@ -41,7 +41,7 @@ from . import lightning
 from .processes import check_processes
 from .trainer import place_of
 
-# Callbacks of Lightning that a run can't keep its promises with, and why.
+# Callbacks of Lightning that break a promise of the run (exact, resumable, all in the config), and why.
 UNSUPPORTED = {
     BatchSizeFinder: "chooses a size that the config does not tell; try sizes with datamodule.batch_size=…",
     LearningRateFinder: "chooses a rate that the config does not tell; try rates with --multirun model.optimizer.lr=…",
@@ -52,18 +52,18 @@ UNSUPPORTED = {
     "callbacks=[default,report,ema] averages from the first epoch on",
     OnExceptionCheckpoint: "last.ckpt is always written: save_minutes=…",
 }
-# The smallest value of an attribute.
+# Attributes and their smallest allowed value.
 LEAST = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_steps", 1)}
 
 
 def check_is(key: str, built: Any, kind: type) -> None:
-    """Raises RefusedError where what `key` names is no `kind`."""
+    """Raises RefusedError if the object that `key` names is not a `kind`."""
     if not isinstance(built, kind):
         raise refusal(f"{key}._target_", type(built).__name__, f"is no {kind.__name__}")
 
 
 def check_callbacks(callbacks: dict[str, Any]) -> None:
-    """Raises RefusedError for a callback, by its key, that is none, does nothing, or does not get through a run."""
+    """Raises RefusedError, with its key, for a callback that is not one, does nothing, or would not survive a run."""
     for key, callback in callbacks.items():
         check_is(key, callback, Callback)
         name = type(callback).__name__
@@ -90,7 +90,7 @@ def _check_duration(key: str, timer: Timer) -> None:
 
 
 def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback]) -> None:
-    """Raises RefusedError for what this Trainer would fail on, or wait for in vain, once it trains."""
+    """Raises RefusedError for anything that this Trainer would fail on, or wait for in vain, in training."""
     check_is("trainer", trainer, Trainer)
     check_is("trainer.profiler", trainer.profiler, Profiler)
     for timer in trainer.callbacks:
@@ -112,7 +112,7 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
 
 
 def check_loggers(group: DictConfig | None) -> None:
-    """Raises RefusedError for a logger that is none; what it passes on late is checked in config/kinds.py."""
+    """Raises RefusedError for a logger that is not one; its late arguments are checked in config/kinds.py."""
     for name, node in (group or {}).items():
         target = imported(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
@@ -120,7 +120,7 @@ def check_loggers(group: DictConfig | None) -> None:
 
 
 class Trial(NamedTuple):
-    """How many optimizer steps the training takes, its optimizers and schedules. They are not those that will train."""
+    """Number of optimizer steps in training; optimizers and schedules like those that will train, but not the same."""
 
     steps: float
     optimizers: list[Optimizer]
@@ -128,9 +128,9 @@ class Trial(NamedTuple):
 
 
 def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningDataModule) -> Trial:
-    """Have a Trainer of its own take the data and the optimizers, as it does when it begins; no batch is computed.
+    """Let a separate Trainer take the data and the optimizers, as when training begins; computes no batch.
 
-    Raises RefusedError where the Trainer's switches do not fit the number of batches, or nothing can be trained.
+    Raises RefusedError if the Trainer's switches do not fit the number of batches, or nothing can be trained.
     """
     check_is("model", model, LightningModule)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
@@ -149,7 +149,7 @@ def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningData
 
 
 def _check_sampler(trainer: Trainer, datamodule: LightningDataModule) -> None:
-    """That Lightning does not divide once more what the datamodule has divided among the processes."""
+    """Raises RefusedError if Lightning would divide data that the datamodule has already divided."""
     if trainer.world_size == 1 or not lightning.divides_data(trainer):
         return
     if isinstance(getattr(datamodule.train_dataloader(), "sampler", None), BatchOrder):
@@ -174,7 +174,7 @@ def _try_loaders(cfg: DictConfig, trainer: Trainer, datamodule: LightningDataMod
         if node.get("overfit_batches"):  # the limits follow from it
             reason = " ".join(str(error).replace("limit_train_batches", "overfit_batches").split())
             raise refusal("trainer.overfit_batches", node["overfit_batches"], reason) from error
-        named = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is to blame
+        named = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is the cause
         raise _refused({name: node[name] for name in [*named, *node]}, "trainer", error) from error
     if trainer.num_training_batches == 0:
         raise RefusedError("datamodule: train_dataloader() has no batch")
@@ -184,7 +184,7 @@ def _try_loaders(cfg: DictConfig, trainer: Trainer, datamodule: LightningDataMod
 
 
 def _check_first_validation(cfg: DictConfig, trainer: Any) -> None:
-    """That the training does not end before what `monitor` names has been measured."""
+    """Raises RefusedError if training would end before the metric of `monitor` is measured."""
     if not cfg.monitor.startswith("val/") or trainer.val_check_batch is None:
         return
     of_epochs = _infinite(trainer.max_epochs) * trainer.num_training_batches
@@ -204,7 +204,7 @@ def _infinite(number: int | None) -> float:
 
 
 def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optimizer], list[Any]]:
-    if is_overridden("configure_model", model):  # its parameters are made when the training begins
+    if is_overridden("configure_model", model):  # its parameters are created when training begins
         return [], []
     if not any(parameter.requires_grad for parameter in model.parameters()):
         nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
@@ -212,7 +212,7 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
         raise RefusedError(f"model: has no parameter to train{partial}", "model")
     try:
         optimizers, schedulers = _init_optimizers_and_lr_schedulers(model)
-    except RefusedError as error:  # told by the node alone, which knows the argument but not where the config has it
+    except RefusedError as error:  # names the argument, but not its place in the config
         nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
         keys = [f"{key}.{error.key}" for key, node in nodes if error.key in node]
         if len(keys) != 1:
@@ -222,7 +222,7 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
 
 
 def check_states(trial: Trial, checkpoint: dict[str, Any], name: str) -> None:
-    """Raises RefusedError where the run `name` can't resume from the states of another training (`resume=inexact`)."""
+    """Raises RefusedError if the run `name` can't resume from the states of another training (`resume=inexact`)."""
     fix = f"resume=inexact: choose what name={name} was begun with, or another name= and init_from=runs/{name}"
     for optimizer, state in zip(trial.optimizers, checkpoint["optimizer_states"], strict=False):
         try:
@@ -238,6 +238,6 @@ def check_states(trial: Trial, checkpoint: dict[str, Any], name: str) -> None:
 
 
 def _total_steps(state: dict[str, Any]) -> int | None:
-    """After how many steps a saved schedule (OneCycleLR, also within others) takes no more; None: it has no end."""
+    """Return the number of steps after which a saved schedule (OneCycleLR, also nested) ends, or None."""
     found = [state.get("total_steps"), *map(_total_steps, state.get("_schedulers", []))]
     return min((each for each in found if each is not None), default=None)

@@ -1,4 +1,4 @@
-"""Find image files, read them and arrays as tensors of one shape; say which are left out."""
+"""Find image files and read them, or arrays, as tensors of one shape; report the files that are left out."""
 
 import re
 import warnings
@@ -16,37 +16,38 @@ from torch import Tensor
 from ..engine import RefusedError, log, refusal
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of Pillow's many others some start programs
-# Raised for files that are no images, or no whole ones.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # some of Pillow's other formats start external programs
+# Exceptions that mean "not an image" or "not a complete one".
 UNREADABLE = (
     OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )  # fmt: skip
 MODES = {1: "L", 3: "RGB"}
-# Beside names that begin with a dot: what systems, cameras and archives leave in folders, in lower case.
+# Lower-case names that operating systems, cameras and archives leave behind, besides those that start with a dot.
 SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 }  # fmt: skip
-NAMED = 5  # files that are named where many are left out
+NAMED = 5  # files named in a message, of many
 
 # Pixels
 
 
 class Decoded(NamedTuple):
-    """An upright image (L or RGB, 8 bits a channel), its alpha (L) where it is transparent, its colour profile."""
+    """An upright image (L or RGB, 8 bits per channel), its alpha (L) if it is transparent, and its colour profile."""
 
     pixels: Image.Image
     alpha: Image.Image | None
     profile: bytes | None
-    reduced: bool  # from more bits a channel
-    dark: bool = False  # of 16 bits, of which the highest are not used
+    reduced: bool  # from more than 8 bits per channel
+    dark: bool = False  # 16 bits, of which the highest are unused
 
 
 def decode(path: Path) -> Decoded:
-    """Read one image file, the first frame of several; cameras note how they were held, and it is turned upright.
+    """Read one image file (its first frame), turned upright as its EXIF orientation says.
 
-    Raises one of UNREADABLE where the file is no whole image, or unpacks to over 89 million pixels, Pillow's limit.
+    Raises one of UNREADABLE if the file is not a complete image, or has over 89 million pixels, which is Pillow's
+    limit.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,13 +60,13 @@ def decode(path: Path) -> Decoded:
                 pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
         except (*UNREADABLE, MemoryError):
             raise
-        except Exception as error:  # a broken file can lead a decoder anywhere
+        except Exception as error:  # a broken file can raise anything in a decoder
             raise ValueError(f"{type(error).__name__}: {error}") from error
     return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
 
 
 def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | None]:
-    """Any of Pillow's modes as L or RGB, and alpha; `white` is the highest value of a mode of 16 bits."""
+    """Convert any of Pillow's modes to L or RGB, and alpha; `white` is the highest value of a 16-bit mode."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         alpha = Image.fromarray(np.where(values == image.info.get("transparency", -1), 0, 255).astype(np.uint8))
@@ -86,7 +87,7 @@ def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | N
 
 
 def colour(background: str) -> tuple[int, ...]:
-    """Red, green and blue of a colour's name. Raises RefusedError where it is none."""
+    """Parse a colour into red, green and blue. Raises RefusedError if it is not a colour."""
     try:
         rgb = ImageColor.getrgb(background)
     except ValueError:
@@ -98,7 +99,7 @@ def colour(background: str) -> tuple[int, ...]:
 
 
 def composited(image: Decoded, channels: int, background: str) -> Image.Image:
-    """Grey where `channels` is 1, colour where 3; what is transparent shows the colour `background`."""
+    """Convert to grey (`channels` 1) or colour (3), with the colour `background` behind transparent pixels."""
     pixels = image.pixels
     if image.alpha is not None:
         ground = Image.new("RGB", pixels.size, colour(background))
@@ -107,23 +108,23 @@ def composited(image: Decoded, channels: int, background: str) -> Image.Image:
 
 
 def read_pixels(path: Path, channels: int, background: str = "white") -> Image.Image:
-    """One image as it is, upright and composited. Raises as `decode` does."""
+    """Read one image at its own size, upright and composited. Raises as `decode` does."""
     return composited(decode(path), channels, background)
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """Bytes (C, H, W)."""
+    """Convert to a uint8 tensor (C, H, W)."""
     pixels = np.asarray(image)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """The line for a file that raised one of UNREADABLE."""
+    """Message for a file that raised one of UNREADABLE."""
     return f"{path} can't be read as an image ({type(error).__name__}: {error})"
 
 
 class Remarks:
-    """Counts what is done to images so that they can be read, for one line of the log each."""
+    """Counts of the conversions that images needed, for the log."""
 
     def __init__(self, background: str = "white") -> None:
         self.composited, self.counts = f"composited on {background} where they are transparent", Counter[str]()
@@ -138,7 +139,7 @@ class Remarks:
 
 
 class Read(NamedTuple):
-    """The readable files, their images (N, C, H, W), a line for each file that can't be read, and remarks."""
+    """Readable files, their images (N, C, H, W), a message for each unreadable file, and remarks."""
 
     files: list[Path]
     images: Tensor
@@ -147,7 +148,7 @@ class Read(NamedTuple):
 
 
 def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
-    """Read image files as floats in [0, 1], each resized to `shape` (C, H, W)."""
+    """Read image files as floats in [0, 1], resized to `shape` (C, H, W)."""
     channels, height, width = shape
     readable, problems, remarks = [], [], Remarks(background)
     images = torch.empty(len(paths), *shape)
@@ -165,7 +166,7 @@ def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "
 
 
 def check_memory(key: str, value: object, count: int, shape: Sequence[int]) -> None:
-    """Raises RefusedError where `count` images of `shape` (C, H, W), and a copy of them, don't fit into memory."""
+    """Raises RefusedError if `count` images of `shape` (C, H, W) and one copy of them do not fit into memory."""
     needed, free = 2 * 4 * count * int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
     if needed > free:
         size = "x".join(map(str, shape))
@@ -177,17 +178,17 @@ def check_memory(key: str, value: object, count: int, shape: Sequence[int]) -> N
 
 
 class Folder(NamedTuple):
-    """What lies below `root`, each in order: visible folders, image files, other files; and what is hidden."""
+    """Contents of `root` at any depth, sorted: visible folders, image files and other files; and what is hidden."""
 
     root: Path
     folders: list[Path]
     images: list[Path]
     others: list[Path]
-    hidden: list[Path]  # folders too, which are not entered
+    hidden: list[Path]  # including folders, which are not entered
 
 
 def look_into(root: Path) -> Folder:
-    """Look for images below `root`. Links are followed, but not to a folder that holds them."""
+    """Search for images in `root` at any depth. Links are followed, except to a folder that contains them."""
     found = Folder(root, [], [], [], [])
     real = root.resolve()
     waiting = [(root, frozenset((real, *real.parents)))]
@@ -211,7 +212,7 @@ def look_into(root: Path) -> Folder:
 
 
 def image_files(root: Path, key: str) -> Folder:
-    """Look for images below `root`. Raises RefusedError, with `key`, where there is none."""
+    """Search for images in `root`. Raises RefusedError, which names `key`, if there are none."""
     if not root.is_dir():
         raise RefusedError(f"{key}={root}: no such folder; it holds your images", key)
     found = look_into(root)
@@ -222,15 +223,15 @@ def image_files(root: Path, key: str) -> Folder:
 
 
 def some(paths: Sequence[Path], root: Path) -> str:
-    """The first names of many."""
+    """The first of many names."""
     names = [path.relative_to(root).as_posix() for path in paths[:NAMED]]
     return ", ".join(names) + (", …" if len(paths) > NAMED else "")
 
 
 def left_out(found: Folder, problems: Sequence[str] = ()) -> list[str]:
-    """Lines for the log that count what is left out and name the first: hidden, no images, and `problems`.
+    """Log lines that count what is left out, and name the first files: hidden, not images, and `problems`.
 
-    Of these each has a line already.
+    `problems` already holds one line per file.
     """
     kinds = {"hidden or of the system": found.hidden, "no images": found.others}
     lines = [f"Left out as {kind}: {len(each):,} ({some(each, found.root)})" for kind, each in kinds.items() if each]
@@ -241,16 +242,16 @@ def left_out(found: Folder, problems: Sequence[str] = ()) -> list[str]:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Write lines to the log: once nothing can be refused any more, for a refusal is one line."""
+    """Write lines to the log. Call it only once nothing more can be refused, since a refusal is a single line."""
     for line in lines:
         (log.warning if line.startswith("Left out") else log.info)(line)
 
 
-# Inputs of predict.py
+# Input of predict.py
 
 
 def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> tuple[list[str], Tensor, list[str]]:
-    """Names, images (N, C, H, W) and the unreadable ones of an image, a folder of images, or an .npy file."""
+    """Read an image, a folder or an .npy file: names, images (N, C, H, W), and a message for each unreadable file."""
     if path.suffix.lower() == ".npy":
         images = _read_array(path, shape)
         return [f"{path.name}[{i}]" for i in range(len(images))], images, []
@@ -263,9 +264,9 @@ def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> 
 
 
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
-    """Images (N, C, H, W), or (N, H, W) and (H, W) where C is 1: bytes 0–255, or floats in [0, 1]."""
+    """Read images (N, C, H, W), or (N, H, W) or (H, W) if C is 1: bytes in 0–255, or floats in [0, 1]."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # what the header claims is not taken from memory
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false header allocates nothing
     except (OSError, ValueError, EOFError) as error:
         raise RefusedError(f"input={path}: can't be read as an array ({error})") from error
     expected = "x".join(map(str, ("N", *shape)))
@@ -274,7 +275,7 @@ def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
         raise RefusedError(f"input={path}: its shape is {array.shape}, the model takes {expected}")
     if array.dtype == np.uint8:
         array = array / 255
-    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # nor NaN
+    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # NaN fails
         raise RefusedError(
             f"input={path}: {array.dtype} from {array.min()} to {array.max()}; expected uint8, or floats in [0, 1]"
         )

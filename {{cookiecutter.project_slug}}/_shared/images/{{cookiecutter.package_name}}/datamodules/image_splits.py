@@ -1,4 +1,4 @@
-"""Which folders of images are classes and which are splits; divide images, equal ones into one split."""
+"""Find classes and splits in folders of images, and divide images into splits without separating exact copies."""
 
 import hashlib
 import re
@@ -18,13 +18,14 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-ALL = ""  # the split of images that no folder of train, val or test holds
+ALL = ""  # the split of images that are not in a train, val or test folder
 
 
 def split_folders(found: Folder, with_classes: bool) -> dict[str, Path]:
-    """The folders of train, val and test, where the folders of `found.root` are its splits; else none.
+    """The train, val and test folders if the folders in `found.root` are splits, else an empty dict.
 
-    Structure decides, not the name alone: a class called train holds images, a split `with_classes` class folders.
+    The structure decides, not the name alone: a class called train holds images, a split (if `with_classes`) holds
+    class folders.
     """
     root, direct = found.root, {path.parent for path in found.images}
     filled = {root / path.relative_to(root).parts[0] for path in found.images}
@@ -57,7 +58,7 @@ SPLIT_WORD = re.compile(r"(?:^|[^a-z])(?:train|val|valid|validation|validate|eva
 
 
 def _check_likeness(found: Folder) -> None:
-    """Raises RefusedError where folders called like splits, as training_set, hold the same classes; else warns."""
+    """Raises RefusedError if folders named like splits, such as training_set, hold the same classes; else warns."""
     root, direct = found.root, {path.parent for path in found.images}
     inner: dict[Path, set[str]] = {}
     for path in found.images:
@@ -75,7 +76,7 @@ def _check_likeness(found: Folder) -> None:
 
 
 class ClassFolder(NamedTuple):
-    """The image files of a class, in a split (`ALL`: to be divided)."""
+    """The image files of one class in one split, or in `ALL`, which is still to be divided."""
 
     split: str
     name: str
@@ -84,9 +85,9 @@ class ClassFolder(NamedTuple):
 
 
 def class_folders(found: Folder, one_class: bool, least: int = 2) -> list[ClassFolder]:
-    """The classes below `found.root`, in each of its splits. With `one_class` images need no class folders.
+    """Find the classes in `found.root`, or in each of its splits. With `one_class`, class folders are optional.
 
-    Raises RefusedError where folders are neither classes, nor splits with the classes of train.
+    Raises RefusedError if the folders are neither classes, nor splits with the classes of train.
     """
     root = found.root
     splits = split_folders(found, with_classes=True) or {ALL: root}
@@ -132,10 +133,10 @@ def _check_classes(root: Path, parts: list[ClassFolder], loose: list[Path], one_
 
 
 class LabelledImages(NamedTuple):
-    """`images` (N, C, H, W) as float in [0, 1], `targets` (N,) as whole numbers, `class_names` in their order.
+    """`images` (N, C, H, W) as floats in [0, 1], `targets` (N,) as integers, and `class_names` in that order.
 
-    `ids` (N) name each image in messages: a file, or its number. `given` (N), where the data comes divided, says which
-    split it is in: train, val or test.
+    `ids` (N) identify images in messages: a file or a number. `given` (N) is the split of each image, train, val or
+    test, if the data comes with splits.
     """
 
     images: Tensor
@@ -143,7 +144,7 @@ class LabelledImages(NamedTuple):
     class_names: list[str]
     ids: Sequence[Any]
     given: Sequence[str] | None = None
-    remarks: Sequence[str] = ()  # on what was read, for the log
+    remarks: Sequence[str] = ()  # about the files, for the log
 
 
 def read_labelled(
@@ -154,10 +155,10 @@ def read_labelled(
     one_class: bool = False,
     classes: Sequence[str] | None = None,
 ) -> LabelledImages:
-    """Read the images below `root`: a folder for each class, or such folders in those of train, val and test.
+    """Read the images in `root`: one folder per class, or one folder per split with class folders inside.
 
-    With the `classes` of a model the images are to be measured whole: some classes may be absent. Raises RefusedError,
-    naming the folder, where a class has too few images to be divided.
+    With `classes`, those of a trained model, all images are for testing and classes may be absent. Raises RefusedError,
+    which names the folder, if a class has too few images to split.
     """
     found = image_files(root, "datamodule.root")
     parts = class_folders(found, one_class, least=2 if classes is None else 1)
@@ -169,7 +170,7 @@ def read_labelled(
     cut = len({"val", "test"} - splits) if folds is None else folds - 1 + ("test" not in splits)
     for part in parts:
         least = 1 if classes is not None or part.split in ("val", "test") else cut + 1
-        together = part.split == "train" and folds  # into which train and val are divided
+        together = part.split == "train" and folds  # train and val are pooled and divided into folds
         more = sum(counts[each.folder] for each in parts if together and (each.split, each.name) == ("val", part.name))
         if counts[part.folder] + more < least or not counts[part.folder]:
             why = f"{part.folder} has {counts[part.folder]} images that can be read, of {len(part.files)} files"
@@ -194,10 +195,10 @@ def read_labelled(
 def divide(
     images: LabelledImages, val_fraction: float, test_fraction: float, seed: int, folds: int | None, fold: int | None
 ) -> dict[str, Tensor]:
-    """The indices (n,) of train, val and test: as given, or at random in the proportions of classes.
+    """Divide images into train, val and test indices (n,): as given, or at random and stratified by class.
 
-    Equal images are kept in one split, unless too few would be left to be divided. The log says what is done. With a
-    `test_fraction` of 1 all are tested, or those that are given as test.
+    Exact copies stay in one split, unless that leaves too few images to divide. The result is logged. A `test_fraction`
+    of 1 puts all images, or those given as test, into test.
     """
     contents = equal_images(images.images)
 
@@ -231,23 +232,23 @@ def divide(
 
 
 def equal_images(images: Tensor) -> list[int]:
-    """A number for each image (N): equal ones, pixel by pixel, have the same."""
+    """Number the distinct images: exact copies among `images` (N, C, H, W) get the same number."""
     numbers: dict[bytes, int] = {}
     return [numbers.setdefault(digest(image), len(numbers)) for image in images]
 
 
 def digest(image: Tensor) -> bytes:
-    """Equal for images (C, H, W) that are equal pixel by pixel."""
+    """Hash of an image (C, H, W), the same for exact copies."""
     return hashlib.blake2b(f"{tuple(image.shape)}".encode() + image.numpy().tobytes(), digest_size=16).digest()
 
 
 def given_parts(given: Sequence[str]) -> dict[str, Tensor]:
-    """The numbers (n,) of the samples of each split that there is."""
+    """Indices (n,) of the samples of each split that occurs."""
     return {split: torch.tensor([n for n, each in enumerate(given) if each == split]) for split in dict.fromkeys(given)}
 
 
 def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, folds: int | None) -> None:
-    """Tell which splits are folders, and what is made of the rest."""
+    """Log which splits are folders, and how the others are made."""
     have = [name for name in ("train", "val", "test") if name in given]
     words = [f"Splits are the folders {', '.join(have)}"]
     if test_fraction == 1:
@@ -264,8 +265,8 @@ def say_given(given: Sequence[str], val_fraction: float, test_fraction: float, f
 
 
 def say_copies(images: LabelledImages, contents: Sequence[int], parts: dict[str, Tensor]) -> None:
-    """Warn of equal images that are in two splits, or in two classes."""
-    first: dict[int, tuple[int, str]] = {}  # of each content: an image, and its split
+    """Warn of exact copies in different splits or different classes."""
+    first: dict[int, tuple[int, str]] = {}  # by content: the first image with it, and its split
     leaks, torn, kept = [], [], 0
     for split, part in parts.items():
         for number in part.tolist():

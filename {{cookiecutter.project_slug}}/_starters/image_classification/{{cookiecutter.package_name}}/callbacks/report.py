@@ -1,4 +1,4 @@
-"""Draw what a classifier confuses: the confusion matrix and the worst mistakes of the test images."""
+"""Plots for a classifier: the confusion matrix and the worst mistakes on the test images."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from ..engine import save_plot
 
 
 class ClassificationReport(Callback):
-    """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `plots/`, and in the loggers.
+    """Save `confusion_matrix.png` and `worst_mistakes.png` after the test, in the run's `plots/` and in the loggers.
 
-    The worst mistakes are the `mistakes` images whose true class got the lowest probability; where there are fewer
-    wrong ones, the right ones that were least sure follow. An image that can't be drawn is a warning, never the end
-    of a run.
+    The worst mistakes are the `mistakes` images whose true class got the lowest probability. If fewer are wrong, the
+    least certain of the correct ones follow. A plot that can't be drawn is a warning and never ends a run.
     """
 
     def __init__(self, mistakes: PositiveInt = 16) -> None:
@@ -26,7 +25,7 @@ class ClassificationReport(Callback):
     def _start_anew(self) -> None:
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
-        # Of each batch the worst: images (k, C, H, W), probabilities (k, K), targets (k,).
+        # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,).
         self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,7 +40,7 @@ class ClassificationReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the logits (B, K) that `test_step` returns."""
+        """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch
         probabilities = outputs.float().softmax(-1)
         self.predictions.append(probabilities.argmax(-1).cpu())
@@ -69,12 +68,12 @@ class ClassificationReport(Callback):
 
 
 def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
-    """Where in a batch the true class got the lowest probability (B, K): at most `count` indices, worst first."""
+    """Indices of the `count` samples whose true class has the lowest of the probabilities (B, K), lowest first."""
     return probabilities.gather(1, targets[:, None])[:, 0].argsort()[:count]
 
 
 def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
-    """Counts of true class (rows) against predicted class (columns), both (N,)."""
+    """Draw the counts of true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
     size = len(class_names)
@@ -97,7 +96,7 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
 
 
 def draw_images(images: Tensor, titles: list[str], path: Path) -> None:
-    """`images` (N, C, H, W) in [0, 1] in a grid, each with its title; a title of two lines is a mistake, in red."""
+    """Draw `images` (N, C, H, W) in [0, 1] as a grid with titles; a title of two lines marks a mistake and is red."""
     from matplotlib.figure import Figure
 
     columns = min(len(images), 4)

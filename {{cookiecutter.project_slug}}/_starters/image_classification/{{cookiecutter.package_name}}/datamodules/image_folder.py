@@ -1,4 +1,4 @@
-"""Your own images, of any sizes: a folder for each class, or such folders in those of train, val and test."""
+"""Your own images, of any size: one folder per class, or one folder per split with class folders inside."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +11,10 @@ from .images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images below `root/<class>/` or `root/<split>/<class>/`; `channels` is 1 (grey) or 3 (colour).
+    """Images in `root/<class>/` or `root/<split>/<class>/`; `channels` is 1 (grey) or 3 (colour).
 
-    They are resized to `size` pixels a side, read once and kept in memory: 12 kB an image of 3×32×32. What can't be
-    read, hidden files and other files are named and left out; splits are told by `split_folders`.
+    Images are resized to `size` pixels a side, read once and kept in memory: 12 kB per image of 3×32×32. Unreadable
+    files, hidden files and files of other types are logged and skipped. `split_folders` says which folders are splits.
     """
 
     def __init__(self, root: DirectoryPath, size: Side = 32, channels: Literal[1, 3] = 3, **options: Any) -> None:

@@ -1,6 +1,6 @@
-"""What every datamodule of labelled images shares: splits, batches, augmentation, inputs of predict.py.
+"""Base class for datamodules of labelled images: splits, batches, augmentation, and input and output of predict.py.
 
-A dataset of your own is a subclass with one method, `load_images`; see digits.py and image_folder.py.
+To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
 
 import csv
@@ -25,7 +25,7 @@ Split = tuple[Tensor, ...]
 
 
 class ImageFacts(TypedDict):
-    """What a model is told of the images."""
+    """The data's properties that are passed to the model."""
 
     num_classes: int
     input_shape: list[int]  # (C, H, W)
@@ -33,10 +33,11 @@ class ImageFacts(TypedDict):
 
 
 class ImageDataModule(TensorDataModule):
-    """Labelled images in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
+    """Labelled images in memory, in stratified train, validation and test splits that `split_seed` determines.
 
-    `rotate` (degrees), `shift` (share of the side) and `zoom` (share) bound the random change of training images;
-    all zero: none. Transparent images show `background`, a colour. Batches are `(images (B, C, H, W), targets (B,))`.
+    `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images;
+    all zero switches it off. Transparent pixels show the colour `background`. Batches are `(images (B, C, H, W),
+    targets (B,))`.
     """
 
     sample_name = "images"
@@ -59,14 +60,14 @@ class ImageDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        colour(background)  # refused where it is none
+        colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.class_names: list[str] = []
-        self.names: list[str] = []  # of the images of predict.py
+        self.names: list[str] = []  # file names of the images given to predict.py
 
     def load_images(self) -> LabelledImages:
-        """All labelled images. Raises RefusedError where they can't be read."""
+        """Load all labelled images. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, Split]:
@@ -78,7 +79,7 @@ class ImageDataModule(TensorDataModule):
 
     @property
     def facts(self) -> ImageFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         images = self.splits["train"][0]
         return {
             "num_classes": len(self.class_names),
@@ -87,24 +88,24 @@ class ImageDataModule(TensorDataModule):
         }
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
         return f"{len(self.class_names)} classes, images: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Change training images at random: on the device, a whole batch at a time."""
+        """Augment training images, a whole batch at a time on its device."""
         trainer = self.trainer
         if trainer is None or not trainer.training or not (self.rotate or self.shift or self.zoom):
             return batch
         images, targets = batch
         return random_affine(images, self.rotate, self.shift, self.zoom, self.generator(images.device)), targets
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Read the image, folder or .npy at `source` in the shape that the model was trained on.
+        """Read an image, a folder or an .npy file, and resize images to the shape that the model was trained on.
 
-        Returns a line for each file that can't be read. Raises RefusedError where none can.
+        Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
         self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
         if not self.names:
@@ -118,7 +119,7 @@ class ImageDataModule(TensorDataModule):
         return f"{Path(source).stem or 'images'}.csv"
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a row an image: file name, class, and the probability of each class. Returns the number of rows."""
+        """Write one row per image: file name, class, probability of each class. Return the number of rows."""
         names, class_names = self.names, model["class_names"]
         probabilities = torch.cat(outputs).float().cpu().numpy()
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -130,14 +131,14 @@ class ImageDataModule(TensorDataModule):
 
 
 def random_affine(images: Tensor, rotate: float, shift: float, zoom: float, generator: torch.Generator) -> Tensor:
-    """Each image of `images` (B, C, H, W) turned, moved and scaled by its own random amount; edges are repeated.
+    """Rotate, shift and scale each of `images` (B, C, H, W) by its own random amount; edge pixels are repeated.
 
-    `rotate` is in degrees to either side, `shift` a share of the side, `zoom` a share of the size.
+    `rotate` is in degrees, `shift` a fraction of the side, `zoom` a fraction of the size; each acts in both directions.
     """
     angle, dx, dy, scale = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, scale = angle * math.radians(rotate), 1 + scale * zoom
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # affine_grid's coordinates run from -1 to 1: a whole side is 2.
+    # affine_grid's coordinates run from -1 to 1, so a whole side is 2.
     rows = [torch.stack([cos, -sin, dx * 2 * shift], 1), torch.stack([sin, cos, dy * 2 * shift], 1)]
     grid = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

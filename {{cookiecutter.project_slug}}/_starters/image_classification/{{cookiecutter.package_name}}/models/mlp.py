@@ -1,4 +1,4 @@
-"""A multilayer perceptron: what a second network costs is this file and configs/model/mlp.yaml."""
+"""A multilayer perceptron. A second network takes two files: this one and configs/model/mlp.yaml."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ..engine import Count, From0Below1
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Features (B, C) by the statistics of the batch; a sample alone, as an epoch may end in, by the running ones."""
+    """Batch normalisation (B, C) that uses the running statistics for a batch of one, as an epoch may end in."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and len(input) > 1:
@@ -19,7 +19,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class MLP(nn.Module):
-    """Flattens images (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
+    """Multilayer perceptron with two hidden layers of `hidden` units: images (B, C, H, W) to logits (B, K)."""
 
     def __init__(
         self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: From0Below1 = 0.2

@@ -1,4 +1,4 @@
-"""Draw what a generative model makes: a grid of samples at intervals, and after the test samples and interpolations."""
+"""Plots for a generative model: samples at intervals, and samples and interpolations after the test."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from torch import Tensor
 from ..datamodules.images import sheet
 from ..engine import save_plot
 
-ROWS = 12  # classes that are drawn; of more, the first ones
-REAL = 4  # real images beside those generated
-BETWEEN = 9  # images of an interpolation, its ends among them
+ROWS = 12  # classes drawn: the first ones of many
+REAL = 4  # real images per class, next to the generated ones
+BETWEEN = 9  # images in an interpolation, including both ends
 
 
 class GenerationReport(Callback):
-    """`samples_epoch_<n>.png` every `every_n_epochs`; after the test `samples.png` and `interpolations.png`.
+    """Save `samples_epoch_<n>.png` every `every_n_epochs`, and `samples.png` and `interpolations.png` after the test.
 
-    A row is a class, `per_class` images long. A column begins as the same noise, in each of the images, so that
-    epochs and classes can be compared. It has to come before `ema` in the config, to draw with its averaged weights.
+    Each row is a class, `per_class` images long. All images in a column start from the same noise, in every plot, so
+    that classes and epochs can be compared. In the config it must precede `ema`, to draw with the averaged weights.
     """
 
     def __init__(self, every_n_epochs: PositiveInt = 20, per_class: PositiveInt = 10) -> None:
@@ -47,15 +47,15 @@ class GenerationReport(Callback):
 
 @torch.no_grad()
 def grid(model: Any, columns: int) -> Tensor:
-    """Generated images (rows, columns, C, H, W), a row a class."""
+    """Generate images (rows, columns, C, H, W), one class per row."""
     return _sampled(model, model.noise_of(torch.arange(columns)))
 
 
 @torch.no_grad()
 def interpolations(model: Any) -> Tensor:
-    """Generated images (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
+    """Generate images (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
 
-    On a straight line the noise in the middle would be weaker than any that the model has learnt from.
+    In the middle of a straight line the noise would be weaker than any the model was trained on.
     """
     one, other = model.noise_of(torch.arange(2))
     angles = torch.linspace(0, torch.pi / 2, BETWEEN, device=one.device).reshape(-1, *[1] * one.ndim)
@@ -63,14 +63,14 @@ def interpolations(model: Any) -> Tensor:
 
 
 def _sampled(model: Any, noise: Tensor) -> Tensor:
-    """Each noise (columns, …) as an image of each class."""
+    """Generate an image of each class from each noise (columns, …)."""
     rows, columns = min(ROWS, len(model.hparams["class_names"])), len(noise)
     classes = torch.arange(rows, device=noise.device).repeat_interleave(columns)
     return model.sample(noise.repeat(rows, *[1] * (noise.ndim - 1)), classes).unflatten(0, (rows, columns))
 
 
 def some_real(trainer: Any, classes: int) -> Tensor:
-    """The first real images of the test split (rows, REAL, C, H, W); white where a class has fewer."""
+    """The first real images of the test split (rows, REAL, C, H, W); white if a class has fewer."""
     images, targets = trainer.datamodule.splits["test"]
     chosen = images.new_ones(min(ROWS, classes), REAL, *images.shape[1:])
     for row, place in enumerate(chosen):
@@ -80,7 +80,7 @@ def some_real(trainer: Any, classes: int) -> Tensor:
 
 
 def draw(panels: dict[str, Any], names: list[str], path: Path) -> None:
-    """Panels side by side, each a function that gives images (rows, columns, C, H, W) in [0, 1]; a row a class."""
+    """Draw panels side by side; each is a function that returns images (rows, columns, C, H, W), one class per row."""
     from matplotlib.figure import Figure
 
     sheets = {title: images().float().cpu() for title, images in panels.items()}

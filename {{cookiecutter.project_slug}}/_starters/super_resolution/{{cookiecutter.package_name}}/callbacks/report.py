@@ -1,4 +1,4 @@
-"""Draw what bicubic interpolation blurs and the network does not: low, bicubic, ours and true side by side."""
+"""Plot for super-resolution: low, bicubic, enlarged and true images side by side."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from ..models.metrics import quality
 
 
 class Example(NamedTuple):
-    """One test region: its number, the PSNR of bicubic interpolation in dB, and the images (3, H, W) drawn of it."""
+    """One test region: its number, the PSNR of bicubic interpolation in dB, and the images (3, H, W) to draw."""
 
     number: int
     psnr: float
@@ -25,10 +25,10 @@ class Example(NamedTuple):
 
 
 class SuperResolutionReport(Callback):
-    """After the test: `enlarged.png` in the run's `plots/`, and in the loggers, with PSNR and SSIM of each image.
+    """Save `enlarged.png` after the test, in the run's `plots/` and in the loggers, with PSNR and SSIM of each image.
 
-    Drawn are the `examples` regions of which bicubic interpolation got the lowest PSNR: those with something to win. A
-    image that can't be drawn is a warning, never the end of a run.
+    It shows the `examples` regions for which bicubic interpolation has the lowest PSNR, as they leave the most to gain.
+    A plot that can't be drawn is a warning and never ends a run.
     """
 
     def __init__(self, examples: PositiveInt = 4) -> None:
@@ -48,7 +48,7 @@ class SuperResolutionReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the enlarged images (B, 3, H, W) that `test_step` returns."""
+        """Collect the enlarged images (B, 3, H, W) that `test_step` returns as `outputs`."""
         low, true, _ = batch
         scale = pl_module.hparams["scale"]
         psnr = quality(bicubic(low, scale), true, scale)["psnr"].tolist()
@@ -69,7 +69,7 @@ class SuperResolutionReport(Callback):
 
 
 def draw_examples(examples: list[Example], names: list[str], scale: int, path: Path) -> None:
-    """A row an example; over each image its PSNR and SSIM against the true one."""
+    """Draw one row per example, with PSNR and SSIM against the true image above each image."""
     from matplotlib.figure import Figure
 
     high, wide = examples[0].low.shape[1:]

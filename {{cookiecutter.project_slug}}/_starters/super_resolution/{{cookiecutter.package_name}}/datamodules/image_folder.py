@@ -1,4 +1,4 @@
-"""Your own images: a folder of files of any sizes, or such folders of train, val and test."""
+"""Your own images, of any size: one folder, or one folder per split."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,15 +24,15 @@ from .regions import RegionDataModule
 
 
 class ImageFolderDataModule(RegionDataModule):
-    """Images below `root`, as good as you have them: the low ones are made of them.
+    """Images in `root`, at the best quality you have: the low images are made from them.
 
-    Their regions are kept in memory, 3 bytes a pixel. Where the folders in `root` are train, val and test, these are
-    the splits. What is transparent shows `background`, a colour. Files that can't be read are named and left out.
+    Their regions are kept in memory, 3 bytes per pixel. If the folders in `root` are train, val and test, they are the
+    splits. Transparent pixels show the colour `background`. Unreadable files are logged and skipped.
     """
 
     def __init__(self, root: DirectoryPath, background: str = "white", **options: Any) -> None:
         super().__init__(**options)
-        colour(background)  # refused where it is none
+        colour(background)  # raises RefusedError if it is not a colour
         self.root, self.background = Path(root), background
 
     def load_images(self) -> Iterator[tuple[str, Tensor]]:

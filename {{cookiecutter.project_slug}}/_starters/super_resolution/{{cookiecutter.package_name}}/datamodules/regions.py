@@ -1,6 +1,6 @@
-"""What datamodules of images to be enlarged share: regions that never touch, random crops, inputs of predict.py.
+"""Base class for super-resolution data: disjoint regions, random crops, and input and output of predict.py.
 
-Images of your own are a subclass with one method, `load_images`; see photographs.py and image_folder.py.
+To use your own images, subclass RegionDataModule and write `load_images`; see photographs.py and image_folder.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,20 +23,20 @@ from .image_splits import ALL, digest, given_parts, say_given
 from .resize import downscale
 from .splits import check_split, split_as_given, split_at_random
 
-WHOLE_IMAGES = 10  # from this many on, whole images are held out; of fewer, regions
-STRATIFIED = 10  # regions of each image, from which on each split has them in the same proportions
+WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
+STRATIFIED = 10  # with at least this many regions in each image, splits are stratified by image
 
 
 class SuperResolutionFacts(TypedDict):
-    """What a model is told of the images."""
+    """The data's properties that are passed to the model."""
 
-    scale: int  # how many pixels of the true image a pixel of the low one is wide
+    scale: int  # enlargement factor of width and height
 
 
 class Crops(TensorBatches):
-    """Regions (N, C, R, R) in bytes, each `times` over, and the number of the image (N,) that each is from.
+    """Regions (N, C, R, R) in bytes, each repeated `times`, and the image number (N,) of each.
 
-    A batch of the regions is floats in [0, 1].
+    A batch holds the regions as floats in [0, 1].
     """
 
     def __init__(self, regions: Tensor, images: Tensor, times: int = 1) -> None:
@@ -52,7 +52,7 @@ class Crops(TensorBatches):
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """Images (1, 3, H, W) in [0, 1], read when their turn comes; with each the size of the tiles to enlarge it by."""
+    """Images (1, 3, H, W) in [0, 1], read on access; each comes with the tile size to enlarge it by."""
 
     def __init__(self, files: Sequence[Path], tile: int) -> None:
         self.files, self.tile = files, tile
@@ -62,7 +62,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
 
 def opaque(image: Decoded) -> Image.Image:
-    """RGB without alpha; what is fully transparent takes the colours around it, so that edges stay clean."""
+    """Convert to RGB without alpha; fully transparent pixels take the colours around them, so that edges stay clean."""
     pixels = image.pixels.convert("RGB")
     if image.alpha is None:
         return pixels
@@ -73,12 +73,12 @@ def opaque(image: Decoded) -> Image.Image:
 
 
 def rgb_profile(image: Decoded) -> bytes | None:
-    """The colour profile, if it says what values of RGB mean: not that of CMYK or of grey."""
+    """The colour profile if it is for RGB, else None: profiles for CMYK or grey do not fit the output."""
     return image.profile if image.profile and image.profile[16:20] == b"RGB " else None
 
 
 def cut(image: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
-    """Squares (C, region, region) of an image (C, H, W), `gap` pixels apart, each with its place: top, left."""
+    """Cut an image (C, H, W) into squares (C, region, region), `gap` pixels apart; yield each with its "top,left"."""
     height, width = image.shape[1:]
     for top in range(0, height - region + 1, region + gap):
         for left in range(0, width - region + 1, region + gap):
@@ -86,14 +86,14 @@ def cut(image: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
 
 
 class RegionDataModule(TensorDataModule):
-    """Regions of RGB images, split into train, validation and test by `split_seed`, and the low images of them.
+    """Regions of RGB images and their low images, in train, validation and test splits that `split_seed` determines.
 
-    A batch comes to the model as `(low (B, 3, h, w), high (B, 3, h * scale, w * scale), image (B,))`: of training
-    regions a random crop of `patch` pixels, each region `crops` times an epoch; of the others the whole.
+    The model gets batches of `(low (B, 3, h, w), high (B, 3, h * scale, w * scale), image (B,))`. In training `high` is
+    a random crop of `patch` pixels from each region, with `crops` per region and epoch; otherwise the whole region.
     """
 
     sample_name = "regions"
-    output_is_folder = True  # of predict.py
+    output_is_folder = True  # predict.py writes a folder
     input_example = "<an image or a folder of images>"
 
     def __init__(
@@ -120,13 +120,16 @@ class RegionDataModule(TensorDataModule):
         self.scale, self.patch, self.region, self.gap, self.crops, self.tile = scale, patch, region, gap, crops, tile
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.given: dict[str, str] = {}  # the split of each image, where the data comes divided
-        self.files: list[Path] = []  # of predict.py, and what is made of each
+        self.given: dict[str, str] = {}  # split of each image, if the data comes with splits
+        self.files: list[Path] = []  # input files of predict.py, and the names of their outputs
         self.names: list[str] = []
-        self.image_keys = np.empty(0, np.uint64)  # of the content of each image that `load_images` gives
+        self.image_keys = np.empty(0, np.uint64)  # hash of the content of each image from `load_images`
 
     def load_images(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and bytes (3, H, W) of each image; their splits may be `given`. Raises RefusedError where none is."""
+        """Yield name and bytes (3, H, W) of each image, and set `given` if the data has splits.
+
+        Raises RefusedError if there are no images.
+        """
         raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
@@ -156,8 +159,8 @@ class RegionDataModule(TensorDataModule):
         }
 
     def _distinct_images(self) -> Iterator[tuple[str, Tensor]]:
-        """The images without exact copies of one of the same split: a copy in another split is warned of."""
-        seen: dict[bytes, dict[str, str]] = {}  # of what is equal, the first in each split
+        """Yield the images without exact copies within a split; warn of copies in another split."""
+        seen: dict[bytes, dict[str, str]] = {}  # by content: the first name in each split
         copies, leaks = [], []
         for name, image in self.load_images():
             split, equal = self.given.get(name, ALL), seen.setdefault(digest(image), {})
@@ -173,7 +176,7 @@ class RegionDataModule(TensorDataModule):
             log.warning(f"Images with an exact copy in another split: {len(leaks):,}, as {leaks[0]}")
 
     def _split(self, images: Tensor, splits: list[str]) -> dict[str, Tensor]:
-        """The numbers of the regions of each split, of which `images` and `splits` (N,) say where they come from."""
+        """Divide regions into splits; `images` and `splits` (N,) are the image number and given split of each."""
         _, images = images.unique(return_inverse=True)
         fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"what": "regions"}
         folds: dict[str, Any] = {"folds": self.folds, "fold": self.fold, **options}
@@ -188,7 +191,7 @@ class RegionDataModule(TensorDataModule):
         return split_at_random(len(images), *fractions, **folds, **by)._asdict()
 
     def trained_on(self) -> np.ndarray:
-        """Keys of the images: one that is cut otherwise is still known."""
+        """Hashes of whole images, so that an image is recognised even if it is cut differently."""
         return self.image_keys[torch.cat([self.splits["train"][1], self.splits["val"][1]]).unique().numpy()]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
@@ -198,7 +201,7 @@ class RegionDataModule(TensorDataModule):
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """File, top and left of a region; of training regions too which of the epoch's crops it is."""
+        """File, top and left of each region; in training also the number of the crop within the epoch."""
         ids = self.ids[split]
         return [ids[n % len(ids)] + (f" #{n // len(ids)}" if split == "train" else "") for n in index.tolist()]
 
@@ -211,16 +214,16 @@ class RegionDataModule(TensorDataModule):
 
     @property
     def facts(self) -> SuperResolutionFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         return {"scale": self.scale}
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(f"{len(regions):,} {name}" for name, (regions, _) in self.splits.items())
         return f"x{self.scale}, regions of {self.region} pixels: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """The low images, and of training regions random crops: on the device, a whole batch at a time."""
+        """Make low images, and in training random crops, a whole batch at a time on its device."""
         trainer = self.trainer
         if trainer is None or trainer.predicting:
             return batch
@@ -229,12 +232,12 @@ class RegionDataModule(TensorDataModule):
             high = random_crops(high, self.patch, self.generator(high.device))
         return downscale(high, self.scale), high, images
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Find the image, or those of the folder, at `source`; returns a line for each file that can't be read.
+        """Find the image, or the images of the folder, at `source`; return one line for each file that can't be read.
 
-        Raises RefusedError where none can.
+        Raises RefusedError if none can.
         """
         path, problems, reduced, lost = Path(source), [], 0, 0
         found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
@@ -256,7 +259,7 @@ class RegionDataModule(TensorDataModule):
             log.info(f"Images whose colour profile is lost, for it is not of RGB: {lost:,}")
         stems = [file.relative_to(found.root).with_suffix("") for file in self.files]
         for file, stem in zip(self.files, stems, strict=True):
-            kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # cat.png and cat.jpg
+            kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # keeps cat.png and cat.jpg apart
             self.names.append(f"{stem.as_posix()}{kind}_x{model['scale']}.png")
         return problems
 
@@ -264,16 +267,16 @@ class RegionDataModule(TensorDataModule):
         return batches(ImageFiles(self.files, self.tile), BatchOrder(len(self.files), 1))
 
     def predictions_name(self, source: str) -> str:
-        """A folder."""
+        """Name of the output folder."""
         return Path(source).stem or "images"
 
     def written(self, path: Path) -> list[Path]:
         return [path / name for name in self.names]
 
     def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
-        """Write the enlarged image (3, H, W), in bytes, of the input of this number. No input is overwritten.
+        """Write the enlarged image (3, H, W), in bytes, of input number `number`. An input is never overwritten.
 
-        It keeps the colour profile of the input, and its transparency, enlarged by bicubic interpolation.
+        The file keeps the input's colour profile, and its transparency, enlarged by bicubic interpolation.
         """
         file = path / self.names[number]
         if file.resolve() in {each.resolve() for each in self.files}:
@@ -285,5 +288,5 @@ class RegionDataModule(TensorDataModule):
         enlarged.save(file, icc_profile=rgb_profile(image))
 
     def write_predictions(self, outputs: Any, path: Path, model: Mapping[str, Any]) -> int:
-        """They are written one by one. Returns their number."""
+        """Return the number of images; `write_batch` has written them."""
         return len(self.files)

@@ -1,4 +1,4 @@
-"""How near an enlarged image is to the true one."""
+"""PSNR and SSIM of enlarged images against true ones."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
-SAME = 100.0  # dB, of images between which there is no difference
+SAME = 100.0  # dB, for identical images
 
 
 def quality(images: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
-    """`psnr` in dB and `ssim`, (B,) each, of RGB images (B, 3, H, W) in [0, 1]; `border` pixels are left out.
+    """Compute `psnr` in dB and `ssim`, (B,) each, of RGB images (B, 3, H, W) in [0, 1] without `border` pixels.
 
-    PSNR is that of all three channels together, SSIM the mean of theirs (Wang et al. 2004, Gaussian window of 11).
+    PSNR is over all three channels together, SSIM is their mean (Wang et al. 2004, Gaussian window of 11).
     """
     images, true = (each.float()[..., border:-border, border:-border] for each in (images.clamp(0, 1), true))
     psnr = peak_signal_noise_ratio(images, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
@@ -22,10 +22,10 @@ def quality(images: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
 
 
 class ImageScores(Metric):
-    """PSNR and SSIM of images whose regions come in any order: the mean over the images.
+    """PSNR and SSIM averaged over images, whose regions may arrive in any order.
 
-    The PSNR of an image is that of all its pixels together, so that a flat region, of which any method makes 50 dB,
-    does not hide what a method makes of the others; its SSIM is the mean over its regions.
+    The PSNR of an image is over all its pixels together, since a mean over regions would be dominated by flat ones,
+    where any method reaches 50 dB. Its SSIM is the mean over its regions.
     """
 
     psnr: Any
@@ -38,17 +38,17 @@ class ImageScores(Metric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, scores: dict[str, Tensor], images: Tensor) -> None:
-        """Take in what `quality` says of regions (B,), and the number of the image (B,) that each is from."""
+        """Add what `quality` returns for regions (B,), and the image number (B,) of each."""
         self.psnr.append(scores["psnr"])
         self.ssim.append(scores["ssim"])
         self.images.append(images)
 
     def compute(self) -> dict[str, Tensor]:
-        """`psnr` in dB and `ssim`, () each."""
+        """Return `psnr` in dB and `ssim`, () each."""
         _, images, regions = dim_zero_cat(self.images).unique(return_inverse=True, return_counts=True)
 
         def of_images(values: Tensor) -> Tensor:
             return values.new_zeros(len(regions)).index_add_(0, images, values) / regions
 
-        errors = of_images(10 ** (-dim_zero_cat(self.psnr) / 10))  # the mean squared error is 10 ** (-PSNR / 10)
+        errors = of_images(10 ** (-dim_zero_cat(self.psnr) / 10))  # PSNR to mean squared error
         return {"psnr": -10 * errors.log10().mean(), "ssim": of_images(dim_zero_cat(self.ssim)).mean()}

@@ -1,4 +1,4 @@
-"""JSON schemas of configs/, from the signatures in the code: an editor completes and checks while you type.
+"""Generate JSON schemas of configs/ from the signatures in the code, for completion and checks in an editor.
 
 python -m {{ cookiecutter.package_name }}.engine.cli.schema     writes .vscode/schemas/; again after a change of arguments
 """
@@ -17,13 +17,13 @@ from ..config.tree import all_nodes
 from ..config.values import STRICT, Switches
 
 Schema = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
-INTERPOLATION: Schema = {"type": "string", "pattern": r"^(\$\{|\?\?\?$)"}  # ${monitor}, or ??? for what has to be given
+ROOT = Path(__file__).resolve().parents[3]
+INTERPOLATION: Schema = {"type": "string", "pattern": r"^(\$\{|\?\?\?$)"}  # ${monitor}, or ??? for a missing value
 OBJECT: Schema = {"$ref": "#/$defs/object"}
 
 
 def of_type(type_: Any) -> Schema:
-    """What a value of a type may be; anything where pydantic has no schema of it. A mapping may be an object."""
+    """Return the schema of a type; {} if pydantic has none. A mapping may also be a node with a `_target_`."""
     try:
         schema = TypeAdapter(type_, config=STRICT).json_schema()
     except (PydanticUserError, PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
@@ -35,7 +35,7 @@ def of_type(type_: Any) -> Schema:
 
 
 def arguments(target: str) -> Schema:
-    """The keys that a target takes. A name that can't be read takes any."""
+    """Return the schema of a target's arguments; {} if its signature can't be read."""
     found = locate(target)
     takes = signature(found) if isinstance(found, Definition) else None
     if takes is None:
@@ -46,7 +46,7 @@ def arguments(target: str) -> Schema:
 
 
 def schemas(root: Path) -> dict[str, Schema]:
-    """The schema of each kind of file, by its name."""
+    """Return the schema of each kind of config file, by name."""
     files = {path.relative_to(root / "configs"): read_config(path) for path in root.glob("configs/**/*.yaml")}
     known = sorted({node["_target_"] for content in files.values() for _, node in all_nodes("", content)})
     cases = [
@@ -62,21 +62,19 @@ def schemas(root: Path) -> dict[str, Schema]:
     trainer = arguments(files[Path("trainer", "default.yaml")]["_target_"])
     switches = {key: of_type(type_) for key, type_ in get_type_hints(Switches, include_extras=True).items()}
     groups: Schema = {name: {"type": "object"} for name in ("model", "datamodule", "callbacks", "logger", "hydra")}
+    defaults: Schema = {"defaults": {"type": "array"}}
+    keys: Schema = {**switches, **groups, **defaults, "trainer": {"type": "object", **trainer}}
+    own: dict[str, Schema] = {"train": {}}
+    own |= {name: dict.fromkeys(files[Path(f"{name}.yaml")], {}) for name in ("evaluate", "predict")}
+    commands = {
+        name: {**shared, "type": "object", "properties": {**more, **keys}, "additionalProperties": False}
+        for name, more in own.items()
+    }
     return {
         "object": {**shared, **OBJECT},
         "objects": {**shared, "type": "object", "additionalProperties": OBJECT},
         "trainer": {**shared, "type": "object", **trainer},
-        "train": {
-            **shared,
-            "type": "object",
-            "properties": {
-                **switches,
-                **groups,
-                "defaults": {"type": "array"},
-                "trainer": {"type": "object", **trainer},
-            },
-            "additionalProperties": False,
-        },
+        **commands,
     }
 
 

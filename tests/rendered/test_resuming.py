@@ -1,4 +1,4 @@
-"""What the engine keeps of a run that goes on, whatever the model is; and what is refused to go on."""
+"""Resuming with any model: what the engine preserves, and what it refuses."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from test_resume import QUICK
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("going_on")
+    return tmp_path_factory.mktemp("resuming")
 
 
 UNUSUAL = {
@@ -83,9 +83,9 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(folder: Pa
     ("holder", "refused"),
     [
         ({"pid": 1, "host": "another-host", "born": 0.0}, "delete runs/held/lock.json"),
-        ({"pid": os.getpid(), "host": platform.node(), "born": 1.0}, ""),  # the number has gone to another process
+        ({"pid": os.getpid(), "host": platform.node(), "born": 1.0}, ""),  # the pid now belongs to another process
         ({"pid": 2**22 + 1, "host": platform.node(), "born": 1.0}, ""),
-        ({}, ""),  # killed while it wrote
+        ({}, ""),  # killed while writing
     ],
 )
 def test_a_lock_is_waited_for_where_its_process_may_live(holder: dict[str, object], refused: str, folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_what_has_changed_is_refused(change: str, said: str, unfinished: Path, f
     status, output = train(folder, "name=unfinished", *QUICK, change)
     assert status == 2
     assert said in output
-    assert "resume=inexact goes on anyway" in output
+    assert "resume=inexact resumes anyway" in output
     assert len(output.splitlines()) == 1
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
 
@@ -149,7 +149,7 @@ def test_a_run_that_lost_its_config_is_not_begun_anew(unfinished: Path, folder: 
 
 
 def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> None:
-    """Also with resume=inexact; what has been saved stays."""
+    """Also with resume=inexact; the saved state stays."""
     shutil.copytree(unfinished, unfinished.with_name("network"))
     others = [model for model in options("model") if f"models.{model}." not in (unfinished / "config.yaml").read_text()]
     status, said = train(folder, "name=network", *QUICK, "resume=inexact", f"model={others[0]}")
@@ -157,7 +157,7 @@ def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> Non
     assert "init_from=runs/network" in said.splitlines()[-1]
 
 
-def test_inexact_goes_on_with_what_has_changed(unfinished: Path, folder: Path) -> None:
+def test_inexact_resumes_with_what_has_changed(unfinished: Path, folder: Path) -> None:
     status, said = train(folder, "name=unfinished", *QUICK, "resume=inexact", "datamodule.batch_size=7")
     assert status == 0, said
-    assert "Going on from" in said
+    assert "Resuming from" in said
