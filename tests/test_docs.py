@@ -54,6 +54,14 @@ def test_readme_tells_every_choice() -> None:
     assert f"## The questions\n\n{table}\n" in readme, "python docs/questions.py writes the table"
 
 
+def test_reference_is_what_the_code_says(tmp_path: Path) -> None:
+    written = tmp_path / "reference.md"
+    done = run(sys.executable, ROOT / "docs" / "reference.py", written, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert text.splitlines() == written.read_text(encoding="utf-8").splitlines(), "python docs/reference.py writes it"
+
+
 def test_figures_of_the_starters_are_those_that_were_measured() -> None:
     """README.md and the table come from one file: python benchmarks/starters.py writes all three."""
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "starters.py"))
