@@ -242,7 +242,7 @@ def arguments(project: Project, prefix: str, target: str) -> Section:
     rows = []
     for name in dict.fromkeys([*own, *(name for above, _, name in in_files if above == prefix)]):
         values, comments = settings(files, f"{prefix}.{name}")
-        if name not in passed:
+        if name not in passed and (name in takes or not own):  # an experiment may be for another model
             kind = words(takes[name].type()) if name in takes else ""
             default = default_of(takes[name], project) if name in takes else ""
             rows.append((f"`{prefix}.{name}`", kind, default, values, comments))
@@ -272,8 +272,9 @@ def train_keys(project: Project) -> list[tuple[str, ...]]:
             rows.append((f"`{group}`", "option", f"`{value}`", plain(line.partition(" # ")[2])))
     for key in project.train.keys:
         if not key.startswith("model."):
-            value, comment = project.train.keys[key]
-            rows.append((f"`{key}`", project.type(key), f"`{value}`", plain(comment)))
+            recipes = [file for file in project.files if file.group == "experiment" and key.startswith("trainer.")]
+            values, comment = settings([project.train, *recipes], key)
+            rows.append((f"`{key}`", project.type(key), values.removeprefix("train: "), comment))
     return rows
 
 
