@@ -139,7 +139,7 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     defaults = [rendered(chosen, tmp_path / f"default_{n}", user_config)[1] for n, chosen in enumerate(CHOSEN)]
     helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
     monkeypatch.syspath_prepend(str(helper))
-    help_text = importlib.import_module("reads_help.engine.cli.explain").help_text
+    help_text = importlib.import_module("reads_help.engine.cli.help").help_text
     ended: Counter[str] = Counter()
 
     @seed(SEED)

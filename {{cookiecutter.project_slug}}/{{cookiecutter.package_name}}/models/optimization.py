@@ -24,10 +24,10 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
     return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
 
 
-def build_optimizer(model: LightningModule, parameters: Iterable[Any]) -> Any:
+def build_optimizer(model: LightningModule, parameters: Iterable[Any], monitor: str) -> Any:
     """Build the `optimizer` of the model's hparams, and its `scheduler` if any, for `configure_optimizers` to return.
 
-    A schedule advances with each step; a ReduceLROnPlateau with each epoch, by `val/loss`.
+    A schedule advances with each step; a ReduceLROnPlateau with each epoch, by the metric `monitor`.
     """
     optimizer = build(model.hparams["optimizer"], parameters)
     if model.hparams["scheduler"] is None:
@@ -35,7 +35,7 @@ def build_optimizer(model: LightningModule, parameters: Iterable[Any]) -> Any:
     steps = int(model.trainer.estimated_stepping_batches)
     scheduler = build(model.hparams["scheduler"], optimizer, total_steps=steps)
     interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-    schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
+    schedule = {"scheduler": scheduler, "interval": interval, "monitor": monitor}
     return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 

@@ -102,7 +102,7 @@ def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
         kinds = ("a file", "a folder") if folder_wanted else ("a folder", "a file")
         raise refusal("output", output, f"is {kinds[0]}; expected the name of {kinds[1]}")
     suffixes = _said(saved, "output_suffixes")
-    if suffixes and output.suffix.lower() not in suffixes.split():
+    if suffixes and output.suffix and output.suffix.lower() not in suffixes.split():
         raise refusal("output", output, f"expected a {suffixes.replace(' ', ', ')} file")
     check_output(output, source, saved)
     check_writable("output", output.parent)

@@ -119,7 +119,8 @@ def check_monitors(asked: Mapping[str, tuple[str, Any]], logged: Logged, model: 
 def check_plateau(key: str, mode: str, model: str) -> None:
     """Raises RefusedError if a ReduceLROnPlateau has the wrong `mode` for the metric that `model` gives it."""
     code, logged = member(allowed(model), "configure_optimizers"), logged_by(model)
-    metric = re.search(r"'monitor': '([^']+)'", ast.unparse(code.node)) if code and code.node else None
+    source = ast.unparse(code.node) if code and code.node else ""
+    metric = re.search(r"monitor(?:': |=)'([^']+)'", source)  # of a dict, or handed to build_optimizer
     way = direction(key, metric[1], logged, model) if metric and logged else None
     if metric and way and mode != way:
         why = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"

@@ -155,7 +155,7 @@ class Forecaster(LightningModule):
         if str(self.trainer.precision) in ("16-true", "bf16-true"):  # refused before the run begins
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
-        return build_optimizer(self, parameter_groups(self))
+        return build_optimizer(self, parameter_groups(self), monitor="val/loss")
 
 
 def waves(phases: Tensor) -> Tensor:

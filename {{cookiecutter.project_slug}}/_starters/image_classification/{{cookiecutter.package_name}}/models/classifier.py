@@ -107,7 +107,7 @@ class Classifier(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        return build_optimizer(self, self.parameters())
+        return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
 class EpochMetrics(nn.Module):

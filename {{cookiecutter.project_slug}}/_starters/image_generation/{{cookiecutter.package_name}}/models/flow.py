@@ -115,4 +115,4 @@ class FlowMatching(ImageGenerator):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        return build_optimizer(self, parameter_groups(self.network, without=(nn.Embedding,)))
+        return build_optimizer(self, parameter_groups(self.network, without=(nn.Embedding,)), monitor="val/loss")

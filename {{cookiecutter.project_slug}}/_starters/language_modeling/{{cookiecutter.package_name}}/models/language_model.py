@@ -122,4 +122,4 @@ class LanguageModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, without=(torch.nn.Embedding,))
-        return build_optimizer(self, groups)
+        return build_optimizer(self, groups, monitor="val/loss")

@@ -101,7 +101,7 @@ class SuperResolution(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        return build_optimizer(self, self.parameters())
+        return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
 def _as_bytes(images: Tensor) -> Tensor:

@@ -126,4 +126,4 @@ class TabularModel(LightningModule):
     def configure_optimizers(self) -> Any:
         """Apply no weight decay to embeddings, biases and norms, as in the FT-Transformer paper."""
         self._check_precision()  # before the run begins: engine/training/trial.py builds the optimizers
-        return build_optimizer(self, parameter_groups(self, without=(ColumnEmbedding,)))
+        return build_optimizer(self, parameter_groups(self, without=(ColumnEmbedding,)), monitor="val/loss")
