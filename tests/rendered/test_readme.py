@@ -45,11 +45,12 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     copy_of_project(folder)
     (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, folder / OWN_NAME)
     write_inputs(folder)
-    for kind, text in BLOCKS:
+    for _, text in BLOCKS:
         if named := re.match(r"# (\S+\.(?:py|yaml))\n", text):
             (folder / named[1]).write_text(text[named.end() :], encoding="utf-8")
-        elif kind == "python":
-            (folder / "notebook.py").write_text(text, encoding="utf-8")
+    opens_a_run = re.findall(r"`((?:from|model, datamodule =) [^`]*load_run[^`]*)`", README)
+    assert len(opens_a_run) == 2
+    (folder / "notebook.py").write_text("\n".join(opens_a_run), encoding="utf-8")
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
         words = shlex.split(line)[1:]
