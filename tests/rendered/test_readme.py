@@ -15,6 +15,7 @@ from starter import OWN_NAME, SMALL, write_inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+OPENS_A_RUN = re.findall(r"`((?:from|model, datamodule =) [^`]*load_run[^`]*)`", README)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
 SHORT = [
     "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2",
@@ -48,9 +49,8 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     for _, text in BLOCKS:
         if named := re.match(r"# (\S+\.(?:py|yaml))\n", text):
             (folder / named[1]).write_text(text[named.end() :], encoding="utf-8")
-    opens_a_run = re.findall(r"`((?:from|model, datamodule =) [^`]*load_run[^`]*)`", README)
-    assert len(opens_a_run) == 2
-    (folder / "notebook.py").write_text("\n".join(opens_a_run), encoding="utf-8")
+    unnamed = [text for kind, text in BLOCKS if kind == "python" and not text.startswith("# ")]
+    (folder / "notebook.py").write_text("\n".join([*unnamed, *OPENS_A_RUN]), encoding="utf-8")
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
         words = shlex.split(line)[1:]
@@ -80,6 +80,10 @@ def test_every_command_does_what_the_readme_says(statuses: dict[str, int]) -> No
     without_gpu = {words for words in statuses if "trainer=gpu" in words and not torch.cuda.is_available()}
     assert {words for words, status in statuses.items() if status} == without_gpu
     assert all(statuses[words] == 2 for words in without_gpu)
+
+
+def test_it_says_how_to_open_a_run() -> None:
+    assert len(OPENS_A_RUN) == 2  # both run with the commands
 
 
 def test_only_the_commands_of_installing_and_checking_are_not_run_here() -> None:
