@@ -15,8 +15,8 @@ help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) or sys.version_info >= (3, 14))' || \
-	  { echo "Kindling needs Python 3.10 to 3.13; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 14))' || \
+	  { echo "Kindling needs Python 3.11 to 3.13; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 2; }
 
 .venv-demo/made: constraints.txt $(RENDERED)/constraints.txt | python
 	@echo "== Making the environment .venv-demo"
@@ -32,7 +32,7 @@ demo: .venv-demo/made ## Render the default project into demo/, train it on the 
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -c demo/my-project/constraints.txt -e demo/my-project
 	@echo "== Training: python train.py name=demo"
 	@cd demo/my-project && ../../.venv-demo/bin/python train.py name=demo
-	@echo "== Look at demo/my-project/runs/demo/pictures/, then edit demo/my-project/my_project/models/cnn.py"
+	@echo "== Look at demo/my-project/runs/demo/plots/, then edit demo/my-project/my_project/models/cnn.py"
 	@echo "   Use it: cd demo/my-project && . ../../.venv-demo/bin/activate"
 
 .venv/made: constraints.txt $(RENDERED)/constraints.txt tests/requirements.txt $(REQUIREMENTS) $(PINS) | python

@@ -1,9 +1,9 @@
-"""Test accuracy of the default project over seeds 0–9, beside two of scikit-learn's classifiers on the same splits.
+"""Test accuracy of the default project over seeds 0–9, compared with two scikit-learn classifiers on the same splits.
 
     python benchmarks/accuracy.py [model …]      writes benchmarks/accuracy.md
 
-The project is rendered as a user gets it and trained through its own train.py; a seed decides the split too. Settings
-were chosen on the validation part alone. `train` is the time from the first to the last epoch, without imports.
+The project is rendered as a user gets it and trained by its own train.py; the seed also decides the split. Settings
+were chosen on the validation split only. `train` is the time from the first to the last epoch, without imports.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BASELINES = {
 
 
 def train(project: Path, model: str) -> list[tuple[float, float, float]]:
-    """Validation accuracy, test accuracy and seconds of a run with each seed, one after the other in one process."""
+    """Return validation accuracy, test accuracy and seconds for each seed, trained in turn in one process."""
     seeds = ",".join(map(str, SEEDS))
     command = [sys.executable, "train.py", "--multirun", f"model={model}", f"seed={seeds}"]
     subprocess.run([*command, "datamodule.split_seed=${seed}"], cwd=project, check=True, stdout=subprocess.DEVNULL)
@@ -47,7 +47,7 @@ def train(project: Path, model: str) -> list[tuple[float, float, float]]:
 
 
 def baseline(project: Path, make: object, seed: int) -> tuple[float, float]:
-    """Validation and test accuracy of a scikit-learn classifier on the split of `seed`."""
+    """Return validation and test accuracy of a scikit-learn classifier on the split of `seed`."""
     sys.path.insert(0, str(project))
     from my_project.datamodules.digits import DigitsDataModule
 

@@ -1,11 +1,11 @@
-"""The starters on a GPU: steps a second in float32, bfloat16 and compiled, and whether killed runs go on exactly.
+"""The starters on a GPU: steps a second in float32, bfloat16 and compiled, and whether killed runs resume exactly.
 
     python benchmarks/gpu.py [starter …] [--epochs 6] [--what speed exact]      prints what benchmarks/gpu.md is made of
 
 Each starter is trained by its own train.py with its default settings. Steps a second are those between the end of the
 first epoch and the end of the last, validation included. For exactness a run is killed by SIGKILL after its second
-epoch and continued by the same command; its weights are compared with those of a run that nobody disturbed, and those
-of that run with those of another.
+epoch and resumed by the same command. Its weights are compared with those of an uninterrupted run, which are compared
+with those of a second uninterrupted run.
 """
 
 import argparse
@@ -37,7 +37,7 @@ EPOCH = re.compile(r"^(\S+ \S+) Epoch \d+, step (\d+)", re.MULTILINE)
 
 
 def rendered(starter: str, folder: str) -> Path:
-    """As a process of its own: cookiecutter changes its working directory."""
+    """Render in a separate process: cookiecutter changes its working directory."""
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", folder, str(ROOT), f"starter={starter}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return Path(folder) / "my-project"
@@ -55,7 +55,7 @@ def finished(process: subprocess.Popen[str]) -> None:
 
 
 def speed(starter: str, variant: str, epochs: int) -> str:
-    """A row: steps a second, test metric, seconds of the whole process."""
+    """Return a row: steps a second, test metric, seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         project = rendered(starter, folder)
         begun = time.monotonic()
@@ -71,7 +71,7 @@ def speed(starter: str, variant: str, epochs: int) -> str:
 
 
 def bits(run: Path) -> str:
-    """A digest of the weights that a run ended with."""
+    """Return a digest of the final weights of a run."""
     state = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -80,7 +80,7 @@ def bits(run: Path) -> str:
 
 
 def exact(starter: str, variant: str, epochs: int) -> str:
-    """A row: whether two undisturbed runs agree, and a killed one with the first."""
+    """Return a row: whether two uninterrupted runs agree, and a killed one with the first."""
     words = (*EXACT[variant], f"trainer.max_epochs={epochs}", "save_minutes=0.01")
     with tempfile.TemporaryDirectory() as folder:
         project = rendered(starter, folder)
@@ -101,7 +101,7 @@ def exact(starter: str, variant: str, epochs: int) -> str:
 
 
 def tell(measure: Callable[..., str], *words: Any) -> bool:
-    """Print the row of a measurement, or why it failed, and whether it did."""
+    """Print the row of a measurement, or why it failed; returns True if it failed."""
     try:
         print(measure(*words), flush=True)
     except RuntimeError as error:

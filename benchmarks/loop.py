@@ -1,15 +1,15 @@
-"""Steps a second of the rendered default run, beside a raw PyTorch loop and the style of most templates.
+"""Steps a second of the rendered default run, compared with a raw PyTorch loop and the style of most templates.
 
     python benchmarks/loop.py [--rounds 7] [--only cnn-64 …]      writes benchmarks/loop.md
 
 All three train the same network on the same digits (repeated, so that an epoch is long), with the same optimizer,
 schedule and augmentation, on one thread, in one process and in turn; a round is one epoch with its validation.
 
-- raw: a `for` loop over batches of tensors, augmented a whole batch at a time; validation counts the right ones.
+- raw: a `for` loop over batches of tensors, augmented a whole batch at a time; validation counts correct predictions.
 - ours: what `python train.py` runs: datamodule, model, callbacks, metrics.csv, progress bar, checkpoints.
-- usual: one sample at a time, made a float tensor by its transform, through the default collate; the same scores (loss,
-  accuracy, macro-F1) computed and logged in each step, as in Lightning's and the leading template's examples; rich
-  progress bar, CSVLogger, best and last checkpoint.
+- usual: samples one at a time, each made a float tensor by its transform, with the default collate; the same scores
+  (loss, accuracy, macro-F1) computed and logged in each step, as in the examples of Lightning and the leading template;
+  rich progress bar, CSVLogger, best and last checkpoint.
 """
 
 import argparse
@@ -78,22 +78,22 @@ class Usual(LightningModule):
 
 
 def optimizers(network: nn.Module, cfg: DictConfig, steps: int) -> tuple[Any, Any]:
-    """Those of the rendered config."""
-    from my_project.engine.build import build
+    """Return the optimizer and the schedule of the rendered config."""
+    from my_project.engine.config.build import build
 
     optimizer = build(cfg.model.optimizer, network.parameters())
     return optimizer, build(cfg.model.scheduler, optimizer, total_steps=steps)
 
 
 def network_of(cfg: DictConfig) -> nn.Module:
-    from my_project.engine.build import build
+    from my_project.engine.config.build import build
 
     torch.manual_seed(0)
     return build(cfg.model.network, input_shape=[1, 8, 8], num_classes=10)
 
 
 class Stopwatch(Callback):
-    """Seconds of the training, validation and checkpoints included."""
+    """Measure the seconds of a training, validation and checkpoints included."""
 
     seconds = 0.0
 
@@ -105,7 +105,7 @@ class Stopwatch(Callback):
 
 
 def augmentation(cfg: DictConfig) -> Callable[[Tensor], Tensor]:
-    """The random change of a batch of pictures (B, C, H, W), where the config asks for one."""
+    """Return the augmentation of a batch of images (B, C, H, W), if the config asks for one."""
     from my_project.datamodules.images import random_affine
 
     generator = torch.Generator().manual_seed(0)
@@ -116,7 +116,7 @@ def augmentation(cfg: DictConfig) -> Callable[[Tensor], Tensor]:
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """One scan (0–16) at a time, made a float tensor and changed by its own transform, as torchvision's datasets do."""
+    """Dataset of one scan (0–16) at a time, made a float tensor and transformed, as torchvision's datasets do."""
 
     def __init__(self, split: tuple[Tensor, Tensor], augment: Callable[[Tensor], Tensor] | None = None) -> None:
         self.scans, self.targets, self.augment = (split[0] * 16).byte(), split[1], augment
@@ -130,7 +130,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 def raw(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]]) -> float:
-    """Seconds of one epoch of a plain loop."""
+    """Return the seconds of one epoch of a plain loop."""
     network, augment = network_of(cfg), augmentation(cfg)
     images, targets = splits["train"]
     order = torch.randperm(len(targets)).split(cfg.datamodule.batch_size)
@@ -151,10 +151,11 @@ def raw(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]]) -> float:
 
 
 def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
-    """Seconds of one epoch of what train.py runs."""
-    from my_project.engine.build import build, build_trainer
-    from my_project.engine.train import build_model
-    from my_project.run_folder.folder import RunFolder
+    """Return the seconds of one epoch of what train.py runs."""
+    from my_project.engine.config.build import build
+    from my_project.engine.runs.folder import RunFolder
+    from my_project.engine.training.train import build_model
+    from my_project.engine.training.trainer import build_trainer
 
     datamodule = build(cfg.datamodule)
     datamodule.setup("fit")
@@ -168,7 +169,7 @@ def ours(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path
 
 
 class Bare(LightningModule):
-    """A LightningModule that does nothing but train."""
+    """A LightningModule that only trains."""
 
     def __init__(self, network: nn.Module, cfg: DictConfig) -> None:
         super().__init__()
@@ -183,13 +184,13 @@ class Bare(LightningModule):
 
 
 def bare(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
-    """Seconds of one epoch of Lightning's Trainer with all that can be switched off switched off."""
+    """Return the seconds of one epoch of Lightning's Trainer with everything optional switched off."""
     images, targets = splits["train"]
     augment, watch = augmentation(cfg), Stopwatch()
     order = torch.randperm(len(targets)).split(cfg.datamodule.batch_size)
     batches = [(augment(images[index]), targets[index]) for index in order]
     start = time.perf_counter()
-    for index in order:  # what raw and ours do within the loop
+    for index in order:  # raw and ours do this within the loop
         augment(images[index])
     seconds = time.perf_counter() - start
     trainer = Trainer(max_epochs=1, accelerator="cpu", barebones=True)
@@ -199,7 +200,7 @@ def bare(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path
 
 
 def usual(cfg: DictConfig, splits: dict[str, tuple[Tensor, Tensor]], folder: Path) -> float:
-    """Seconds of one epoch in the usual style."""
+    """Return the seconds of one epoch in the usual style."""
     model, watch = Usual(network_of(cfg), cfg), Stopwatch()
     augment = augmentation(cfg) if cfg.datamodule.rotate else None
     loaders = [
@@ -223,7 +224,7 @@ STYLES = {"bare": bare, "ours": ours, "usual": usual}
 
 
 def measure(case: str, rounds: int, project: Path, overrides: list[str]) -> dict[str, list[float]]:
-    """Microseconds a step of each style, round by round; within a round they run in turn."""
+    """Return the microseconds a step of each style, round by round; within a round they run in turn."""
     model, batch_size, repeat = CASES[case]
     words = [f"model={model}", f"datamodule.batch_size={batch_size}", "trainer.max_epochs=1", "mode=min"]
     words += ["trainer.accelerator=cpu", "++trainer.num_sanity_val_steps=0", *overrides]
@@ -233,7 +234,7 @@ def measure(case: str, rounds: int, project: Path, overrides: list[str]) -> dict
         with initialize_config_dir(str(project / "configs"), version_base="1.3"):
             cfg = compose("train", [*words, f"name={case}-{number}"])
         if not splits:
-            from my_project.engine.train import build_datamodule
+            from my_project.engine.training.train import build_datamodule
 
             plain = build_datamodule(cfg).splits
             splits = plain | {"train": tuple(part.repeat(repeat, *[1] * (part.dim() - 1)) for part in plain["train"])}
@@ -249,7 +250,7 @@ def measure(case: str, rounds: int, project: Path, overrides: list[str]) -> dict
 
 
 def row(case: str, times: dict[str, list[float]], goals: tuple[float, ...]) -> str:
-    """A line of the table: medians, and medians of the ratios within a round."""
+    """Format a line of the table: medians, and medians of the ratios within a round."""
     us = {name: statistics.median(values) for name, values in times.items()}
 
     def ratio(slow: str, fast: str) -> str:
@@ -275,7 +276,7 @@ NOTES = (
     "switched off (hooks, closures, fetching a batch), and what the default run adds to it (metrics, callbacks, "
     "progress bar, metrics.csv, and the epoch's validation and checkpoints, which at batch 512 few steps share).",
     "`raw / usual` is the most that `ours / usual` could be, if the default run cost nothing at all. The usual style "
-    "augments each picture by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
+    "augments each image by itself; where nothing is augmented, the network takes nearly all of a step at batch 512.",
 )
 
 

@@ -1,7 +1,7 @@
-"""How long the template takes to render, beside a template with a single file and others that are given by path.
+"""Time to render the template, compared with a template of a single file and with others given by path.
 
-Beside it too: a template that holds nothing but the files of the default project and copies them as they are, with no
-hook and no other question. What it takes over a single file is the price of folders and files.
+Also compared with a template that only copies the files of the default project, with no hook and no other question.
+Its time beyond that of the single file is the cost of files and folders.
 
 python benchmarks/render.py [--repeats 15] [name=path/of/a/template ...]
 """
@@ -22,7 +22,7 @@ MEMORY = Path("/dev/shm")  # a file system in memory, on Linux
 
 
 def single_file(folder: Path) -> Path:
-    """The smallest template: one question that matters, one file, no hook."""
+    """Write the smallest template: one question that matters, one file, no hook."""
     rendered = folder / "{{cookiecutter.project_slug}}"
     rendered.mkdir(parents=True)
     (folder / "cookiecutter.json").write_text('{"project_name": "My Project", "project_slug": "my-project"}\n')
@@ -31,7 +31,7 @@ def single_file(folder: Path) -> Path:
 
 
 def same_files(folder: Path, config: Path) -> Path:
-    """Kindling's default project, as a template that only copies it."""
+    """Write Kindling's default project as a template that only copies it."""
     seconds(ROOT, folder / "rendered", config)
     template = single_file(folder / "template")
     shutil.rmtree(template / "{{cookiecutter.project_slug}}")
@@ -42,7 +42,7 @@ def same_files(folder: Path, config: Path) -> Path:
 
 
 def seconds(template: Path, out: Path, config: Path) -> tuple[float, int]:
-    """Of one process from its start to its end; and the number of files that it left in `out`."""
+    """Return the seconds of one process from start to end, and the number of files that it left in `out`."""
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", config, "-o", out, template]
     start = time.perf_counter()
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
@@ -50,14 +50,14 @@ def seconds(template: Path, out: Path, config: Path) -> tuple[float, int]:
 
 
 def user_config(folder: str) -> Path:
-    """A configuration of cookiecutter that keeps its files in `folder`."""
+    """Write a configuration of cookiecutter that keeps its files in `folder`."""
     config = Path(folder, "config.yaml")
     config.write_text(f"replay_dir: {folder}/replay\ncookiecutters_dir: {folder}/templates\n")
     return config
 
 
 def measured(templates: dict[str, Path], where: Path | None, repeats: int) -> dict[str, tuple[float, int]]:
-    """The median time of each template, taken in turns, and its number of files."""
+    """Return the median time of each template, measured in turns, and its number of files."""
     times: dict[str, list[float]] = {name: [] for name in templates}
     files: dict[str, int] = {}
     with tempfile.TemporaryDirectory(dir=where) as folder:

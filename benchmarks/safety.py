@@ -1,10 +1,10 @@
-"""What it costs to be able to trust a run: exact resuming, the guard against NaN, saving every minute.
+"""The cost of a run that can be trusted: exact resuming, the guard against NaN, saving every minute.
 
     python benchmarks/safety.py [--rounds 7]      writes benchmarks/safety.md
 
-Within a real training of the rendered project, on one thread, the hooks of a step are called many times over and timed;
-Lightning calls hooks of that name in any case. A save is what it takes to write, flush, read back and rename last.ckpt,
-at each step of a default run and, for a model of 30 million parameters, by itself.
+In a real training of the rendered project, on one thread, the hooks of a step are called many times and timed;
+Lightning calls hooks of that name in any case. A save is the time to write, flush, read back and rename last.ckpt: in a
+step of a default run and, for a model of 30 million parameters, alone.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CALLS = 5000
 
 
 class Watch(Callback):
-    """Times the hooks of a step once the training runs."""
+    """Time the hooks of a step once training runs."""
 
     def __init__(self) -> None:
         self.microseconds: dict[str, float] = {}
@@ -58,7 +58,7 @@ class Watch(Callback):
 
 
 def timed(step: Callable[[int], None]) -> float:
-    """Microseconds of a call."""
+    """Return the microseconds of a call."""
     start = time.perf_counter()
     for index in range(CALLS):
         step(index)
@@ -66,10 +66,10 @@ def timed(step: Callable[[int], None]) -> float:
 
 
 def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
-    """A run of the default epochs; what was timed in it, and how long it took in seconds."""
-    from my_project.engine.build import build_trainer
-    from my_project.engine.train import build_datamodule, build_model
-    from my_project.run_folder.folder import RunFolder
+    """Train for the default epochs; returns the measured times, and the seconds of the run."""
+    from my_project.engine.runs.folder import RunFolder
+    from my_project.engine.training.train import build_datamodule, build_model
+    from my_project.engine.training.trainer import build_trainer
 
     cfg = compose("train", [f"model={model}", f"name={folder.name}", "mode=min", *overrides])
     datamodule = build_datamodule(cfg)
@@ -82,9 +82,9 @@ def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
 
 
 def large_save(folder: Path) -> float:
-    """Seconds to save 30 million parameters with AdamW's state, 360 MB."""
-    from my_project.run_folder.checkpoints import AtomicCheckpointIO
-    from my_project.run_folder.folder import RunFolder
+    """Return the seconds to save 30 million parameters with AdamW's state, 360 MB."""
+    from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+    from my_project.engine.runs.folder import RunFolder
 
     folder.mkdir()
     content = {"state_dict": {str(i): torch.randn(3_000_000) for i in range(30)}}

@@ -1,4 +1,4 @@
-"""Whether memory grows with epochs, and how time and memory grow with data.
+"""Memory over epochs, and time and memory over the size of the data.
 
     python benchmarks/scale.py      writes benchmarks/scale.md
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 10, 100)
 EPOCHS = 200
 SHOWN = (5, 50, 100, 150, 200)
-# Added to the project as a user would: one callback, one dataset.
+# Added to the project as a user would add them: one callback, one dataset.
 CALLBACK = """
 import json
 import resource
@@ -47,7 +47,7 @@ DATAMODULE = """
 from pydantic import PositiveInt
 
 from .digits import DigitsDataModule
-from .images import Pictures
+from .images import LabelledImages
 
 
 class RepeatedDigits(DigitsDataModule):
@@ -55,14 +55,14 @@ class RepeatedDigits(DigitsDataModule):
         super().__init__(**options)
         self.times = times
 
-    def load_pictures(self):
-        images, targets, names = super().load_pictures()
-        return Pictures(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
+    def load_images(self):
+        images, targets, names = super().load_images()
+        return LabelledImages(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
 """
 
 
 def metered(project: Path, name: str, *words: str) -> dict:
-    """What the callback measured in a run."""
+    """Return what the callback measured in a run."""
     meter = "++callbacks.meter={_target_:my_project.callbacks.meter.Meter}"
     command = [sys.executable, "train.py", f"name={name}", meter, *words]
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)

@@ -1,13 +1,13 @@
-"""Each starter with its default settings over seeds 0–4, beside simple baselines on the same split.
+"""Each starter with its default settings over seeds 0–4, compared with simple baselines on the same split.
 
-    python benchmarks/starters.py [starter …] [--seeds 0 1 2 3 4] [--pictures docs/starters]
+    python benchmarks/starters.py [starter …] [--seeds 0 1 2 3 4] [--plots docs/starters]
 
-writes benchmarks/starters.json, and from it benchmarks/starters.md and the figures of the table in README.md. What was
-measured of other starters and of other seeds stays.
+writes benchmarks/starters.json, and from it benchmarks/starters.md and the figures of the table in README.md.
+Measurements of other starters and other seeds are kept.
 
-Each is rendered as a user gets it and trained through its own train.py. Metric, baselines and how much must be between
-them are in the `_baselines.py` of the starter; the exit status is 1 where the mean over the seeds does not beat one by
-that much. Peak memory is that of the whole process, imports and final test included.
+Each starter is rendered as a user gets it and trained by its own train.py. The metric, the baselines and the margin are
+in its `_baselines.py`; the exit status is 1 if the mean over the seeds does not beat a baseline by the margin. Peak
+memory is that of the whole process, imports and final test included.
 """
 
 import argparse
@@ -42,7 +42,7 @@ is about 0.5 GB.
 
 
 class Run(NamedTuple):
-    """What one training gave and took."""
+    """Results and costs of one training."""
 
     folder: Path
     metrics: dict[str, float]
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
 
 def train(project: Path, seed: int) -> Run:
-    """`python train.py seed=…` as a process of its own."""
+    """Run `python train.py seed=…` in a separate process."""
     command = [sys.executable, "train.py", f"seed={seed}", f"name=seed_{seed}"]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, cwd=project, stdout=said, stderr=subprocess.STDOUT)
@@ -66,9 +66,9 @@ def train(project: Path, seed: int) -> Run:
 
 
 def datamodule_of(project: Path, package: str) -> Any:
-    """The default datamodule, with its data read and split."""
+    """Return the default datamodule, with its data read and split."""
     sys.path.insert(0, str(project))
-    engine = importlib.import_module(f"{package}.engine.train")
+    engine = importlib.import_module(f"{package}.engine.training.train")
     with initialize_config_dir(str(project / "configs"), version_base="1.3"):
         datamodule = engine.build_datamodule(compose("train", ["name=baseline"]))
     datamodule.setup("test")
@@ -76,7 +76,7 @@ def datamodule_of(project: Path, package: str) -> Any:
 
 
 def baselines_of(starter: str) -> Any:
-    """The module `_baselines.py` of a starter."""
+    """Return the module `_baselines.py` of a starter."""
     spec = importlib.util.spec_from_file_location(f"baselines_{starter}", STARTERS / starter / "_baselines.py")
     assert spec is not None
     assert spec.loader is not None
@@ -85,16 +85,16 @@ def baselines_of(starter: str) -> Any:
     return module
 
 
-def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str, Any]:
-    """What the trainings of a starter and its baselines gave and took."""
+def measured(starter: str, seeds: list[int], plots: Path | None) -> dict[str, Any]:
+    """Return the results and costs of the trainings of a starter and of its baselines."""
     module = baselines_of(starter)
     with tempfile.TemporaryDirectory() as folder:
         answers = {"starter": starter, "project_slug": starter, "package_name": f"own_{starter}"}
         project = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=folder))
         runs = {str(seed): train(project, seed) for seed in seeds}
-        if pictures is not None:
-            pictures.mkdir(parents=True, exist_ok=True)
-            shutil.copy(runs[str(seeds[0])].folder / "pictures" / f"{module.PICTURE}.png", pictures / f"{starter}.png")
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            shutil.copy(runs[str(seeds[0])].folder / "plots" / f"{module.PLOT}.png", plots / f"{starter}.png")
         others = module.baselines(datamodule_of(project, answers["package_name"]))
     return {
         "values": {seed: run.metrics[module.METRIC] for seed, run in runs.items()},
@@ -105,7 +105,7 @@ def measured(starter: str, seeds: list[int], pictures: Path | None) -> dict[str,
 
 
 def summary(entry: dict[str, Any]) -> dict[str, float]:
-    """Mean, least and most over the seeds, and how many there are; of an older measurement that is all that is kept."""
+    """Return mean, minimum and maximum over the seeds, and their number; older measurements keep only these."""
     values = entry.get("values", {}).values()
     if not values:
         return entry["summary"]
@@ -113,7 +113,7 @@ def summary(entry: dict[str, Any]) -> dict[str, float]:
 
 
 def wins(starter: str, entry: dict[str, Any]) -> bool:
-    """Whether the mean over the seeds beats what it has to beat, by the margin."""
+    """True if the mean over the seeds beats every baseline by the margin, except those listed as `BESIDE`."""
     module, mean = baselines_of(starter), summary(entry)["mean"]
     sign = 1 if module.HIGHER_IS_BETTER else -1
     others = {name: value for name, value in entry["baselines"].items() if name not in getattr(module, "BESIDE", ())}
@@ -121,7 +121,7 @@ def wins(starter: str, entry: dict[str, Any]) -> bool:
 
 
 def row(starter: str, entry: dict[str, Any]) -> str:
-    """The line of a starter in the table."""
+    """Format the line of a starter in the table."""
     module, over = baselines_of(starter), summary(entry)
     worst, best = ("least", "most") if module.HIGHER_IS_BETTER else ("most", "least")
     cells = [
@@ -137,19 +137,19 @@ def row(starter: str, entry: dict[str, Any]) -> str:
 
 
 def in_readme(starter: str, entry: dict[str, Any]) -> str:
-    """What README.md says of a starter's figures: `README` of its `_baselines.py`, filled."""
+    """Format a starter's figures for README.md, with the `README` text of its `_baselines.py`."""
     return baselines_of(starter).README.format_map({**summary(entry), **entry["baselines"]})
 
 
 def readme(text: str, entries: dict[str, Any]) -> str:
-    """The text of README.md with the figures of `entries` in the third column of its table of starters."""
+    """Return the text of README.md with the figures of `entries` in the third column of its table of starters."""
     row = re.compile(r"^(\| \*\*(\w+)\*\* \|[^|]*\| )([^|]*)(?= \|)", re.MULTILINE)
     figures = {starter: in_readme(starter, entry) for starter, entry in entries.items()}
     return row.sub(lambda found: found[1] + figures.get(found[2], found[3]), text)
 
 
 def write(entries: dict[str, Any], output: Path) -> None:
-    """Keep what was measured, and write what is made of it."""
+    """Save the measurements, and write the files made from them."""
     output.with_suffix(".json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     output.write_text(HEAD + "".join(f"{row(*item)}\n" for item in entries.items()), encoding="utf-8")
     if output == OUTPUT:
@@ -162,7 +162,7 @@ def main() -> None:
     known = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["starter"]
     parser.add_argument("starter", nargs="*", default=known, metavar="starter")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--pictures", type=Path, help="a folder for a picture of each")
+    parser.add_argument("--plots", type=Path, help="a folder for a plot of each")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     if unknown := {*arguments.starter} - {*known}:
@@ -171,7 +171,7 @@ def main() -> None:
     entries = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     losers = []
     for starter in arguments.starter:
-        entry = measured(starter, arguments.seeds, arguments.pictures)
+        entry = measured(starter, arguments.seeds, arguments.plots)
         entry["values"] = {**entries.get(starter, {}).get("values", {}), **entry["values"]}
         entries = {name: {**entries, starter: entry}[name] for name in known if name in {*entries, starter}}
         write(entries, arguments.output)

@@ -1,9 +1,9 @@
-"""How soon the commands of a rendered project answer, and how soon training begins.
+"""Time until the commands of a rendered project answer, and until training begins.
 
     python benchmarks/startup.py [--rounds 9]      writes benchmarks/startup.md
 
-Answers are compared with `python -c "import hydra"`; the way to the first training step with a process that imports
-torch and pytorch_lightning and builds one Trainer. Medians of paired ratios: each round runs every command once.
+Answers are compared with `python -c "import hydra"`, the time to the first training step with that of a process that
+imports torch and pytorch_lightning and builds one Trainer. Medians of paired ratios: each round runs each command once.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ANSWERS = {
     "no such input (predict.py)": ["predict.py", "run=none", "input=none"],
 }
 IMPORTS = "import torch, pytorch_lightning; pytorch_lightning.Trainer(logger=False, enable_checkpointing=False)"
-# A callback of the project's own, as a user would add one: says when the first step is done, and ends the process.
+# A callback such as a user would add: reports when the first step is done, and ends the process.
 FIRST_STEP = """
 import os
 from pytorch_lightning import Callback
@@ -57,7 +57,7 @@ def seconds(words: list[str], cwd: Path) -> float:
 
 
 def import_times(words: list[str], cwd: Path) -> dict[str, float]:
-    """Seconds of each of PARTS in one run, with all that it imports."""
+    """Return the seconds that each of PARTS takes to import in one run, with all that it imports."""
     done = subprocess.run([sys.executable, "-X", "importtime", *words], cwd=cwd, capture_output=True, text=True)
     times = re.findall(r"import time: +\d+ \| +(\d+) \| +(\S+)$", done.stderr, re.MULTILINE)
     return {name: int(microseconds) / 1e6 for microseconds, name in times if name in PARTS}
@@ -70,7 +70,7 @@ def tables(
     parts: dict[str, float],
     whole: dict[str, float],
 ) -> str:
-    """The text of startup.md; `parts` and `whole` are seconds of imports, of a training and of its measure."""
+    """Return the text of startup.md; `parts` and `whole` are import times of a training and of its reference."""
     lines = [
         "# Start-up\n",
         f"Medians over {rounds} rounds; made by `python benchmarks/startup.py`, which says how.\n",

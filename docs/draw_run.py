@@ -1,4 +1,4 @@
-"""Put the pictures of a run into one, for the README: python docs/draw_run.py demo/my-project/runs/demo docs/run.png"""
+"""Join a run's plots into one image for the README: python docs/draw_run.py demo/my-project/runs/demo docs/run.png"""
 
 import sys
 from pathlib import Path
@@ -9,9 +9,9 @@ GAP = 16
 
 
 def draw_run(run: Path, output: Path) -> None:
-    """Learning curves on top; confusion matrix and worst mistakes below, side by side."""
+    """Place the learning curves on top, and confusion matrix and worst mistakes side by side below."""
     curves, confusion, mistakes = (
-        Image.open(run / "pictures" / f"{name}.png").convert("RGB")
+        Image.open(run / "plots" / f"{name}.png").convert("RGB")
         for name in ("learning_curves", "confusion_matrix", "worst_mistakes")
     )
     width = curves.width

@@ -1,6 +1,6 @@
-"""The questions of cookiecutter.json as tables: a hook of mkdocs for `<!-- questions -->`, and the one of README.md.
+"""The questions of cookiecutter.json as tables: an mkdocs hook for `<!-- questions -->`, and the table of README.md.
 
-python docs/questions.py      writes that of README.md anew
+python docs/questions.py rewrites that of README.md
 """
 
 import json
@@ -18,7 +18,7 @@ def read() -> dict[str, Any]:
 
 
 def tables() -> str:
-    """One table of the questions that take any text, and one of those that offer choices."""
+    """Return one table of the questions that take any text, and one of those that offer choices."""
     questions = read()
     asked = questions["__prompts__"]
     texts = ["| question | name |", "|---|---|"]
@@ -34,7 +34,7 @@ def tables() -> str:
 
 
 def overview() -> str:
-    """A row for each question that offers choices."""
+    """Return a table with a row for each question that offers choices."""
     questions = read()
     asked = {name: words["__prompt__"] for name, words in questions["__prompts__"].items() if isinstance(words, dict)}
     rows = [f"| {question} | `{name}` | {', '.join(questions[name])} |" for name, question in asked.items()]

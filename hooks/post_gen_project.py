@@ -1,9 +1,10 @@
-"""Lay the chosen starter and the chosen options over the rendered root, and say what comes next.
+"""Move the chosen starter and options into the project, fill in the answers, and print the next steps.
 
-Cookiecutter copies most files as they are (`_copy_without_render`), much faster than it renders all starters; here the
-answers are put into those that stay. Imports are few for the same reason: pathlib and shutil take as long as the work.
+Cookiecutter copies most files without rendering (`_copy_without_render`), since rendering all starters is slow; this
+hook fills the tags of those that stay. It avoids pathlib and shutil, whose import takes as long as the work.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -13,19 +14,17 @@ import sys
 ANSWERS = json.loads({{ cookiecutter | tojson | tojson }})
 PACKAGE = ANSWERS["package_name"]
 STARTER = os.path.join("_starters", ANSWERS["starter"])
-# What cookiecutter has rendered: an answer that looks like a tag stays as it is there.
-RENDERED = [os.path.join(os.curdir, *path) for path in (["README.md"], ["pyproject.toml"], ["constraints.txt"], ["configs", "train.yaml"])]
-# The one kind of tag in files that are copied, written so that it is none here.
+# The only kind of tag in copied files; split, so that cookiecutter does not render it here.
 TAG = re.compile(r"\{" r"\{ ?cookiecutter\.(\w+) ?\}" r"\}")
 
 
 def filled(text: str, within_json: bool = False) -> str:
-    """`text` with an answer in place of each tag; within the strings of JSON, as JSON writes it."""
+    """Replace each tag in `text` by its answer, JSON-escaped if `within_json`."""
     return TAG.sub(lambda tag: json.dumps(ANSWERS[tag[1]])[1:-1] if within_json else ANSWERS[tag[1]], text)
 
 
 def part(name: str) -> str:
-    """A file of the starter that is not laid: `_requirements.txt` names what it imports, `_uses.txt` folders of _shared/."""
+    """Read a part of the starter that is not laid: `_requirements.txt` (packages), `_uses.txt` (parts of _shared/)."""
     path = os.path.join(STARTER, name)
     if not os.path.exists(path):
         return ""
@@ -34,13 +33,20 @@ def part(name: str) -> str:
 
 
 def files_of(folder: str) -> list[str]:
-    """Paths below `folder`, without parts of other files: those whose names at its top begin with `_`."""
+    """List the files below `folder`, except those at its top that begin with `_`: they are parts of other files."""
     found = [(parent, name) for parent, _, names in os.walk(folder) for name in names]
     return [os.path.join(parent, name) for parent, name in found if not (parent == folder and name.startswith("_"))]
 
 
+def is_copied(path: str) -> bool:
+    """Return True if cookiecutter copied the file, or a folder that contains it, without rendering."""
+    parts = os.path.relpath(path).split(os.sep)
+    folders = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return any(fnmatch.fnmatch(folder, filled(pattern)) for folder in folders for pattern in ANSWERS["_copy_without_render"])
+
+
 def lay(overlay: str) -> None:
-    """Move the files of a folder, which has the layout of the root, to their places there."""
+    """Move the files of an overlay, a folder with the layout of the root, to their places in the root."""
     for source in files_of(overlay):
         target = filled(os.path.relpath(source, overlay))
         os.makedirs(os.path.dirname(target) or os.curdir, exist_ok=True)
@@ -48,7 +54,7 @@ def lay(overlay: str) -> None:
 
 
 def fill(path: str) -> None:
-    """Put the answers into a file; once, for one of them may look like a tag."""
+    """Fill the tags of a file, in one pass: an answer may look like a tag."""
     with open(path, encoding="utf-8", newline="") as file:
         text = file.read()
     if TAG.search(text):
@@ -57,7 +63,7 @@ def fill(path: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder with all that is in it."""
+    """Remove a folder and its contents."""
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             os.unlink(os.path.join(parent, name))
@@ -72,15 +78,16 @@ def main() -> None:
         sys.exit(f"Kindling: package_name {PACKAGE!r} would hide a package of that name: add a word, '{PACKAGE}_project' say.")
     shared = [os.path.join("_shared", name) for name in part("_uses.txt").split()]
     options = [os.path.join("_options", question, ANSWERS[question]) for question in os.listdir("_options")]
-    options += [f"{option}+{ANSWERS['environment']}" for option in options]  # what another environment needs in its place
+    options += [f"{option}+{ANSWERS['environment']}" for option in options]  # variants for the environment
+    rendered = [path for path in files_of(os.curdir) if not is_copied(path)]  # not filled twice: an answer may look like a tag
     for overlay in [*shared, STARTER, *options]:
         lay(overlay)
     for folder in ("_starters", "_shared", "_options"):
         remove(folder)
     for path in files_of(os.curdir):
-        if path not in RENDERED:
+        if path not in rendered:
             fill(path)
-    place = "" if ANSWERS["environment"] == "conda" else ", best within a virtual environment"
+    place = "" if ANSWERS["environment"] == "conda" else ", in a virtual environment"
     print(f"\n{ANSWERS['project_slug']} is ready. Next{place}:\n")
     print(f"    cd {shlex.quote(os.getcwd())}")
     print(f"    {ANSWERS['__install']}")

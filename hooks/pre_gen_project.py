@@ -1,4 +1,4 @@
-"""Refuse, in one line, answers that can't become a project. Cookiecutter then removes the folder that it made."""
+"""Refuse invalid answers with one line. Cookiecutter then removes the folder that it created."""
 
 import json
 import keyword
@@ -8,11 +8,11 @@ import sys
 import unicodedata
 
 QUESTIONS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
-# Through JSON twice: what is beyond the basic plane arrives as pairs of surrogates, which json.loads joins.
+# Encoded twice: characters beyond the basic plane arrive as surrogate pairs, which json.loads joins.
 GIVEN = json.loads({{ cookiecutter | tojson | tojson }})
-# The same before cookiecutter took what was given on the command line for a template.
+# The answers before cookiecutter rendered those given on the command line as templates.
 RAW = json.loads({{ (_cookiecutter if _cookiecutter is defined else {}) | tojson | tojson }})
-# What the rendered repository imports, or has in its root: a package of that name would hide it.
+# Names that the rendered repository imports or has in its root, which a package of that name would shadow.
 TAKEN = {
     *("torch", "pytorch_lightning", "lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "numpy", "scipy"),
     *("sklearn", "matplotlib", "PIL", "pil", "rich", "tensorboard", "wandb", "mlflow", "pandas", "yaml", "pytest"),
@@ -21,15 +21,15 @@ TAKEN = {
     *("annotated_types", "typing_extensions", "functorch", "torchgen", "lightning_fabric", "lightning_utilities", "pylab"),
     *("mpl_toolkits", "py", "hydra_plugins", "pydevd_plugins", "antlr4", "psutil", "filelock"),
 }
-TAGS = ("{" + "{", "{" + "%", "{" + "#")  # written so that they are none here
-# What the build of the project takes for an address: dot-atoms of RFC 5322 around one @; a domain may have letters of any script.
+TAGS = ("{" + "{", "{" + "%", "{" + "#")  # split, so that cookiecutter does not render them here
+# Addresses that the build backend accepts: dot-atoms of RFC 5322 around one @, with a domain in any script.
 EMAIL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+")
-ROOM = 3_000_000  # bytes that all starters and options take until one is laid
+ROOM = 3_000_000  # bytes that the template takes until the hook has removed the other starters
 WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def problem(given: dict[str, str]) -> str | None:
-    """Why the answers can't become a project, in one line, or None."""
+    """Return the reason why the answers are invalid, in one line, or None."""
     answers = {question: given[question] for question in QUESTIONS}
     for question, answer in answers.items():
         if not isinstance(answer, str):  # a replay file is JSON
@@ -51,7 +51,7 @@ def problem(given: dict[str, str]) -> str | None:
 
 
 def choice_problem(given: dict[str, str]) -> str | None:
-    """Why an answer is none of the choices: cookiecutter takes what a replay file holds as it is."""
+    """Return the reason why an answer is not among the choices, or None: cookiecutter does not check replay files."""
     template = given.get("_repo_dir", "")
     paths = [os.path.join(folder, template, "cookiecutter.json") for folder in ("", os.environ.get("PWD", ""))]
     path = next((path for path in paths if template and os.path.isfile(path)), None)
@@ -66,7 +66,7 @@ def choice_problem(given: dict[str, str]) -> str | None:
 
 
 def folder_problem() -> str | None:
-    """Why nothing may be rendered here: with -f cookiecutter removes and overwrites what a folder holds; git's own folder stays."""
+    """Return the reason why the folder can't be used, or None: with -f cookiecutter overwrites and removes its files."""
     there = sorted(name for name in os.listdir(os.curdir) if name != ".git")
     if not there:
         return None
@@ -75,7 +75,7 @@ def folder_problem() -> str | None:
 
 
 def room_problem() -> str | None:
-    """Why the disk can't hold a project: cookiecutter would leave half of it there."""
+    """Return the reason why the disk is too full, or None: cookiecutter would leave half a project."""
     if not hasattr(os, "statvfs"):  # Windows
         return None
     disk = os.statvfs(os.curdir)
@@ -85,7 +85,7 @@ def room_problem() -> str | None:
 
 
 def slug_problem(slug: str) -> str | None:
-    """Why `slug` can't be the name of one folder and of a distribution."""
+    """Return the reason why `slug` can't name a folder and a distribution, or None."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", slug):
         return (
             f"project_slug {slug!r} can't be the name of a folder here: up to 100 letters, digits, '-', '_' and '.', "
@@ -100,7 +100,7 @@ def slug_problem(slug: str) -> str | None:
 
 
 def package_problem(package: str) -> str | None:
-    """Why `package` can't be imported beside what the project needs."""
+    """Return the reason why `package` can't be imported or would shadow another package, or None."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", package) or keyword.iskeyword(package):
         return (
             f"package_name {package!r} can't be imported: up to 40 lower-case letters, digits and '_', with a letter first, "

@@ -1,10 +1,11 @@
-"""What the tests of the generator share: the questions, and rendering with some of the answers."""
+"""Shared by the tests of the generator: the questions, and rendering with chosen answers."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,12 @@ import pytest
 from allpairspy import AllPairs
 from cookiecutter.main import cookiecutter
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
-
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 QUESTIONS: dict[str, Any] = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {name: answer for name, answer in QUESTIONS.items() if isinstance(answer, list) and name[0] != "_"}
 DEFAULTS = {name: answer[0] for name, answer in CHOICES.items()}
-# Sets of answers in which each pair of choices is, the default ones first: a choice is tested by being there.
+# Sets of answers that together contain every pair of choices, defaults first: each choice is tested by existing.
 PAIRS = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()))]
 
 IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
@@ -38,17 +34,17 @@ Bake = Callable[..., Path]
 
 
 def with_engine_tests(project: Path) -> Path:
-    """Lays the tests of what a user does not edit beside those that are rendered."""
+    """Copy the tests of the engine, which no user edits, beside the rendered tests."""
     return Path(shutil.copytree(ENGINE_TESTS, project / "tests", dirs_exist_ok=True)).parent
 
 
 def pyproject_of(project: Path) -> dict[str, Any]:
-    """The tables of the rendered pyproject.toml."""
+    """Return the tables of the rendered pyproject.toml."""
     return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def metadata_of(project: Path) -> dict[str, Any]:
-    """Its [project] table."""
+    """Return its [project] table."""
     return pyproject_of(project)["project"]
 
 
@@ -57,13 +53,13 @@ def title(answers: dict[str, str]) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no core waits for it at the end."""
+    """Begin the longest tests first, so that no core waits for one at the end."""
     items.sort(key=lambda item: [part in item.nodeid for part in LONGEST], reverse=True)
 
 
 @pytest.fixture(scope="session")
 def user_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration of cookiecutter that keeps its files out of the home folder."""
+    """Configuration of cookiecutter that keeps its files out of the home folder."""
     folder = tmp_path_factory.mktemp("cookiecutter")
     config = folder / "config.yaml"
     config.write_text(f"replay_dir: {folder / 'replay'}\ncookiecutters_dir: {folder / 'templates'}\n")
@@ -72,7 +68,7 @@ def user_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bake(tmp_path: Path, user_config: Path) -> Bake:
-    """Renders the checkout with answers in place of the defaults; returns the rendered root."""
+    """Render the checkout with answers in place of the defaults; returns the rendered root."""
 
     def baked(**answers: str) -> Path:
         out = tmp_path / "out"
@@ -85,7 +81,7 @@ def bake(tmp_path: Path, user_config: Path) -> Bake:
 
 
 def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command, with what it printed."""
+    """Run a command and capture what it prints."""
     return subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
@@ -97,19 +93,19 @@ def run(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 def tool(name: str) -> Path:
-    """A command that is installed beside Python."""
+    """Return the path of a command that is installed beside Python."""
     return Path(sys.executable).with_name(name)
 
 
 def commit(folder: Path, why: str) -> None:
-    """Commit all that has changed, as Ada."""
+    """Commit all changes, as Ada."""
     for words in (("add", "--all"), (*IDENTITY, "commit", "--quiet", "--message", why)):
         done = run("git", *words, cwd=folder)
         assert done.returncode == 0, done.stderr
 
 
 def as_repository(folder: Path) -> Path:
-    """A copy of the template, as it is here, that is a git repository with one commit."""
+    """Copy the template, as it is here, into a git repository with one commit."""
     shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
     run("git", "init", "--quiet", cwd=folder)
     commit(folder, "Template")
@@ -117,5 +113,5 @@ def as_repository(folder: Path) -> Path:
 
 
 def cookiecutter_command(*words: str | Path, cwd: Path, user_config: Path) -> subprocess.CompletedProcess[str]:
-    """The command line that the README gives."""
+    """Run the command line that the README gives."""
     return run(sys.executable, "-m", "cookiecutter", "--config-file", user_config, *words, cwd=cwd)

@@ -1,4 +1,4 @@
-"""What the README promises of the default settings, measured as benchmarks/accuracy.py does."""
+"""The accuracy that the README promises for the default settings, measured as in benchmarks/accuracy.py."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Hostile answers: each is refused in one line, or every file parses and the text comes back unchanged.
+"""Hostile answers: either refused in one line, or every file parses and the text comes back unchanged.
 
 make fuzz CASES=3000 [SEED=7]
 """
@@ -32,7 +32,7 @@ TAGS = ("{{", "{%", "{#")
 
 pytestmark = pytest.mark.long
 
-# What means something to Python, Jinja, TOML, YAML, Markdown, a shell, a terminal or a file system.
+# Texts with a meaning in Python, Jinja, TOML, YAML, Markdown, a shell, a terminal or a file system.
 PARTS = [
     "'", '"', "'''", '"""', "\\", "\\n", "\\u0041", "\\N{DASH}", "\n", "\r", "\t", "\0", "\x1b[31m", "\x7f",
     "\x85", "\u2028", "{{ 7 * 7 }}", "{{", "}}", "{% raw %}", "{% if %}", "{# #}", "{{ cookiecutter.license }}",
@@ -48,15 +48,15 @@ TEXT = st.one_of(
     st.sampled_from(["Deep Finch", "deep_finch", "deep-finch"]),
 )
 ASKED = ("project_name", "description", "author_name", "author_email", "project_slug", "package_name")
-# One or two hostile answers of six: with more, nearly every case would be refused for its name.
+# One or two hostile answers of six: with more, nearly all cases would be refused for their name.
 ANSWERS = st.dictionaries(st.sampled_from([*ASKED[:4] * 3, *ASKED]), TEXT, min_size=1, max_size=3)
-# The default choices, and of each question the last one.
+# The default choices, and the last one of each question.
 CHOSEN = ({}, {question: choices[-1] for question, choices in CHOICES.items()} | {"license": "MIT", "ci": "gitlab"})
 
 
 @contextlib.contextmanager
 def words_of_hooks() -> Iterator[list[str]]:
-    """Gathers the lines that this process and its children write."""
+    """Collect the lines that this process and its children write."""
     said: list[str] = []
     kept = {number: os.dup(number) for number in (1, 2)}
     with TemporaryFile() as file:
@@ -73,7 +73,7 @@ def words_of_hooks() -> Iterator[list[str]]:
 
 
 def changed_files(project: Path, default: Path, package: str) -> Iterator[Path]:
-    """The files that are not those of the default project, byte by byte."""
+    """Return the files that differ from the default project in any byte."""
     for path in (path for path in project.rglob("*") if path.is_file()):
         top, *rest = path.relative_to(project).parts
         twin = default.joinpath("my_project" if top == package else top, *rest)
@@ -82,8 +82,8 @@ def changed_files(project: Path, default: Path, package: str) -> Iterator[Path]:
 
 
 def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_text: Any) -> None:
-    """Every file parses, and each answer stands where it belongs."""
-    package = next(path.parent.name for path in project.glob("*/front_door"))
+    """Check that every file parses, and that each answer is where it belongs."""
+    package = next(path.parent.name for path in project.glob("*/engine"))
     for path in changed_files(project, default, package):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".py":
@@ -99,7 +99,7 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
     assert metadata["authors"][0]["name"] == expected["author_name"]
     email = metadata["authors"][0].get("email", "")
     assert email == expected["author_email"]
-    assert not email or Address(addr_spec=email)  # as hatchling reads it: pip can install the project
+    assert not email or Address(addr_spec=email)  # hatchling parses it like this, so pip can install the project
     readme = (project / "README.md").read_bytes().decode("utf-8").split("\n")
     assert readme[0] == f"# {expected['project_name']}"
     assert readme[2] == expected["description"]
@@ -107,7 +107,7 @@ def check_rendered(project: Path, default: Path, answers: dict[str, Any], help_t
 
 
 def rendered(answers: dict[str, str], out: Path, user_config: Path) -> tuple[str, Path | None, list[str]]:
-    """How it ended: rendered, refused, or refused by cookiecutter; the project; the lines that were written."""
+    """Return the outcome (rendered, refused, or refused by cookiecutter), the project, and the lines written."""
     with words_of_hooks() as said:
         try:
             made = cookiecutter(
@@ -121,11 +121,11 @@ def rendered(answers: dict[str, str], out: Path, user_config: Path) -> tuple[str
 
 
 def check_refused(end: str, said: list[str], out: Path, answers: dict[str, str]) -> None:
-    """One line of ours or cookiecutter's own refusal, and no file is left."""
+    """Check for one line of ours or cookiecutter's own refusal, and no file left behind."""
     lines = [line for line in said if line.startswith("Kindling: ")]
     assert len(lines) == (end == "refused"), said
     if "project_slug" not in answers and end == "refused by cookiecutter":
-        # It takes a given answer for a template, and ends where that is none.
+        # Cookiecutter renders a given answer as a template, and ends if that fails.
         assert any(tag in answer for answer in answers.values() for tag in TAGS), answers
     assert not [path for path in out.rglob("*") if path.is_file()]
 
@@ -139,7 +139,7 @@ def test_hostile_answers_are_refused_or_come_back_unchanged(
     defaults = [rendered(chosen, tmp_path / f"default_{n}", user_config)[1] for n, chosen in enumerate(CHOSEN)]
     helper = rendered({"project_name": "Reads Help"}, tmp_path, user_config)[1]
     monkeypatch.syspath_prepend(str(helper))
-    help_text = importlib.import_module("reads_help.front_door.answers").help_text
+    help_text = importlib.import_module("reads_help.engine.cli.help").help_text
     ended: Counter[str] = Counter()
 
     @seed(SEED)

@@ -1,4 +1,4 @@
-"""Real trainings, killed at random moments by SIGKILL and continued, end in the bits of one that nobody disturbed.
+"""Real trainings, killed by SIGKILL at random moments and resumed, end bit-identical to an uninterrupted one.
 
 make chaos KILLS=200 [SEED=7]
 """
@@ -19,7 +19,7 @@ from cookiecutter.main import cookiecutter
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "27"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 10**6)
-# Shuffling, augmentation and dropout are on in each; half a second of training in an epoch, a save every tenth of it.
+# All have shuffling, augmentation and dropout. An epoch trains for half a second, with a save every tenth of that.
 BASE = (
     "trainer.max_epochs=4", "trainer.limit_train_batches=15", "trainer.limit_val_batches=3", "callbacks=[default]",
     "trainer.accelerator=cpu", "save_minutes=0.001",
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
-    """killed.py beside the tests of a rendered project."""
+    """The module killed.py, beside the tests of a rendered project."""
     out = tmp_path_factory.mktemp("chaos")
     made = cookiecutter(str(ROOT), no_input=True, output_dir=str(out), config_file=str(user_config))
     with_engine_tests(Path(made))
@@ -65,7 +65,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Any:
 def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp_path: Path) -> None:
     rng = random.Random(f"{SEED} {switch}")
     words = (*BASE, *SWITCHES[switch])
-    killed.train(tmp_path, *words, "name=warm", at=killed.At(killed.STEP))  # the first one waits for imports
+    killed.train(tmp_path, *words, "name=warm", at=killed.At(killed.STEP))  # the first run waits for imports
     begun = time.monotonic()
     status, said = killed.train(tmp_path, *words, "name=undisturbed")
     longest = time.monotonic() - begun
@@ -92,8 +92,8 @@ def test_killed_at_random_it_ends_in_the_same_bits(switch: str, killed: Any, tmp
     print(f"SEED={SEED} {switch}: {kills} kills in {runs} runs, all the same bits")
 
 
-def test_two_processes_that_train_together_go_on_exactly(killed: Any, tmp_path: Path) -> None:
-    """SIGKILL to both, then SIGTERM to the first alone; metrics are gathered over both when a checkpoint is saved."""
+def test_two_processes_that_train_together_resume_exactly(killed: Any, tmp_path: Path) -> None:
+    """SIGKILL to both, then SIGTERM to the first only; a checkpoint gathers the metrics of both."""
     words = ("trainer=ddp", "trainer.devices=2", *BASE, "trainer.max_epochs=2")
 
     def start(name: str) -> subprocess.Popen[bytes]:

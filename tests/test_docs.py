@@ -1,4 +1,4 @@
-"""The pages of docs/: they build without a broken link, and every command in them is one that a test runs."""
+"""The pages of docs/ build without a broken link, and every command in them is run by a test."""
 
 import json
 import re
@@ -19,7 +19,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines()
 ]
-# What is no `python <front door>`, and the test that runs it.
+# Commands other than the project's own (`python train.py`), and the tests that run them.
 ELSEWHERE = {
     "cookiecutter gh:org/kindling": "test_ways_to_render.py",
     "cruft": "test_updates.py",
@@ -54,8 +54,16 @@ def test_readme_tells_every_choice() -> None:
     assert f"## The questions\n\n{table}\n" in readme, "python docs/questions.py writes the table"
 
 
+def test_reference_is_what_the_code_says(tmp_path: Path) -> None:
+    written = tmp_path / "reference.md"
+    done = run(sys.executable, ROOT / "docs" / "reference.py", written, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert text.splitlines() == written.read_text(encoding="utf-8").splitlines(), "python docs/reference.py writes it"
+
+
 def test_figures_of_the_starters_are_those_that_were_measured() -> None:
-    """README.md and the table are made of one file: python benchmarks/starters.py writes all three."""
+    """README.md and the table come from one file: python benchmarks/starters.py writes all three."""
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "starters.py"))
     entries = json.loads((ROOT / "benchmarks" / "starters.json").read_text(encoding="utf-8"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,7 +83,7 @@ def test_every_table_of_a_benchmark_names_the_command_that_makes_it() -> None:
 
 @pytest.mark.long
 def test_every_command_does_what_the_pages_say(bake: Bake) -> None:
-    """In their order, in one project: the pages take the place of its README."""
+    """The commands run in order, in one project, with the pages in place of its README."""
     project = with_engine_tests(bake())
     (project / "README.md").write_text("\n".join(page.read_text(encoding="utf-8") for page in PAGES))
     words = ("-n", "0", "-p", "no:cacheprovider", "tests/test_readme.py", "-k", "every_command")
@@ -83,7 +91,7 @@ def test_every_command_does_what_the_pages_say(bake: Bake) -> None:
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_what_is_no_front_door_is_run_by_another_test() -> None:
+def test_what_is_no_command_of_a_project_is_run_by_another_test() -> None:
     others = [line for line in COMMANDS if not line.startswith("python ")]
     assert len(COMMANDS) > len(others) > 5
     assert [line for line in others if not line.startswith((*ELSEWHERE,))] == []

@@ -1,4 +1,4 @@
-"""Where a project can't be written, it is said, and nothing is left; what rendering does not need may be missing."""
+"""A project that can't be written is reported, and nothing is left; rendering needs neither git nor a network."""
 
 import shutil
 import subprocess

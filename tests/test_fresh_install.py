@@ -1,4 +1,4 @@
-"""A new user's first minutes: the first code block of the rendered README, to the letter, in a new environment."""
+"""A new user's first minutes: the first code block of the rendered README, verbatim, in a new environment."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from conftest import TEMPLATE, Bake, run, tool
 
 
 def install_and_train(project: Path, changed: dict[str, str], **environment: str) -> None:
-    """The commands of the README in their order, with three epochs of training."""
+    """Run the commands of the README in order, with three epochs of training."""
     block = re.search(r"```bash\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
     assert block is not None
     script = block[1]
@@ -36,7 +36,7 @@ def test_readme_installs_and_trains_in_a_new_environment(bake: Bake, tmp_path: P
         cwd=tmp_path,
     )
     assert done.stdout.strip() == "Classifier", done.stderr
-    # A logger that is added as one file, but not installed.
+    # A logger that is added as a file, but not installed.
     for logger in ("tensorboard", "wandb", "mlflow"):
         name = f"configs/logger/{logger}.yaml"
         (project / "configs" / "logger").mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def test_readme_installs_and_trains_in_a_new_environment(bake: Bake, tmp_path: P
 
 @pytest.mark.skipif("PIP_FIND_LINKS" not in os.environ, reason="without a folder of wheels uv would fetch CUDA's torch")
 def test_readme_installs_and_trains_with_uv(bake: Bake) -> None:
-    """The choice of torch's index needs a network that a test must not need: a folder of wheels takes its place."""
+    """Choosing torch's index needs a network, which a test must not need: a folder of wheels replaces it."""
     install_and_train(
         bake(environment="uv"),
         {
@@ -66,7 +66,7 @@ def test_readme_installs_and_trains_with_uv(bake: Bake) -> None:
 
 @pytest.mark.long
 def test_readme_installs_and_trains_with_what_conda_hands_to_pip(bake: Bake) -> None:
-    """It runs pip beside environment.yml on a file with the lines under `pip:`. Its Python is that of a venv here."""
+    """Conda runs pip beside environment.yml on a file with the lines under `pip:`. Here Python is that of a venv."""
     project = bake(environment="conda")
     asked = yaml.safe_load((project / "environment.yml").read_text())["dependencies"]
     (lines,) = [each["pip"] for each in asked if isinstance(each, dict)]

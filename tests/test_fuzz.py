@@ -1,4 +1,4 @@
-"""Mutated command lines and YAML files: each is accepted and then can be trained, or refused in one line.
+"""Mutated command lines and YAML files: each is accepted and can then be trained, or is refused in one line.
 
 make fuzz CASES=10000 [SEED=7]
 """
@@ -8,11 +8,11 @@ import io
 import os
 import random
 import re
-import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 10**6)
 REAL = max(60, CASES // 40)
 TRAINED = max(12, CASES // 200)
-# Enough to see a training through every phase, whatever else the case asks for.
+# Take a training through every phase, whatever else the case asks for.
 SHORT = (
     "trainer.max_steps=3", "++trainer.max_time={minutes: 1}", "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2", "trainer.enable_progress_bar=false", "trainer.devices=1", "trainer.num_nodes=1",
@@ -47,7 +47,7 @@ JUNK = st.text(alphabet="abz019._-=+~${}[]():,'\"/\\@#* \té\n", max_size=12)
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Path:
-    """A rendered project with a package name of its own, which this process can import."""
+    """A rendered project whose package has its own name, so that this process can import it."""
     out = tmp_path_factory.mktemp("fuzz")
     answers = {"project_name": "Fuzzed Project"}
     made = cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=out, config_file=str(user_config))
@@ -56,7 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, user_config: Path) -> Path
 
 
 def keys_of(node: Any, path: str = "") -> Iterator[str]:
-    """Every key of a config, groups and lists included."""
+    """Yield every key of a config, including groups and lists."""
     for name, part in node.items() if isinstance(node, dict) else ():
         key = f"{path}.{name}".lstrip(".")
         yield key
@@ -64,7 +64,7 @@ def keys_of(node: Any, path: str = "") -> Iterator[str]:
 
 
 def mutated(draw: Callable[..., Any], word: str) -> str:
-    """A word with a letter dropped, doubled, changed, or with its neighbour exchanged."""
+    """Return a word with a letter dropped, doubled, changed or swapped with its neighbour."""
     if len(word) < 2:
         return word
     at = draw(st.integers(0, len(word) - 2))
@@ -75,7 +75,7 @@ def mutated(draw: Callable[..., Any], word: str) -> str:
 
 @st.composite
 def command_lines(draw: Callable[..., Any], keys: list[str], options: list[str]) -> list[str]:
-    """One to three overrides: sound ones, mutated ones, and junk."""
+    """Draw one to three overrides: valid, mutated or junk."""
     words = []
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.integers(0, 9))
@@ -98,7 +98,7 @@ def command_lines(draw: Callable[..., Any], keys: list[str], options: list[str])
 
 @st.composite
 def broken_files(draw: Callable[..., Any], files: dict[str, str]) -> tuple[str, str]:
-    """One of the files, and what it holds after one or two of its lines were changed."""
+    """Draw a file, with one or two of its lines changed."""
     name = draw(st.sampled_from(sorted(files)))
     lines = files[name].splitlines()
     for _ in range(draw(st.integers(1, 2))):
@@ -113,14 +113,16 @@ def broken_files(draw: Callable[..., Any], files: dict[str, str]) -> tuple[str, 
 
 
 class Door:
-    """train.py of a rendered project, up to where the training would begin, in this process."""
+    """train.py of a rendered project in this process, up to where training would begin."""
 
     def __init__(self, project: Path, folder: Path) -> None:
-        from fuzzed_project.engine import train
-        from fuzzed_project.front_door import command
+        from fuzzed_project.engine.cli import command
+        from fuzzed_project.engine.training import train
 
         self.folder, self.command, self.train, self.compose = folder, command, train, command._composed
         command._composed = self.composed
+        # Replaces Hydra's own composition, which would do the same again.
+        command.hydra = SimpleNamespace(main=lambda **_: lambda job: lambda: job(self.cfg))
         shutil.copy(project / "train.py", folder)
         shutil.copytree(project / "configs", folder / "configs")
         self.files = {
@@ -129,22 +131,19 @@ class Door:
         }
 
     def composed(self, *arguments: Any) -> Any:
-        """The front door's composition, kept for what comes after its check."""
+        """Compose as the command line does, and keep the result for what follows its check."""
         self.cfg = self.compose(*arguments)
         return self.cfg
 
     def outcome(self, words: list[str]) -> tuple[int, str]:
-        """Exit status and what was said."""
-
-        def main() -> None:
-            self.command.checked(self.train.check_built)(self.cfg)
+        """Return the exit status and the output."""
 
         said, status, before = io.StringIO(), 0, Path.cwd()
         sys.argv = [str(self.folder / "train.py"), *words]
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             os.chdir(self.folder)
             try:
-                self.command.front_door(main, sys.argv[0])
+                self.command.CommandLine(self.train.check_built, Path(sys.argv[0])).run()
             except SystemExit as stop:
                 status = int(stop.code or 0)
             finally:
@@ -153,7 +152,7 @@ class Door:
 
 
 def assert_sound(status: int, said: str, folder: Path) -> None:
-    """Accepted, or refused in one line; and nothing was made."""
+    """Check that the words were accepted, or refused in one line, and that nothing was written."""
     assert status in (0, 2), said
     assert status == 0 or len(said.strip().splitlines()) == 1, said
     assert "Traceback" not in said
@@ -161,17 +160,17 @@ def assert_sound(status: int, said: str, folder: Path) -> None:
 
 
 def assert_trainable(accepted: list[list[str]], project: Path) -> None:
-    """Each command line trains, or is refused in one line by what the data alone can tell, and leaves no run."""
+    """Check that each command line trains, or is refused in one line for its data, and leaves no run."""
     for number, words in enumerate(accepted):
         done = run(sys.executable, "train.py", "trainer=debug", *words, *SHORT, f"name=run{number}", cwd=project)
         assert done.returncode in (0, 2), (words, done.stdout[-2000:], done.stderr[-2000:])
-        if done.returncode == 2:  # what only the data can tell
+        if done.returncode == 2:  # for a reason that only the data shows
             assert len(done.stderr.strip().splitlines()) == 1, (words, done.stderr)
             assert not (project / "runs" / f"run{number}").exists(), (words, done.stderr)
 
 
 def fuzz(cases: int) -> Callable[[Any], Any]:
-    """hypothesis' settings for `cases` cases of this run's seed."""
+    """Return settings of hypothesis for `cases` cases with the seed of this run."""
     quiet = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     return lambda test: seed(SEED)(quiet(test))
 
@@ -216,8 +215,9 @@ def test_mutated_command_lines_and_files(project: Path, tmp_path: Path) -> None:
 
 
 def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path: Path) -> None:
-    from fuzzed_project.errors import RefusedError
-    from fuzzed_project.front_door import command, runs
+    from fuzzed_project.engine.cli import command
+    from fuzzed_project.engine.cli import requests as runs
+    from fuzzed_project.engine.errors import RefusedError
 
     print(f"SEED={SEED}")
     run_folder = tmp_path / "run"
@@ -225,7 +225,6 @@ def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path:
     (run_folder / "checkpoints" / "best.ckpt").touch()
     shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", "mode=min", cwd=project)
     assert shown.returncode == 0, shown.stderr
-    runpy.run_path(str(project / "evaluate.py"))  # its keys
     cfg = command._composed(project / "configs", "evaluate", [f"run={run_folder}"])
     counts = {"accepted": 0, "refused": 0}
 

@@ -1,4 +1,4 @@
-"""Names: what is derived from the project's name, and what is refused in one line."""
+"""Names: those derived from the project's name, and those refused in one line."""
 
 import re
 import sys
@@ -98,7 +98,7 @@ def test_no_package_that_a_project_depends_on_can_be_hidden(bake: Bake) -> None:
 
 
 def test_a_nested_slug_is_refused_and_leaves_no_file(tmp_path: Path, user_config: Path) -> None:
-    """Cookiecutter makes the folders of a nested name before any hook runs, and removes the innermost alone."""
+    """Cookiecutter makes the folders of a nested name before any hook runs, and removes only the innermost."""
     words = ("--no-input", "-o", tmp_path, ROOT, "project_slug=a/b")
     done = cookiecutter_command(*words, cwd=tmp_path, user_config=user_config)
     assert done.returncode != 0
@@ -118,7 +118,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_an_existing_project_is_kept_with_every_switch_of_cookiecutter(bake: Bake, user_config: Path) -> None:
-    """With -f it removes and copies again whole folders, with -s too: models, tests and configs of the user's own."""
+    """With -f, and with -s too, it removes and copies whole folders: the user's own models, tests and configs."""
     project = bake()
     (project / "train.py").write_text("mine\n")
     (project / "my_project" / "models" / "mine.py").write_text("mine\n")
@@ -133,7 +133,7 @@ def test_an_existing_project_is_kept_with_every_switch_of_cookiecutter(bake: Bak
 
 
 def test_a_new_repository_can_be_rendered_into(tmp_path: Path, user_config: Path) -> None:
-    """A clone of an empty repository, or a folder after `git init`: it holds nothing that could be lost."""
+    """A clone of an empty repository, or a folder after `git init`, holds nothing that could be lost."""
     (tmp_path / "my-project").mkdir()
     run("git", "init", "--quiet", cwd=tmp_path / "my-project")
     words = ("--no-input", "-f", "-o", tmp_path, ROOT)

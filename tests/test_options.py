@@ -1,4 +1,4 @@
-"""What services and tools read of a rendered project passes their own checkers, and does what it says."""
+"""Files for services and tools pass those tools' own checkers, and do what they say."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from conftest import CHOICES, DEFAULTS, Bake, commit, run, tool
 
 
 def check(name: str, *words: str | Path, cwd: Path) -> None:
-    """A checker has nothing to say."""
+    """Check that a checker finds nothing."""
     done = run(tool(name), *words, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def steps_of(job: dict) -> list[str]:
-    """The commands of a job, without comments."""
+    """Return the commands of a job, without comments."""
     lines = job["script"] if "script" in job else [step["run"] for step in job["steps"] if "run" in step]
     return [line.partition(" #")[0] for line in lines]
 
@@ -51,7 +51,7 @@ def test_both_services_run_the_same_commands(environment: str, bake: Bake) -> No
     gitlab = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
     for job in ("tests", "newest"):
         steps = [steps_of(service[job]) for service in (github, gitlab)]
-        if environment == "conda":  # each has its own place for it
+        if environment == "conda":  # each service keeps its environment elsewhere
             made = [[step for step in each if "/env" in step] for each in steps]
             for created, on_path in made:
                 prefix = re.fullmatch(r"\S*conda env create --quiet -f environment.yml -p (.*)", created)
@@ -68,21 +68,21 @@ def test_both_services_run_the_same_commands(environment: str, bake: Bake) -> No
             assert after == before
     if environment != "conda":  # its environment.yml names one Python
         versions = gitlab["tests"]["parallel"]["matrix"][0]["PYTHON"]
-        assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.10", "3.11", "3.12", "3.13"]
+        assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.11", "3.12", "3.13"]
 
 
 def test_conda_is_asked_for_what_it_can_read(bake: Bake) -> None:
-    """No channel can be reached here: rattler, the library of pixi, reads what stands in the file."""
+    """No channel can be reached here: rattler, the library of pixi, parses the file."""
     from rattler import Channel, MatchSpec, Version
 
-    project = bake(environment="conda", project_slug="1e3")  # a number, if YAML may take it for one
+    project = bake(environment="conda", project_slug="1e3")  # a number, if YAML parses it as one
     environment = yaml.safe_load((project / "environment.yml").read_text())
     assert environment["name"] == "1e3"
     assert Channel(environment["channels"][0]).name == "conda-forge"
     asked = [MatchSpec(each, strict=True) for each in environment["dependencies"] if isinstance(each, str)]
     assert [each.name.normalized for each in asked] == ["python", "pip"]
     python = Version(str(asked[0].version).removesuffix(".*"))
-    assert Version("3.10") <= python < Version("3.14")
+    assert Version("3.11") <= python < Version("3.14")
 
 
 @pytest.mark.parametrize("environment", CHOICES["environment"])
@@ -94,7 +94,7 @@ def test_dockerfile_passes_hadolint(environment: str, bake: Bake) -> None:
 
 @pytest.mark.parametrize("environment", ["pip", "conda"])
 def test_the_first_layer_of_the_dockerfile_installs(environment: str, bake: Bake, tmp_path: Path) -> None:
-    """No daemon runs here: the COPY and RUN of the layer with the dependencies are done by hand, in a folder."""
+    """No daemon runs here: the COPY and RUN of the dependency layer are carried out by hand, in a folder."""
     project = bake(container="docker", environment=environment)
     text = (project / "Dockerfile").read_text()
     copied = re.search(r"^COPY --chown=\S+ (.*) \./$", text, re.MULTILINE)
@@ -115,13 +115,13 @@ def test_the_first_layer_of_the_dockerfile_installs(environment: str, bake: Bake
         created = "conda env create --quiet -f environment.yml && conda clean --all --yes"
         assert created in words
         words = words.replace(created, f"{install} -e .")
-    # The dependencies are here; what is new is that the project can be installed before its code is there.
+    # The dependencies are installed; the test is that the project installs before its code is there.
     done = run("bash", "-euc", words, cwd=layer)
     assert done.returncode == 0, done.stderr
     shutil.copytree(project / "my_project", layer / "my_project", dirs_exist_ok=True)
-    program = "import my_project.errors as errors; print(errors.__file__)"
+    program = "import my_project.engine.errors as errors; print(errors.__file__)"
     done = run(sys.executable, "-c", f"import site; site.addsitedir('site'); {program}", cwd=layer, PYTHONSAFEPATH="1")
-    assert done.stdout.strip() == str(layer / "my_project" / "errors.py"), done.stderr
+    assert done.stdout.strip() == str(layer / "my_project" / "engine" / "errors.py"), done.stderr
 
 
 @pytest.mark.parametrize("environment", CHOICES["environment"])
@@ -152,7 +152,7 @@ def test_pre_commit_holds_back_what_the_linter_would_mend(bake: Bake) -> None:
 @pytest.mark.parametrize("starter", CHOICES["starter"])
 def test_an_editor_is_told_what_each_config_may_hold(starter: str, bake: Bake) -> None:
     project = bake(editor="vscode", starter=starter)
-    done = run(sys.executable, "-m", "my_project.front_door.schema", cwd=project)
+    done = run(sys.executable, "-m", "my_project.engine.cli.schema", cwd=project)
     assert done.returncode == 0, done.stderr
     named = json.loads((project / ".vscode" / "settings.json").read_text())["yaml.schemas"]
     assert all((project / path).is_file() for path in named)
@@ -162,7 +162,7 @@ def test_an_editor_is_told_what_each_config_may_hold(starter: str, bake: Bake) -
 
 @pytest.mark.parametrize("question", ["license", "ci", "container", "git_hooks"])
 def test_choices_that_change_no_code_leave_it_as_it_is(question: str, bake: Bake) -> None:
-    """So the rendered tests, which run on the default answers, hold for them."""
+    """So the results of the rendered tests, which run on the default answers, hold for these choices too."""
 
     def code(project: Path) -> dict[str, bytes]:
         kept = [*project.rglob("*.py"), *project.rglob("configs/**/*.yaml"), project / "constraints.txt"]

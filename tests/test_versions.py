@@ -1,4 +1,4 @@
-"""The rendered tests on other versions than those of constraints.txt: the next Hydra, and the lowest allowed."""
+"""The rendered tests on versions other than those in constraints.txt: the next Hydra, and the lowest allowed."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from conftest import CHOICES, ROOT, Bake, metadata_of, run, tool, with_engine_te
 
 
 def lowest(project: Path) -> dict[str, str]:
-    """The lower bounds of pyproject.toml. torch stays at its pin: another one would be fetched with its CUDA."""
+    """Return the lower bounds in pyproject.toml. torch stays at its pin: another would be downloaded with its CUDA."""
     metadata = metadata_of(project)
     bounds = [*metadata["dependencies"], *metadata["optional-dependencies"]["dev"]]
     pairs = dict(re.match(r"([\w-]+)>=([\w.]+)", bound).groups() for bound in bounds)
@@ -22,12 +22,12 @@ VERSIONS = {
 }
 
 
-# What is our own code alone is the same on any version.
+# Tests of our own code alone do not depend on versions.
 OF_ANY = [f"--ignore=tests/test_{name}.py" for name in ("bounds", "evaluation", "monitor", "shown")]
 
 
 def test_the_known_good_versions_are_there_for_each_python(bake: Bake, tmp_path: Path) -> None:
-    """Those of all that an answer can ask for, and of these tests; uv resolves for a Python that need not be here."""
+    """Pins of everything that an answer or these tests can ask for; uv resolves for a Python that is not installed."""
     needed = {*(ROOT / "tests" / "requirements.txt").read_text().splitlines()}
     pins = {line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] != "-"}
     for number, starter in enumerate(CHOICES["starter"]):
@@ -39,7 +39,7 @@ def test_the_known_good_versions_are_there_for_each_python(bake: Bake, tmp_path:
         pins.update((project / "constraints.txt").read_text().splitlines())
     (tmp_path / "needed.txt").write_text("\n".join(sorted(needed)))
     (tmp_path / "pins.txt").write_text("\n".join(sorted(pins)))
-    for version in ("3.10", "3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13"):
         words = ("pip", "compile", "--quiet", "--python-version", version, "-c", "pins.txt", "needed.txt")
         done = run(tool("uv"), *words, cwd=tmp_path)
         assert done.returncode == 0, f"Python {version}: {done.stderr}"

@@ -1,4 +1,4 @@
-"""Every way that the README gives to render, through the real command line."""
+"""Every way to render that the README gives, through the real command line."""
 
 import json
 import shutil
@@ -92,7 +92,7 @@ def test_questions_can_be_answered_at_the_prompt(tmp_path: Path, user_config: Pa
     assert (project / ".vscode" / "settings.json").exists()
     assert (project / "notebooks" / "finished_run.ipynb").exists()
     assert "uv pip install" in (project / "Makefile").read_text()
-    assert "What is the project called?" in done.stdout
+    assert "Project name (My Project)" in done.stdout
 
 
 def test_an_answer_that_looks_like_a_tag_is_text_where_it_is_typed(tmp_path: Path, user_config: Path) -> None:

@@ -1,7 +1,7 @@
-"""Measure a finished run on its test data, or on all of other data but what it was trained on.
+"""Evaluate a finished run on its test data, or on other data, leaving out samples that it was trained on.
 
-Metrics go to evaluation_<checkpoint>.json in its folder, of other data to evaluation_<checkpoint>_on_<data>.json; where
-a file of that name is of another evaluation, a number is added.
+Metrics are written to evaluation_<checkpoint>.json in the run folder, those of other data to
+evaluation_<checkpoint>_on_<data>.json. A number is added if a file of that name holds another evaluation.
 
 python evaluate.py run=runs/<name> [checkpoint=best|last|<path>] [key=value ...]
 
@@ -13,27 +13,16 @@ python evaluate.py run=runs/first datamodule.batch_size=8            with less m
 python evaluate.py run=runs/first trainer.accelerator=cpu            on the CPU
 """
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig
-
-from {{ cookiecutter.package_name }}.front_door.command import checked, front_door
-
-OPTIONS = {
-    "defaults": ["train", "_self_"],
-    "run": "???",  # the run's folder
-    "checkpoint": "best",  # best, last or a path
-}
-ConfigStore.instance().store("evaluate", OPTIONS)
+from {{ cookiecutter.package_name }}.engine.cli.command import command
+from {{ cookiecutter.package_name }}.engine.cli.requests import ChosenRun
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
-@checked
-def main(cfg: DictConfig) -> None:
-    from {{ cookiecutter.package_name }}.engine.use import evaluate
+@command
+def main(chosen: ChosenRun) -> None:
+    from {{ cookiecutter.package_name }}.engine.training.inference import evaluate
 
-    evaluate(cfg)
+    evaluate(chosen)
 
 
 if __name__ == "__main__":
-    front_door(main, __file__)
+    main()

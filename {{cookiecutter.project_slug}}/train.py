@@ -1,4 +1,4 @@
-"""Train a model, test its best checkpoint, and draw what it learnt. All of it goes to runs/<name>/.
+"""Train a model, test its best checkpoint and plot the results. Everything is written to runs/<name>/.
 
 python train.py [flags] [key=value ...]
 
@@ -10,20 +10,18 @@ python train.py trainer=debug                                        a few batch
 python train.py init_from=runs/first experiment=fine_tune            from the weights of a run
 """
 
-import hydra
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.front_door.command import checked, front_door
+from {{ cookiecutter.package_name }}.engine.cli.command import command
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
-@checked
+@command
 def main(cfg: DictConfig) -> None:
-    from {{ cookiecutter.package_name }}.engine.folds import train_folds
-    from {{ cookiecutter.package_name }}.engine.train import train
+    from {{ cookiecutter.package_name }}.engine.training.folds import train_folds
+    from {{ cookiecutter.package_name }}.engine.training.train import train
 
     (train_folds if cfg.folds else train)(cfg)
 
 
 if __name__ == "__main__":
-    front_door(main, __file__)
+    main()

@@ -1,4 +1,4 @@
-"""A small disk, to be filled."""
+"""A small disk that tests can fill."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def small_disk_at(folder: Path, size: str) -> Iterator[Path]:
-    """Make the folder, on a disk of `size` in memory (`6m`). Skips the test where none can be mounted."""
+    """Mount a disk of `size` (`6m`) in memory at the folder. Skips the test if that is not possible."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:

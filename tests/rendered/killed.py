@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that are really killed, and the state in which a run ends, bit by bit."""
+"""Run trainings in processes of their own and kill them for real; compare the final states of runs bit by bit."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "my_project"
-# Each process is forked from one that has imported what takes long, and checked a command.
+# Each process is forked from one that has done the slow imports, and checked a command.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["warm"])
 
@@ -25,9 +25,9 @@ STEP = "pytorch_lightning.loops.training_epoch_loop:_TrainingEpochLoop.advance"
 
 
 class At(NamedTuple):
-    """What happens at the `call`-th call of a function, `module:Class.name`.
+    """An action at the `call`-th call of a function, `module:Class.name`.
 
-    kill: SIGKILL; wait: until the file `waits` is removed; nan: what it returns is multiplied by NaN.
+    kill: SIGKILL; wait: until the file `waits` is removed; nan: multiply the return value by NaN.
     """
 
     function: str
@@ -36,10 +36,10 @@ class At(NamedTuple):
 
 
 def start(folder: Path, *words: str, at: At | None = None) -> Any:
-    """`python train.py <words>` in `folder`; what it says is added to said.txt there."""
+    """Start `python train.py <words>` in `folder`; its output is appended to said.txt there."""
     process = PROCESSES.Process(target=_train, args=(str(ROOT), str(folder), words, at))
     before = Path.cwd()
-    os.chdir(Path(__file__).parent)  # the first one starts the process to fork from, which looks for warm.py here
+    os.chdir(Path(__file__).parent)  # the first call starts the process to fork from, which looks for warm.py here
     try:
         process.start()
     finally:
@@ -48,7 +48,7 @@ def start(folder: Path, *words: str, at: At | None = None) -> Any:
 
 
 def train(folder: Path, *words: str, at: At | None = None) -> tuple[int, str]:
-    """Exit status, -9 where it was killed, and what this process has said."""
+    """Train; returns the exit status, -9 if killed, and the output of this process."""
     said = folder / "said.txt"
     before = len(said.read_text(encoding="utf-8")) if said.exists() else 0
     process = start(folder, *words, at=at)
@@ -57,7 +57,7 @@ def train(folder: Path, *words: str, at: At | None = None) -> tuple[int, str]:
 
 
 def waiting(folder: Path, *words: str, at: At) -> Any:
-    """A process that has come to `at`, and waits there."""
+    """Start a process that reaches `at` and waits there."""
     (folder / "waits").unlink(missing_ok=True)
     process = start(folder, *words, at=at)
     while not (folder / "waits").exists():
@@ -67,7 +67,7 @@ def waiting(folder: Path, *words: str, at: At) -> Any:
 
 
 def go_on(process: Any, folder: Path) -> tuple[int, str]:
-    """Let it go on to its end; exit status, and all that was said in `folder`."""
+    """Let a waiting process run to its end; returns the exit status and all output in `folder`."""
     (folder / "waits").unlink()
     process.join()
     return process.exitcode, (folder / "said.txt").read_text(encoding="utf-8")
@@ -77,8 +77,8 @@ def _train(root: str, folder: str, words: tuple[str, ...], at: At | None) -> Non
     os.chdir(folder)
     sys.path.insert(0, root)
     sys.argv = [f"{root}/train.py", *words]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
-    multiprocessing.set_start_method(None, force=True)  # the platform's own, for the workers of a DataLoader
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background processes ignore it
+    multiprocessing.set_start_method(None, force=True)  # the platform's default, for the workers of a DataLoader
     torch.set_num_threads(1)
     if at is not None:
         _arm(at)
@@ -113,12 +113,12 @@ def _arm(at: At) -> None:
 
 
 def final_state(run: Path) -> dict[str, str]:
-    """A digest of each tensor, number and word that a finished run leaves, by its place."""
+    """Return a digest of each tensor, number and string that a finished run leaves, by its path."""
     state: dict[str, str] = {}
     for name in ("last", "best"):
         checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        del checkpoint["loops"]  # counts, among them one of validation batches, which differs and which nothing reads
-        callbacks = checkpoint["callbacks"]  # a ModelCheckpoint says its run's folder
+        del checkpoint["loops"]  # counters; that of validation batches differs, and nothing reads it
+        callbacks = checkpoint["callbacks"]  # the state of a ModelCheckpoint names its run folder
         checkpoint["callbacks"] = {key: value for key, value in callbacks.items() if "ModelCheckpoint" not in key}
         for place, value in leaves(checkpoint, name):
             raw = value.contiguous().flatten().numpy().tobytes() if torch.is_tensor(value) else repr(value).encode()
@@ -129,7 +129,7 @@ def final_state(run: Path) -> dict[str, str]:
 
 
 def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Each end of nested dicts and lists, with its place."""
+    """Yield each leaf of nested dicts and lists, with its path."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from leaves(part, f"{place}.{key}")
@@ -141,5 +141,5 @@ def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    """The places at which two runs did not end in the same bits."""
+    """Return the paths at which the final states of two runs are not bit-identical."""
     return [place for place in {**one, **other} if one.get(place) != other.get(place)]

@@ -1,4 +1,4 @@
-"""Nothing in a run folder, a checkpoint or a config makes a command hang, or take more memory than the file has."""
+"""Nothing in a run folder, a checkpoint or a config makes a command hang, or use more memory than the file has."""
 
 import copy
 import os
@@ -21,21 +21,23 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from test_resume import QUICK
 
 from my_project import load_run
-from my_project.engine.exact import check_optimizer_states, forget_elsewhere
-from my_project.errors import RefusedError
-from my_project.front_door.check import check_config, leaves, resolved
-from my_project.run_folder.checkpoints import load_checkpoint, room_for
-from my_project.run_folder.folder import RunFolder, write_json
-from my_project.run_folder.metrics import draw_curves, read_metrics, read_results
-from my_project.run_folder.plain import check_folder, read_json, read_yaml
-from my_project.run_folder.provenance import read_provenance, read_seen
+from my_project.engine.config.check import check_config
+from my_project.engine.config.tree import leaves, resolved
+from my_project.engine.errors import RefusedError
+from my_project.engine.files import write_json
+from my_project.engine.plain import read_json, read_yaml
+from my_project.engine.runs.folder import RunFolder, check_folder
+from my_project.engine.runs.loading import load_checkpoint, room_for
+from my_project.engine.runs.metrics import draw_curves, read_metrics, read_results
+from my_project.engine.runs.provenance import read_provenance, read_seen
+from my_project.engine.training.resume import check_optimizer_states, forget_elsewhere
 
-SECONDS = 10  # each is refused in less than one
+SECONDS = 10  # each is refused in less than one second
 
 
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
-    """What hangs fails, and so does what takes a gigabyte."""
+    """Fail a test that hangs, or that takes a gigabyte."""
 
     def late(*_: object) -> None:
         raise AssertionError(f"it takes more than {SECONDS} s")
@@ -49,13 +51,13 @@ def _bounded() -> Iterator[None]:
 
 
 def peak() -> int:
-    """The most memory that this process has held, in bytes."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @pytest.fixture(scope="module")
 def folder(command: Command) -> Path:
-    """Where runs/ours has been trained."""
+    """The folder in which runs/ours has been trained."""
     signal.alarm(0)
     status, said = command("train.py", "name=ours", *QUICK)
     assert status == 0, said
@@ -64,7 +66,7 @@ def folder(command: Command) -> Path:
 
 @pytest.fixture
 def theirs(folder: Path) -> Path:
-    """A run folder that came from elsewhere."""
+    """An untrusted run folder."""
     path = folder / "runs" / "theirs"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(folder / "runs" / "ours", path)
@@ -79,7 +81,7 @@ def assert_refused(done: tuple[int, str], part: str) -> None:
 
 
 def aliases(count: int) -> str:
-    """Ten of the one before, `count` times: YAML's billion laughs."""
+    """Return YAML's billion laughs: `count` times, ten aliases of the one before."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     return "\n".join([*lines, *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, count))])
 
@@ -158,7 +160,7 @@ def test_anchors_of_usual_size_are_read(tmp_path: Path) -> None:
     assert read_yaml(path)["b"] == {"lr": 0.1, "x": [{"lr": 0.1}] * 2}
 
 
-# Of a datamodule: what decides how long a prediction takes, and how much memory.
+# Arguments of a datamodule that decide the time and memory of a prediction.
 SIZES = ("samples_per_class", "max_new_tokens", "num_workers", "context", "size", "tile", "patch", "region", "crops")
 
 
@@ -181,7 +183,7 @@ def pipe(path: Path) -> None:
 
 
 def listener(path: Path) -> None:
-    """A socket: its path may be short alone, so it is bound from where it lies."""
+    """Create a socket. Its path has to be short, so it is bound from its own folder."""
     before = Path.cwd()
     os.chdir(path.parent)
     try:
@@ -198,12 +200,12 @@ PLACES = (
 
 
 @pytest.mark.parametrize("make", [pipe, listener, Path.mkdir], ids=["pipe", "socket", "folder"])
-@pytest.mark.parametrize("place", [*PLACES, "evaluation_best/pictures/x.png"])
+@pytest.mark.parametrize("place", [*PLACES, "evaluation_best/plots/x.png"])
 def test_what_is_no_file_is_refused_wherever_it_lies(place: str, make: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)
     make(path)
-    if make is Path.mkdir and path.suffix == ".png":  # none of ours: nothing is written there
+    if make is Path.mkdir and path.suffix == ".png":  # not one of FILES: nothing is written there
         check_folder(tmp_path)
         return
     with pytest.raises(RefusedError, match=path.name):
@@ -291,7 +293,7 @@ def test_json_that_is_none_is_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "a.json")
 
 
-# Checkpoints: a pickle put together by hand in a file of torch's
+# Checkpoints: a crafted pickle in a file of torch's
 
 
 def text(word: str) -> bytes:
@@ -299,18 +301,18 @@ def text(word: str) -> bytes:
 
 
 def called(module: str, name: str, number: int) -> bytes:
-    """`module.name(number)`"""
+    """Pickle `module.name(number)`."""
     return f"c{module}\n{name}\n".encode() + b"\x8a\x08" + struct.pack("<q", number) + b"\x85R"
 
 
 def pickled(value: bytes) -> bytes:
-    """{"state_dict": {}, "hyper_parameters": {"value": value}}"""
+    """Pickle {"state_dict": {}, "hyper_parameters": {"value": value}}."""
     inner = b"}" + text("value") + value + b"s"
     return b"\x80\x02}" + text("state_dict") + b"}s" + text("hyper_parameters") + inner + b"s."
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes] = lambda _, data: data, packed: int = 0) -> None:
-    """The records of a checkpoint, changed, in a new file."""
+    """Rewrite a checkpoint with changed records."""
     with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", packed) as archive:
@@ -332,12 +334,12 @@ def spoilt(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 
 
 def claim(name: str, size: tuple[int, ...], stride: tuple[int, ...]) -> Callable[[Path], None]:
-    """A tensor that says that it has this shape; its storage holds one number."""
+    """Add a tensor that claims this shape, with a storage of one number."""
     return spoilt(lambda content: content["state_dict"].update({name: torch.zeros(1).as_strided(size, stride)}))
 
 
 def longer(path: Path) -> None:
-    """The storage of each weight says that it has more numbers than its record holds."""
+    """Make the storage of each weight claim more numbers than its record holds."""
     first = next(iter(torch.load(path, weights_only=True)["state_dict"].values())).numel()
     old = b"K" + bytes([first]) if first < 256 else b"M" + struct.pack("<H", first)
     new = b"J" + struct.pack("<i", 2**30)
@@ -365,7 +367,7 @@ CHECKPOINTS = {
     "a wide layer": spoilt(lambda content: widen(content, 10**9)),
     "a layer of another sign": spoilt(lambda content: widen(content, -1)),
     "a layer of no number": spoilt(lambda content: widen(content, float("inf"))),
-    "a picture of a million pixels a side": spoilt(
+    "an image of a million pixels a side": spoilt(
         lambda content: content["hyper_parameters"].update(input_shape=[1, 10**6, 10**6])
     ),
     "nodes of the same node": spoilt(lambda content: content["hyper_parameters"]["network"].update(x=shared(12))),
@@ -376,7 +378,7 @@ CHECKPOINTS = {
 
 
 def shared(depth: int) -> list[Any]:
-    """Ten times the same list, of ten times the same list, and so on."""
+    """Return ten times the same list, of ten times the same list, and so on."""
     return [shared(depth - 1)] * 10 if depth else [1]
 
 
@@ -411,7 +413,7 @@ def test_what_usual_checkpoints_hold_is_loaded(tmp_path: Path) -> None:
 
 
 def test_an_optimizer_s_state_that_does_not_fit_its_kernel_is_refused() -> None:
-    """A fused kernel writes as far as the parameter is long, whatever it was given."""
+    """A fused kernel writes as far as the parameter is long, whatever the size of the state."""
     for state in (torch.zeros(1), torch.zeros(1).expand(64), "text"):
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(64))], fused=True)
         parameter = optimizer.param_groups[0]["params"][0]
@@ -434,7 +436,7 @@ def test_a_checkpoint_callback_forgets_files_elsewhere(tmp_path: Path) -> None:
 
 
 def test_sizes_that_no_module_registers_are_counted(tmp_path: Path) -> None:
-    """Numbers that are made on the way, or in a buffer of another library, take memory as well."""
+    """Intermediate tensors, and buffers of other libraries, take memory as well."""
     with pytest.raises(RefusedError, match="hyper-parameters"), room_for({"w": torch.zeros(8)}, tmp_path / "x.ckpt"):
         torch.zeros(2**20) + torch.zeros(2**40, device="meta").numel() * torch.zeros(2**30)
     with room_for({"w": torch.zeros(8)}, tmp_path / "x.ckpt"):

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, folders that can't be written, losses that are NaN: named, and nothing good is lost."""
+"""Damaged checkpoints, folders that can't be written and NaN losses are named, and nothing good is lost."""
 
 import contextlib
 import random
@@ -14,7 +14,7 @@ from disk import small_disk_at
 from killed import STEP, At, go_on, train, waiting
 from test_resume import QUICK
 
-from my_project.run_folder.checkpoints import damage
+from my_project.engine.runs.checkpoints import damage
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(folder: Path) -> Path:
-    """The checkpoints of a run that was killed in its second epoch, last.ckpt and previous.ckpt among them."""
+    """A run that was killed in its second epoch; it has last.ckpt and previous.ckpt."""
     assert train(folder, "name=killed", *QUICK, at=At(STEP, 9))[0] == -9
     return folder / "runs" / "killed"
 
 
 @pytest.fixture
 def checkpoints(killed: Path) -> Path:
-    """The same, as they were, for each test."""
+    """The checkpoints of that run, restored for each test."""
     kept = killed.with_name("kept")
     if not kept.exists():
         shutil.copytree(killed, kept)
@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(kind: str, che
     status, said = train(folder, "name=killed", *QUICK)
     assert status == 0, said
     assert "runs/killed/checkpoints/last.ckpt: it" in said
-    assert f"Going on from runs/killed/checkpoints/last.ckpt, step {before}" in said
+    assert f"Resuming from runs/killed/checkpoints/last.ckpt, step {before}" in said
     assert (checkpoints / "damaged.ckpt").is_file()
 
 
@@ -71,7 +71,7 @@ def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, f
         DAMAGES["flipped bits"](checkpoints / f"{name}.ckpt")
 
     def kept() -> dict[Path, bytes]:
-        """All but the lock, and the log, where a Trainer on a machine with a GPU says that it is not used."""
+        """Return all files but the lock and the log, in which the Trainer may remark on an unused GPU."""
         files = (path for path in checkpoints.parent.rglob("*.*") if path.name not in ("lock.json", "train.log"))
         return {path: path.read_bytes() for path in files}
 
@@ -85,7 +85,7 @@ def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, f
 
 
 def test_a_flipped_bit_is_seen_or_changes_nothing(checkpoints: Path) -> None:
-    """The bytes between the records, which pad them, hold nothing."""
+    """A flip in the padding between the records changes nothing."""
     path = checkpoints / "last.ckpt"
     whole = path.read_bytes()
     tensors = torch.load(path, weights_only=True)["state_dict"]
@@ -115,13 +115,13 @@ def assert_one_clear_line(status: int, said: str, reason: str, name: str) -> Non
     assert status == 1
     line = said.strip().splitlines()[-1]
     assert reason in line
-    assert line.endswith(f"The same command with name={name} goes on from runs/{name}/checkpoints/last.ckpt.")
+    assert line.endswith(f"The same command with name={name} resumes from runs/{name}/checkpoints/last.ckpt.")
     assert "Traceback" not in said
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(small_disk: Path) -> None:
     process = waiting(small_disk, "name=full", *QUICK, at=SLOW)
-    # What is said goes to the same disk here: the room for it is kept by what is removed before it goes on.
+    # The output goes to the same disk: this file keeps room for it until the training resumes.
     (small_disk / "room").write_bytes(bytes(2**13))
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while filler.write(bytes(2**12)):
@@ -173,5 +173,5 @@ def test_a_nan_stops_the_run_before_a_checkpoint_holds_it(folder: Path) -> None:
         weights = torch.load(path, weights_only=True)["state_dict"].values()
         assert all(torch.isfinite(weight).all() for weight in weights)
     status, said = train(folder, "name=blown", *QUICK, "trainer.detect_anomaly=true")
-    assert status == 0, said  # the cause was ours, and is gone
-    assert "Going on from" in said
+    assert status == 0, said  # the cause, injected by this test, is gone
+    assert "Resuming from" in said

@@ -1,4 +1,4 @@
-"""`trainer.deterministic=true` on a GPU: no step of a model calls what has no deterministic kernel there."""
+"""`trainer.deterministic=true` on a GPU: no step of a model calls an operation without a deterministic kernel."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from starter import SMALL
 from test_resume import QUICK
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What raises on CUDA, by the documentation of torch.use_deterministic_algorithms; `cumsum` and `bincount` stand below.
+# Operations that raise on CUDA (see torch.use_deterministic_algorithms); `cumsum` and `bincount` are below.
 NONE_THERE = {
     *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward"),
     *("avg_pool3d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
@@ -23,7 +23,7 @@ NONE_THERE = {
 
 
 class Called(TorchDispatchMode):
-    """Notes which of them are called, and how many functions in all."""
+    """Record the calls of such operations, and count all calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Called(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.removeprefix("aten::")
         if name.endswith("median") and len(args) == 1:
-            name = "median of all"  # without places
+            name = "median of all"  # without indices
         self.count += 1
         weighted = name == "bincount" and (len(args) > 1 or (kwargs or {}).get("weights") is not None)
         summed = name == "cumsum" and args[0].is_floating_point()
@@ -44,7 +44,7 @@ class Called(TorchDispatchMode):
 
 @pytest.fixture
 def deterministic() -> Iterator[None]:
-    """The Trainer switches it on for the whole process."""
+    """Undo the switch, which the Trainer sets for the whole process."""
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -61,9 +61,9 @@ def test_training_and_test_have_a_deterministic_kernel_on_a_gpu(model: str, comm
 
 
 def test_what_has_none_is_noted() -> None:
-    picture = torch.rand(1, 1, 4, 4, requires_grad=True)
+    image = torch.rand(1, 1, 4, 4, requires_grad=True)
     with Called() as called:
-        torch.nn.functional.adaptive_avg_pool2d(picture, 2).sum().backward()
+        torch.nn.functional.adaptive_avg_pool2d(image, 2).sum().backward()
         torch.bincount(torch.arange(3), weights=torch.rand(3))
         torch.rand(3).cumsum(0)
         torch.bincount(torch.arange(3))

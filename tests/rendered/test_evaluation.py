@@ -1,4 +1,4 @@
-"""What evaluate.py measures and where it writes it; what predict.py never replaces; folds that are one training."""
+"""Output files of evaluate.py and predict.py, the data they measure on, and folds that repeat one training."""
 
 import json
 import os
@@ -13,19 +13,20 @@ from omegaconf import OmegaConf
 from starter import OWN_DATAMODULE
 from test_resume import QUICK
 
-from my_project.engine import folds as cross_validation
-from my_project.engine import train as training
-from my_project.engine.use import _evaluation_name, _free_path
-from my_project.errors import RefusedError
-from my_project.front_door.runs import check_output
-from my_project.run_folder.folder import RunFolder, log
-from my_project.run_folder.metrics import headline
-from my_project.run_folder.provenance import read_seen, write_seen
+from my_project.engine.errors import RefusedError
+from my_project.engine.logs import log
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.metrics import headline
+from my_project.engine.runs.outputs import check_output
+from my_project.engine.runs.provenance import read_seen, write_seen
+from my_project.engine.training import folds as cross_validation
+from my_project.engine.training import train as training
+from my_project.engine.training.inference import _evaluation_name, _free_path
 
 
 @pytest.fixture(scope="module")
 def run(command: Command, own_data: Path) -> Path:
-    """A run on files of the user's own, `own` and its copy `moved`."""
+    """A run on the user's own files: `own`, with a copy `moved`."""
     for name in ("own", "moved"):
         copy = command.folder / f"{name}{own_data.suffix}"
         (shutil.copytree if own_data.is_dir() else shutil.copy)(own_data, copy)
@@ -62,7 +63,7 @@ def test_moved_data_is_own_data_and_no_evaluation_replaces_another(run: Path, co
 
 
 def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: Command, own_data: Path) -> None:
-    """One that was trained before seen.npy was written. Data that the command names is whole, else as it is divided."""
+    """A run from before seen.npy was written. Data named on the command line is used whole, else its test split."""
     older = shutil.copytree(run, run.with_name("older"), ignore=shutil.ignore_patterns("evaluation_*"))
     (older / "seen.npy").unlink()
     provenance = older / "provenance.json"
@@ -94,7 +95,7 @@ def test_names_of_evaluations(tmp_path: Path) -> None:
     del saved.datamodule["root"]
     assert _evaluation_name("last", saved, True) == "evaluation_last_on_digits"
     folder = RunFolder(tmp_path)
-    (tmp_path / "evaluation_best.json").write_text("[" * 100_000)  # none of ours
+    (tmp_path / "evaluation_best.json").write_text("[" * 100_000)  # not an evaluation
     assert _free_path(folder, "evaluation_best", {"left_out": 0}).name == "evaluation_best_2.json"
     (tmp_path / "evaluation_best_2.json").write_text('{"left_out": 0, "test": {}}')
     assert _free_path(folder, "evaluation_best", {"left_out": 0}).name == "evaluation_best_2.json"
@@ -156,7 +157,7 @@ def test_a_prediction_replaces_nothing_but_a_prediction(
             check_output(Path(output), "in", saved)
         assert str(refused.value).startswith(f"output={output}: ")
         assert said in str(refused.value)
-    with pytest.raises(RefusedError, match="which is read"):  # a prediction that is an input by now
+    with pytest.raises(RefusedError, match="which is read"):  # a prediction that is now an input
         check_output(Path("runs/r/predictions/p.csv"), "runs/r/predictions/p.csv", saved)
 
 
@@ -175,7 +176,7 @@ def test_one_of_many_predictions_does_not_lie_beside_its_input(tmp_path: Path, m
 def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training(
     own_data: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A datamodule that takes `folds` and `fold` and heeds neither."""
+    """A datamodule that takes `folds` and `fold` and ignores both."""
     whole = cross_validation.build_datamodule
 
     def heedless(cfg: Any) -> Any:

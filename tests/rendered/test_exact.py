@@ -1,4 +1,4 @@
-"""What `self.log` and metrics gather over an epoch goes on exactly, whatever the reduction, however rare the call."""
+"""Resuming is exact for what `self.log` and metrics accumulate in an epoch, for any reduction and rare calls."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +10,17 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from my_project.datamodules.base import BatchOrder, batches
-from my_project.engine.exact import ExactResume, reseed
-from my_project.errors import RefusedError
-from my_project.run_folder.folder import RunFolder
-from my_project.run_folder.metrics import MetricsLog
+from my_project.engine.errors import RefusedError
+from my_project.engine.order import BatchOrder, batches
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.metrics import MetricsLog
+from my_project.engine.training.resume import ExactResume, reseed
 
 STEPS = 8
 
 
 class Logs(LightningModule):
-    """Logs in each way that there is; ends at the `last` step."""
+    """Log in every possible way; raise at the step `last`."""
 
     def __init__(self, last: int | None) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Logs(LightningModule):
 
 
 def fit(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
-    """Train to the end or to the `last` step, on from last.ckpt where there is one; the rows that were logged."""
+    """Train to the end or to the step `last`, from last.ckpt if there is one; returns the rows logged."""
     run = RunFolder(folder)
     log = MetricsLog(folder / "metrics.csv")
     resume = run.last if run.last.exists() else None
@@ -95,12 +95,12 @@ def test_a_state_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     SPOILT[kind](content["callbacks"]["ExactResume"])
     torch.save(content, path)
-    with pytest.raises(RefusedError, match="holds no state to go on from"):
+    with pytest.raises(RefusedError, match="holds no state to resume from"):
         fit(tmp_path)
 
 
 def test_stopped_twice_before_the_same_step_it_logs_the_same(tmp_path: Path) -> None:
-    """The second time it is saved before the step that would have logged again."""
+    """The second checkpoint is saved before the step that would have logged again."""
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The guard against NaN on small models of its own: what it stops, where, and which batch it keeps."""
+"""The guard against NaN, on small models: what it stops, at which step, and which batch it keeps."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from my_project.callbacks.finite_guard import FiniteGuard
-from my_project.datamodules.base import BatchOrder, batches
-from my_project.errors import FailedError
+from my_project.engine.errors import FailedError
+from my_project.engine.order import BatchOrder, batches
 
 BAD_STEP = 23
 
 
 class Line(LightningModule):
-    """One weight that is used and one that is not; something goes wrong at BAD_STEP."""
+    """A model with a used and an unused weight; something goes wrong at BAD_STEP."""
 
     def __init__(self, wrong: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Line(LightningModule):
         if self.wrong == "the loss":
             return loss * float("inf")
         if self.wrong == "the gradient":
-            return loss + (self.used * 0).sqrt().sum() * 0  # finite, and its gradient is not
+            return loss + (self.used * 0).sqrt().sum() * 0  # finite, but its gradient is not
         with torch.no_grad():
             self.unused.fill_(float("nan"))
         return loss
@@ -40,7 +40,7 @@ class Line(LightningModule):
 
 
 class Later(FiniteGuard):
-    """As on a device that would have to be waited for."""
+    """The guard as on a device that would have to be waited for."""
 
     def at_once(self, pl_module: LightningModule) -> bool:
         return False
@@ -78,7 +78,7 @@ def test_it_stops_in_time_and_names_step_and_batch(
     with pytest.raises(FailedError, match=named) as stopped:
         fit(wrong, watching, tmp_path)
     assert watching.steps <= seen_by + 1
-    if wrong != "a weight":  # of which no loss tells when
+    if wrong != "a weight":  # an unused one, so no loss shows when
         assert f"batch {BAD_STEP})" in str(stopped.value)
         (kept,) = (tmp_path / "nonfinite").iterdir()
         content = torch.load(kept, weights_only=True)

@@ -1,4 +1,4 @@
-"""Cross-validation: a set of runs that go on one by one, one table, and the set used as an ensemble."""
+"""Cross-validation: a set of runs that resumes fold by fold, one table, and the set used as an ensemble."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from starter import SMALL, outputs, write_inputs
 from test_resume import QUICK as STEPS
 
 from my_project import load_run
-from my_project.engine import folds as cross_validation
+from my_project.engine.training import folds as cross_validation
 
 QUICK = (*STEPS, *fitting(SMALL))
 FOLDS = ("folds=2", *QUICK, "trainer.max_epochs=1")
@@ -24,7 +24,7 @@ FOLDS = ("folds=2", *QUICK, "trainer.max_epochs=1")
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(command: Command) -> Path:
-    """Where runs/cv was killed in its second fold, as runs/unfinished still is, and continued."""
+    """The folder in which runs/cv was killed in its second fold."""
     status, said = command("train.py", "--check", "folds=2")
     if status == 2 and "takes none" in said:
         pytest.skip(said.strip())
@@ -45,7 +45,7 @@ def finished(folder: Path) -> Path:
     status, said = train(folder, "name=cv", *FOLDS)
     assert status == 0, said
     assert "runs/cv/fold_1 has finished" in said
-    assert "Going on with runs/cv/fold_2" in said
+    assert "Resuming runs/cv/fold_2" in said
     assert {path: path.read_bytes() for path in (folder / "runs" / "cv" / "fold_1").rglob("*.*")} == before
     return folder / "runs" / "cv"
 
@@ -75,8 +75,8 @@ def test_the_table_is_that_of_the_runs(finished: Path) -> None:
         assert values["mean"] == pytest.approx(statistics.mean(each))
         assert values["std"] == pytest.approx(statistics.stdev(each))
         assert {row: float(cells[key]) for row, cells in rows.items()} == pytest.approx(values)
-    with Image.open(finished / "pictures" / "folds.png") as picture:
-        assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(finished / "plots" / "folds.png") as image:
+        assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_the_set_is_used_as_an_ensemble(finished: Path, folder: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_ensemble_gives_the_mean_of_what_its_members_give(finished: Path, fol
 def test_weights_that_may_know_what_a_fold_validates_on_are_warned_of(
     finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cross_validation, "train", lambda fold: None)  # the warning comes before
+    monkeypatch.setattr(cross_validation, "train", lambda fold: None)  # the warning comes earlier
     monkeypatch.setattr(cross_validation, "summarise", lambda *table: None)
     status, said = Command(folder)("train.py", "name=tuned", "folds=2", "init_from=runs/cv/fold_1", *QUICK)
     assert status == 0, said
@@ -122,8 +122,8 @@ def test_weights_that_may_know_what_a_fold_validates_on_are_warned_of(
         (("rerun=runs/cv/fold_1", "name=new", "folds=2"), "a rerun trains the same again"),
         (("rerun=runs/cv", "name=new"), "rerun=runs/cv: is a set of folds; expected one of them: rerun=runs/cv/fold_1"),
         (("name=new/fold_0",), "a run name is a folder name"),
-        (("name=begun",), "name=begun: runs/begun is a set of folds: folds=1 goes on"),
-        (("name=begun", "folds=2"), "it can't go on exactly"),
+        (("name=begun",), "name=begun: runs/begun is a set of folds: folds=1 resumes it"),
+        (("name=begun", "folds=2"), "it can't resume exactly"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(

@@ -1,4 +1,4 @@
-"""What each class can do that a config might name, and at which place of which config it may therefore be named."""
+"""The classes that a config might name: what each can do, and in which configs it may therefore be named."""
 
 import ast
 import re
@@ -10,13 +10,12 @@ import pytest
 from killed import PACKAGE
 
 import my_project
-from my_project import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS
-from my_project.errors import RefusedError
-from my_project.front_door.gate import Place, allowed
-from my_project.front_door.sources import read_module
+from my_project.engine.config.modules import read_module
+from my_project.engine.config.targets import ALLOWED_TARGETS, OWN_TARGETS, TRAINING_TARGETS, Place, allowed
+from my_project.engine.errors import RefusedError
 
-# Of each public class of Lightning's packages: the place that it is let in at, and what it can do with its arguments.
-# A class that a new version brings is refused until it stands here and in a list of __init__.py.
+# For each public class of Lightning's packages: the place where it is allowed, and what its arguments can do.
+# A class of a newer version is refused until it is listed here and in targets.py.
 COMPUTES = (Place.RERUN, "computes, or prints")
 OWN_FILE = (Place.OWN, "writes a file where its argument says")
 UPLOADS = (Place.OWN, "writes or uploads where its arguments say")
@@ -78,7 +77,7 @@ CLASSES = {
 
 
 def modules_of(package: str) -> Iterator[tuple[str, ast.AST]]:
-    """Name and source of each module of a package, or of the module of that name."""
+    """Yield name and source of each module of a package, or of the module with that name."""
     found = read_module(package)
     assert found is not None, package
     root = found.path.parent
@@ -89,7 +88,7 @@ def modules_of(package: str) -> Iterator[tuple[str, ast.AST]]:
 
 
 def place_of(target: str) -> Place | None:
-    """The first place at which it may be named."""
+    """Return the first place at which the target may be named."""
     for place in Place:
         try:
             allowed(target, place=place)
@@ -109,14 +108,14 @@ def test_each_class_of_lightning_is_let_in_where_what_it_can_do_does_no_harm(pac
                 known = CLASSES[package].get(node.name)
                 assert known, f"{module}.{node.name} is new: what can it do? Say so in CLASSES, and list it accordingly"
                 place = known[0] if f"{package}.{node.name}" in (*TRAINING_TARGETS, *OWN_TARGETS) else None
-                twin = f"pytorch_lightning.plugins.{node.name}"  # of lightning_fabric, which has its own of that name
+                twin = f"pytorch_lightning.plugins.{node.name}"  # twin of a class of lightning_fabric
                 assert place_of(f"{module}.{node.name}") == place, node.name
                 assert place == known[0] or twin in OWN_TARGETS, node.name
     listed = {name.rpartition(".")[2] for name in (*TRAINING_TARGETS, *OWN_TARGETS) if name.startswith(f"{package}.")}
-    assert listed <= seen, "a list in __init__.py names what is not there"
+    assert listed <= seen, "a list of targets.py names what is not there"
 
 
-# Calls and imports by which code reads or writes files, starts programs, downloads or unpickles.
+# Calls by which code reads or writes files, starts programs, downloads or unpickles; then arguments and imports.
 FILES = re.compile(
     r"(^|\.)(open|exec|eval|__import__|import_module|system|popen|Popen|run|check_output|check_call|loads?|save|savefig"
     r"|mkdir|makedirs|rmtree|unlink|rename|write_text|write_bytes|urlopen|urlretrieve|download|from_pretrained|fromfile"
@@ -135,7 +134,7 @@ IMPORTS = {
     "urllib",
     "zipfile",
 }
-# What the search finds, and why it does no harm.
+# Findings that do no harm, and why.
 HARMLESS = {
     ("torch.nn.modules.module.Module", "load"): "a function within load_state_dict, of that name",
 }
@@ -143,10 +142,10 @@ HARMLESS = {
 
 @pytest.mark.parametrize("package", ALLOWED_TARGETS)
 def test_no_class_that_any_config_may_name_reads_writes_or_runs(package: str) -> None:
-    """By its source: no call, no import and no argument that has to do with files, programs or the network."""
+    """Looks in its source for calls, imports and arguments that involve files, programs or the network."""
     for module, tree in modules_of(package):
         kinds = (node for node in ast.iter_child_nodes(tree) if isinstance(node, ast.ClassDef))
-        classes = [node for node in kinds if not node.name.startswith("_")]  # a private one is no target
+        classes = [node for node in kinds if not node.name.startswith("_")]  # private classes are not targets
         for node in classes:
             found = {*suspicious(node)} - {what for where, what in HARMLESS if where == f"{module}.{node.name}"}
             assert not found, f"{module}.{node.name}: {found}: list the classes of {package} that do no such thing"
@@ -155,14 +154,14 @@ def test_no_class_that_any_config_may_name_reads_writes_or_runs(package: str) ->
 
 
 def imports(node: ast.AST) -> list[str]:
-    """The modules that a statement imports."""
+    """Return the modules that a statement imports."""
     if isinstance(node, ast.Import):
         return [each.name for each in node.names]
     return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
 
 
 def suspicious(node: ast.ClassDef) -> Iterator[str]:
-    """Calls within a class, and arguments of its constructor."""
+    """Yield such calls within a class, and such arguments of its constructor."""
     for inner in ast.walk(node):
         called = ast.unparse(inner.func) if isinstance(inner, ast.Call) else ""
         if FILES.search(called) and not (called.startswith("self.") and called.endswith(".eval")):
@@ -181,9 +180,9 @@ NOT_TARGETS = (
     "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "pytorch_lightning.loggers.csv_logs.os.remove",
     "pytorch_lightning.core.saving.load_hparams_from_yaml", "pytorch_lightning.cli.LightningCLI",
     "lightning_fabric.fabric.Fabric", "hydra.utils.get_method", "builtins.eval", "os.system",
-    f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.run_folder.folder.RunFolder",
-    f"{PACKAGE}.run_folder.metrics.MetricsLog", f"{PACKAGE}.run_folder.metrics.draw_curves",
-    f"{PACKAGE}.engine.use.BatchWriter", f"{PACKAGE}.front_door.gate.allowed",
+    f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.engine.runs.folder.RunFolder",
+    f"{PACKAGE}.engine.runs.metrics.MetricsLog", f"{PACKAGE}.engine.runs.metrics.draw_curves",
+    f"{PACKAGE}.engine.training.inference.BatchWriter", f"{PACKAGE}.engine.config.targets.allowed",
     f"{PACKAGE}.models.optimization.parameter_groups", f"{PACKAGE}.callbacks.finite_guard.bad_weights",
     f"{PACKAGE}.callbacks.finite_guard.Path",
     f"{PACKAGE}.datamodules.base.fingerprint",
@@ -215,7 +214,7 @@ import torch.nn as net
 import torch.utils.data
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
-from my_project import target
+from my_project.engine import target
 from my_project.models import optimization
 
 class Block(nn.Module): ...
@@ -250,5 +249,5 @@ def test_own_code_is_a_target_by_its_base_or_by_its_mark(tmp_path: Path, monkeyp
     }  # fmt: skip
     for place, names in expected.items():
         assert {name: place_of(f"{PACKAGE}.own_code.{name}") for name in names} == dict.fromkeys(names, place)
-    with pytest.raises(RefusedError, match=r"it is a function, .*; put @target \(from my_project import target\)"):
+    with pytest.raises(RefusedError, match=r"it is a function, .*; put @target \(from my_project.engine import "):
         allowed(f"{PACKAGE}.own_code.drawn")

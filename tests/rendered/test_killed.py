@@ -1,4 +1,4 @@
-"""A run that is killed or stopped at any moment and continued ends in the same bits."""
+"""A run that is killed or stopped at any moment and resumed ends bit-identical to an uninterrupted one."""
 
 import json
 import os
@@ -13,22 +13,22 @@ from test_resume import QUICK as STEPS
 
 QUICK = (*STEPS, *fitting(SMALL))
 LOOPS = "pytorch_lightning.loops"
-# In the order in which one run meets them: each is killed there, and continued until the next.
+# In the order in which a run meets them: it is killed at each, and resumed until the next.
 PHASES = {
-    "reading the data": At(f"{PACKAGE}.engine.train:build_datamodule"),
+    "reading the data": At(f"{PACKAGE}.engine.training.train:build_datamodule"),
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
     "first step": At(STEP),
     "within the epoch": At(STEP, 4),
-    "writing a checkpoint": At(f"{PACKAGE}.run_folder.checkpoints:_Recorder.write", 5),
-    "between two renames": At(f"{PACKAGE}.run_folder.checkpoints:_flush_folder"),
+    "writing a checkpoint": At(f"{PACKAGE}.engine.runs.checkpoints:_Recorder.write", 5),
+    "between two renames": At(f"{PACKAGE}.engine.runs.checkpoints:_flush_folder"),
     "between last batch and validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop.run"),
     "in validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 2),
-    "writing a row of metrics.csv": At(f"{PACKAGE}.run_folder.metrics:MetricsLog._writer", 2),
+    "writing a row of metrics.csv": At(f"{PACKAGE}.engine.runs.metrics:MetricsLog._writer", 2),
     "after validation": At(f"{LOOPS}.fit_loop:_FitLoop.on_advance_end"),
     "in the second epoch": At(STEP, 3),
     "in the second validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 1),
     "in the final test": At("pytorch_lightning.trainer.trainer:Trainer.test"),
-    "writing the results": At(f"{PACKAGE}.engine.train:draw_curves"),
+    "writing the results": At(f"{PACKAGE}.engine.training.train:draw_curves"),
 }  # fmt: skip
 
 
@@ -70,10 +70,10 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
     status, said = go_on(process, folder)
     assert status == 128 + sent
     assert said.splitlines()[-1] == (
-        f"Stopped; the state of step 5 is saved. The same command with name={name} goes on from "
+        f"Stopped; the state of step 5 is saved. The same command with name={name} resumes from "
         f"runs/{name}/checkpoints/last.ckpt."
     )
     status, after = train(folder, f"name={name}", *QUICK, "save_minutes=10")
     assert status == 0, after
-    assert "Going on from" in after
+    assert "Resuming from" in after
     assert differences(undisturbed, final_state(folder / "runs" / name)) == []

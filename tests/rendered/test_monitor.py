@@ -1,8 +1,7 @@
-"""Which checkpoint is the best: the direction follows from the metric, and a contradiction is refused."""
+"""Choice of the best checkpoint: the direction follows from the metric, and a contradiction is refused."""
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import NO_LOGGER, ROOT, Command, target
+from conftest import NO_LOGGER, Command, copy_of_project, target
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.errors import RefusedError
-from my_project.front_door.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.config.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.errors import RefusedError
 
 MODULE, MODEL = target("model")
 LOGGED = {"val/loss": "min", "val/*": "min", "val/f1/*": "max", "val/coverage": None}
@@ -56,7 +55,7 @@ def test_a_callback_of_one_s_own_is_asked_for_its_default_direction() -> None:
 
 
 def test_best_is_the_validation_of_the_checkpoint_also_within_an_epoch(command: Command) -> None:
-    """Lightning counts a step only behind the validation that follows it."""
+    """Lightning counts a step only after the validation that follows it."""
     words = ("callbacks=[default]", "callbacks.checkpoint.save_on_train_epoch_end=false", "trainer.max_epochs=3")
     status, said = command("train.py", "name=within", *QUICK, *words, "trainer.val_check_interval=0.5")
     assert status == 0, said
@@ -102,7 +101,7 @@ from typing import ClassVar
 from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from my_project import target
+from my_project.engine import target
 from {MODULE} import {MODEL}
 
 
@@ -127,7 +126,7 @@ def plateau(optimizer, total_steps, mode="min"):
     return ReduceLROnPlateau(optimizer, mode=mode)
 """
 CASES = {
-    # the words: what is said, or the mode that the config has
+    # overrides: the message, or the mode that the config has
     "model._target_=my_project.models.own.Undeclared": "mode=null: has to be given for val/loss: mode=min or mode=max",
     "model._target_=my_project.models.own.Undeclared mode=min": "min",
     "model._target_=my_project.models.own.Names monitor=val/accuracy": "Names declares it: logged = {'val/accuracy'",
@@ -140,14 +139,14 @@ CASES = {
 
 
 def test_a_model_of_one_s_own_declares_the_direction_or_it_is_given(tmp_path: Path) -> None:
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy = copy_of_project(tmp_path / "copy")
     (copy / "my_project" / "models" / "own.py").write_text(OWN, encoding="utf-8")
     program = f"""
 import sys
 sys.path.insert(0, {str(copy)!r})
 from pathlib import Path
-from my_project.errors import RefusedError
-from my_project.front_door import command, runs
+from my_project.engine.errors import RefusedError
+from my_project.engine.cli import command, requests as runs
 for words, said in {CASES!r}.items():
     words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in words.split()]
     cfg = command._composed(Path({str(copy)!r}) / "configs", "train", words)
@@ -158,7 +157,7 @@ for words, said in {CASES!r}.items():
         answer = str(error)
     assert answer == said or (said not in ("min", "max") and said in answer), (words, answer)
 assert "torch" not in sys.modules
-from my_project.engine.train import check_built
+from my_project.engine.training.train import check_built
 plateau = "++model.scheduler={{_target_:my_project.models.own.plateau,mode:max}}"
 cfg = command._composed(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
 try:

@@ -1,12 +1,13 @@
 """The code that a user adds: its classes are configured like ours."""
 
 import json
-import shutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, target
+from conftest import Command, copy_of_project, target
 
 MODEL_MODULE, MODEL = target("model")
 DATA_MODULE, DATA = target("datamodule")
@@ -74,13 +75,13 @@ ACCEPTED = [
     "++callbacks.own={_target_:pytorch_lightning.callbacks.ModelCheckpoint,monitor:step,mode:max}",
     "trainer.max_time={minutes:3} logger=null experiment=null callbacks=null",
 ]
-# Each of them in one process that imports torch once: the error that it ends in, or nothing.
+# Checks each line in one process that imports torch once, and reports the error if there is one.
 PROGRAM = """
 import json, sys
 from pathlib import Path
 root = Path(sys.argv[1])
 sys.path.insert(0, str(root))
-from my_project.front_door import command, runs
+from my_project.engine.cli import command, requests as runs
 said = {}
 for line in json.load(sys.stdin):
     words = [command._adding(word, root / "configs") for word in line.split()]
@@ -94,9 +95,9 @@ json.dump(said, sys.stdout)
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each line that is not accepted ends in, in a copy of this repository with the classes in a module."""
+    """The error for each line that is not accepted, in a copy of this repository with the classes in a module."""
     copy = tmp_path_factory.mktemp("own") / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy_of_project(copy)
     (copy / "my_project" / "callbacks" / "own.py").write_text(OWN, encoding="utf-8")
     words = [sys.executable, "-c", PROGRAM, str(copy)]
     done = subprocess.run(words, input=json.dumps(ACCEPTED), capture_output=True, text=True, cwd=copy.parent)
@@ -107,3 +108,16 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize("line", ACCEPTED)
 def test_what_lightning_users_write_is_accepted(line: str, errors: dict[str, str]) -> None:
     assert errors.get(line) is None
+
+
+def test_what_the_code_gives_is_known_by_the_annotation_not_by_the_name(tmp_path: Path) -> None:
+    """A local variable of another name in `build(node, …)` does not lose the check."""
+    copy = copy_of_project(tmp_path / "copy")
+    path = copy / "my_project" / "models" / f"{MODEL_MODULE.rpartition('.')[2]}.py"
+    text = path.read_text(encoding="utf-8")
+    argument, given = re.search(r'(\w+): Annotated\[Config, Given\("(\w+)"', text).groups()  # type: ignore[union-attr]
+    renamed = re.sub(rf"( *)(self\.\w+ = build\(\s*){argument},", rf"\1node = {argument}\n\1\2node,", text, count=1)
+    assert renamed != text
+    path.write_text(renamed, encoding="utf-8")
+    status, said = Command(tmp_path, copy)("train.py", "--check", f"model.{argument}.{given}=5")
+    assert (status, "is given by the code or the data" in said) == (2, True), said

@@ -1,4 +1,4 @@
-"""A mistake in the code that a user adds is named: file, line, and where the traceback is."""
+"""A mistake in the user's code is named: file, line, and where to find the traceback."""
 
 import os
 import shutil
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import hydra
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, copy_of_project
 
-from my_project.errors import INSTALL
+from my_project.engine.errors import INSTALL
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_in_own_code_names_file_line_and_traceback(
     workers: int, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The data that a user writes fails in the first step, here or in a worker."""
+    """The user's data fails in the first step, in this process or in a worker."""
     from my_project.datamodules import base
 
     def broken(self: object, index: object) -> None:
@@ -37,9 +37,9 @@ def test_an_error_in_own_code_names_file_line_and_traceback(
 
 
 def test_what_pip_put_elsewhere_is_no_own_code(tmp_path: Path) -> None:
-    """A cluster often brings packages by PYTHONPATH: what they refuse is a refusal, not an error in the user's code.
+    """A cluster often provides packages by PYTHONPATH: their errors are refusals, not errors in the user's code.
 
-    Here through a link to the folder, whose files are links into a cache, as uv can lay them.
+    Here through a link to the folder, whose files are links into a cache, as uv can lay them out.
     """
     (tmp_path / "store").mkdir()
     site = tmp_path / "modules"
@@ -79,7 +79,7 @@ OWN = "from pytorch_lightning import Callback\n\n\nclass Own(Callback): ..."
     ],
 )
 def test_an_own_module_that_does_not_import_is_named(source: str, status: int, said: str, tmp_path: Path) -> None:
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns("runs", ".venv", ".git", "*cache*"))
+    copy = copy_of_project(tmp_path / "copy")
     (copy / "my_project" / "callbacks" / "own.py").write_text(source + "\n", encoding="utf-8")
     own = "++callbacks.own={_target_:my_project.callbacks.own.Own}"
     ended, output = Command(tmp_path, root=copy).process("train.py", own)

@@ -1,4 +1,4 @@
-"""What can't be run is refused before work: one line, exit status 2, nothing left behind, and no wait for torch."""
+"""Commands that can't run are refused before work: one line, exit status 2, nothing left, and no wait for torch."""
 
 import json
 import os
@@ -15,15 +15,16 @@ from conftest import ROOT, Command, chosen, options, target
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from my_project.errors import RefusedError
-from my_project.front_door import answers as explained
-from my_project.front_door.check import facts_of
-from my_project.front_door.kinds import check_late
-from my_project.front_door.values import check_value
+from my_project.engine.cli import explain
+from my_project.engine.config.check import facts_of
+from my_project.engine.config.files import Override
+from my_project.engine.config.kinds import check_late
+from my_project.engine.config.values import check_value
+from my_project.engine.errors import RefusedError
 
 FACT = min(facts_of({"_target_": ".".join(target("datamodule"))}) or ("no_fact",))
 REFUSED = {
-    # command line: what the line has to say
+    # command line: part of the message
     "train.py trainer.max_stepss=1": "trainer.max_stepss=1: Trainer takes no max_stepss; did you mean max_steps",
     "train.py +trainer.max_stepss=1": "Trainer takes no max_stepss; did you mean max_steps",
     "train.py model.optimizer.lrr=1": "AdamW takes no lrr; did you mean lr?",
@@ -56,7 +57,7 @@ REFUSED = {
     "train.py model.optimizer._target_=os.system": "not allowed",
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
     "train.py model._target_=torch.load": "not allowed",
-    "train.py model._target_=my_project.engine.build.imported": "not allowed: it comes from",
+    "train.py model._target_=my_project.engine.config.build.imported": "not allowed: it comes from",
     f"train.py model._target_={target('model')[0]}.build": "not allowed: it comes from",
     "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
     "train.py ~model.optimizer._target_": "names no _target_",
@@ -98,7 +99,7 @@ REFUSED = {
     "train.py trainer.devices=[1,${nope}]": "trainer.devices[1]=${nope}: Interpolation key 'nope' not found",
     "train.py init_from=${trainer}": "}: expected a string",
     "predict.py run=none inptu=x": "inptu=x: no such key; did you mean input?",
-    # a key of the field's, or one that stands elsewhere
+    # a common name for a key, or a key of another group
     "train.py epochs=5": "epochs=5: no such key; did you mean trainer.max_epochs?",
     "train.py optimizer.lr=0.1": "optimizer.lr=0.1: no such key; did you mean model.optimizer.lr?",
     "train.py optimizer.learning_rate=0.1": "did you mean model.optimizer.lr?",
@@ -120,7 +121,7 @@ REFUSED = {
     "train.py --seed 4": "a key is given without dashes: seed=4",
     "train.py --exp x": "unrecognized arguments: --exp",
     "train.py --experimental-rerun x": "rerun=runs/<name> trains a finished run again",
-    # what is only shown
+    # output only, without work
     "train.py --cfg job nope=1": "nope=1: no such key",
     "train.py nope=1 --cfg job --resolve": "nope=1: no such key",
     "train.py --cfg all trainer.nope=1": "Trainer takes no nope",
@@ -135,7 +136,7 @@ REFUSED = {
     "train.py -m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: chooses by what a run returns",
     "train.py -m hydra/launcher=joblib seed=0,1": "is not installed: ",
     "train.py -m hydra/launcher=nope seed=0,1": "hydra/launcher=nope: expected basic",
-    # which metric is the best, and which way
+    # the metric to monitor, and its direction
     "train.py monitor=val/loss mode=max": "mode=max: val/loss is better the lower it is; leave mode out",
     "train.py monitor=val/": "monitor=val/: ",
     "train.py monitor=val/*": "monitor=val/*: names no single metric",
@@ -144,7 +145,7 @@ REFUSED = {
     "train.py callbacks.checkpoint.monitor=train/loss": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.monitor=null": "best.ckpt is the best ",
     "train.py callbacks.checkpoint.save_on_train_epoch_end=false monitor=train/loss": "not known yet at a",
-    # a class that is not of its group's kind, or is not whole
+    # a class of the wrong kind for its group, or an abstract one
     "train.py callbacks.own={_target_:torch.nn.Identity}": "_target_=torch.nn.Identity: expected a Callback",
     "train.py callbacks.own={_target_:datetime.timedelta,minutes:5}": "expected a Callback",
     "train.py logger={own:{_target_:torch.nn.Identity}}": "logger.own._target_=torch.nn.Identity: expected a Logger",
@@ -159,9 +160,9 @@ REFUSED = {
 
 
 HEAVY = ["torch", "pytorch_lightning", "torchmetrics", "numpy", "sklearn", "matplotlib"]
-NEEDS_TORCH = ("lr=-1", "abacus", "dddp", "--check")  # the object is made
+NEEDS_TORCH = ("lr=-1", "abacus", "dddp", "--check")  # these build the object
 SHOWN = ("train.py --help", "evaluate.py --help", "predict.py --help", "train.py --cfg job")
-# Of each line: exit status, output, what is left in its folder, and what has been imported that takes long.
+# For each line: exit status, output, files left in its folder, and slow imports.
 PROGRAM = """
 import contextlib, io, json, os, runpy, sys
 root, folder, heavy = sys.argv[1], os.getcwd(), set(sys.argv[2:])
@@ -185,7 +186,7 @@ Answer = tuple[int, str, list[str], list[str]]
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
-    """Help, the config, and each refusal that needs no object, in one process that has no reason to import torch."""
+    """Help, the config, and each refusal that needs no object, from one process that does not need torch."""
     lines = [*(line for line in REFUSED if not any(word in line for word in NEEDS_TORCH)), *SHOWN]
     words = [sys.executable, "-c", PROGRAM, str(ROOT), *HEAVY]
     folder = tmp_path_factory.mktemp("answers")
@@ -239,13 +240,13 @@ def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
     words = ("trainer=debug", "--multirun", "seed=0,1", *quick, "trainer.enable_progress_bar=false")
     status, output = Command(tmp_path)("train.py", *words)
     assert status == 0, output
-    assert {path.name for path in tmp_path.iterdir()} - {"mlflow.db"} == {"runs"}  # the logger's own
+    assert {path.name for path in tmp_path.iterdir()} - {"mlflow.db"} == {"runs"}  # written by the logger
     assert len([*tmp_path.glob("runs/*/metrics.json")]) == 2
 
 
 @pytest.mark.parametrize("words", ["", "name=x", "--multirun seed=0,1"])
 def test_a_folder_that_can_t_be_written_is_named(words: str, tmp_path: Path) -> None:
-    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")  # which root can't write to either
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")  # not writable even for root
     status, output = Command(tmp_path)("train.py", *words.split())
     assert (status, len(output.strip().splitlines())) == (2, 1), output
     assert "runs" in output
@@ -254,7 +255,7 @@ def test_a_folder_that_can_t_be_written_is_named(words: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("value", [2.0, 1.0, True])
 def test_a_choice_of_whole_numbers_takes_no_other_kind(value: float) -> None:
-    """Literal[2] would take 2.0, which is no size."""
+    """Literal[2] would take 2.0, which is not a size."""
     for type_ in (Literal[1, 2], Literal[1, 2] | None):
         with pytest.raises(RefusedError, match=r"^datamodule.scale=(2.0|1.0|true): expected "):
             check_value("datamodule.scale", value, type_)
@@ -324,8 +325,9 @@ def test_no_file_is_to_blame_for_what_the_config_of_a_run_says(monkeypatch: pyte
         HydraConfig.instance().set_config(compose("train", return_hydra_config=True))
     option = f"datamodule={chosen('datamodule')}"
     for words, named in (([], True), (["run=runs/w"], False), (["run=runs/w", option], True)):
-        monkeypatch.setattr(explained, "overrides", lambda words=words: words)
-        said = str(explained.with_file(RefusedError("no", "datamodule.batch_size")))
+        typed = [Override(word, word.partition("=")[0]) for word in words]
+        monkeypatch.setattr(explain, "overrides", lambda typed=typed: typed)
+        said = str(explain.with_file(RefusedError("no", "datamodule.batch_size")))
         assert ("(configs/datamodule/" in said) == named
 
 

@@ -1,4 +1,4 @@
-"""A finished run, trained again from its folder: what differs is said, and the outcome compared; and its provenance."""
+"""Train a finished run again from its folder: differences are logged, and the outcomes compared; provenance."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 from starter import SMALL
 from test_resume import QUICK as STEPS
 
-from my_project.run_folder.provenance import origin
+from my_project.engine.runs.provenance import origin
 
 QUICK = (*STEPS, *fitting(SMALL))
 
 
 @pytest.fixture(scope="module")
 def folder(command: Command) -> Path:
-    """Where runs/ours has been trained, with another learning rate than the configs say."""
+    """The folder in which runs/ours has been trained, with another learning rate than in the configs."""
     status, said = train(command.folder, "name=ours", *QUICK, "model.optimizer.lr=0.002")
     assert status == 0, said
     return command.folder
@@ -44,7 +44,7 @@ def test_it_says_what_differs_and_by_how_much(folder: Path) -> None:
     content = torch.load(last, weights_only=True)
     name = next(iter(content["state_dict"]))
     weight = content["state_dict"][name]
-    weight[(0,) * weight.ndim] += 0.25  # in place, whatever its layout
+    weight[(0,) * weight.ndim] += 0.25  # in place, for any layout
     torch.save(content, last)
     known = json.loads((theirs / "provenance.json").read_text())
     known["packages"]["torch"] = "2.6.0"
@@ -66,7 +66,7 @@ def test_it_says_what_differs_and_by_how_much(folder: Path) -> None:
         (("rerun=runs/none",), "rerun=runs/none: no run folder"),
         (("rerun=runs/ours", "seed=3"), "seed=3: a rerun trains the same again; beside it only name= can be given"),
         (("rerun=runs/ours", "name=ours"), "runs/ours is a finished run"),
-        (("rerun=runs/killed",), "rerun=runs/killed: has not finished; name=killed goes on with it"),
+        (("rerun=runs/killed",), "rerun=runs/killed: has not finished; name=killed resumes it"),
     ],
 )
 def test_what_can_t_be_trained_again_is_refused(words: tuple[str, ...], part: str, folder: Path) -> None:
@@ -82,12 +82,12 @@ def test_provenance_holds_what_a_run_came_from_and_nobody_s_secrets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sesame-in-the-environment")
-    words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/pictures"]
+    words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/images"]
     cfg = OmegaConf.create({"name": "x", "seed": 3})
     text = json.dumps(origin(cfg, words, "digest of the data", processes=2))
     assert "sesame" not in text
     assert str(Path.home()) not in text
-    assert "datamodule.root=~/pictures" in text
+    assert "datamodule.root=~/images" in text
     known = json.loads((folder / "runs" / "ours" / "provenance.json").read_text())
     assert {"command", "overrides", "seed", "config_sha256", "data_sha256", "code_sha256", "git"} <= {*known}
     assert {"packages", "python", "os", "cpu", "gpus", "processes", "start", "end", "resumed"} <= {*known}

@@ -1,4 +1,4 @@
-"""Names and values from elsewhere reach terminal and log as no sign that a terminal acts on; one line stays one."""
+"""Untrusted names and values reach terminal and log without control characters; one line stays one line."""
 
 import io
 import logging
@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Command
+from conftest import ROOT, Command
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.errors import FailedError, RefusedError, printable, refusal
-from my_project.front_door.command import checked
-from my_project.run_folder.folder import end_log_file, log, start_log
+from my_project.engine.cli.command import CommandLine
+from my_project.engine.errors import FailedError, RefusedError, printable, refusal
+from my_project.engine.logs import end_log_file, log, start_log
 
-# A title of the window, a colour, the start of a line over what stands there, a line of its own, a C1 control, an end
-# of a paragraph, text from right to left, half of a letter, a tag.
+# Window title, colour, carriage return, newline, C1 control, paragraph separator, right-to-left override, isolate, lone
+# surrogate, tag.
 SIGNS = ("\x1b]0;owned\x07", "\x1b[31m", "\r", "\n", "\x9b2J", "\u2029", "\u202e", "\u2066", "\udc80", "\U000e0041")
 HOSTILE = "a" + "".join(SIGNS) + "b"
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]")
@@ -53,7 +53,7 @@ def test_text_that_may_have_lines_keeps_them() -> None:
 
 @pytest.fixture(scope="module")
 def theirs(command: Command) -> Path:
-    """A run that came from elsewhere."""
+    """An untrusted run folder."""
     status, said = command("train.py", "name=ours", *QUICK)
     assert status == 0, said
     return Path(shutil.copytree(command.folder / "runs" / "ours", command.folder / "runs" / "theirs"))
@@ -71,7 +71,7 @@ def test_keys_and_values_of_a_saved_config(change: dict[str, Any], theirs: Path,
         status, said = command(*words)
         if status == 2:
             assert_harmless(said)
-        else:  # what a name is, evaluation does not mind
+        else:  # evaluation accepts some names
             assert status == 0, said
             assert not ACTS.search(said)
     shutil.rmtree(command.folder / "runs" / "again", ignore_errors=True)
@@ -108,20 +108,20 @@ def test_errors(
     def fail(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("my_project.front_door.command._check", lambda _: None)
+    monkeypatch.setattr("my_project.engine.cli.command._check", lambda _: None)
     with pytest.raises(SystemExit):
-        checked(fail)(OmegaConf.create({"name": "x"}))
+        CommandLine(fail, ROOT / "train.py").work(OmegaConf.create({"name": "x"}))
     end_log_file()
     assert_harmless(capsys.readouterr().err, lines)
     assert not ACTS.search((tmp_path / "train.log").read_text(encoding="utf-8"))
 
 
 def test_log_and_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hostile = HOSTILE.replace("\udc80", "")  # pytest-xdist sends on what is logged, and can't half a letter
+    hostile = HOSTILE.replace("\udc80", "")  # pytest-xdist forwards the log, and can't encode a lone surrogate
     console = io.StringIO()
     monkeypatch.setattr(sys, "stdout", console)
     path = tmp_path / "train.log"
-    logging.captureWarnings(False)  # of pytest
+    logging.captureWarnings(False)  # set by pytest
     start_log(path)
     log.info(f"Left out: {hostile}")
     warnings.warn(f"{hostile}\n  and more", stacklevel=1)

@@ -1,4 +1,4 @@
-"""Closed streams, a reader that has gone and a folder that is gone: whole commands, in processes of their own."""
+"""Closed streams, a reader that is gone and a missing folder: whole commands, in processes of their own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a class accepts and fails on later is refused before work: one line, status 2, nothing left behind."""
+"""Values that a class accepts but fails on later are refused before work: one line, status 2, nothing left behind."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ CALLBACKS = "pytorch_lightning.callbacks"
 
 
 def one(**node: object) -> str:
-    """A callback of Lightning's own, beside those of the config."""
+    """Return the override that adds a callback to those of the config."""
     return (
         "++callbacks.x={"
         + ",".join(f"{key.replace('target', '_target_')}:{value}" for key, value in node.items())
@@ -25,7 +25,7 @@ def one(**node: object) -> str:
     )
 
 
-# Words beside `train.py --check`: what the line has to say. No data is read.
+# Overrides for `train.py --check`: part of the message. No data is read.
 WITHOUT_DATA = {
     "trainer.max_epochs=-1": "trainer.max_epochs=-1: the schedule model.scheduler needs the number of steps",
     "trainer.max_epochs=-1 ++trainer.max_time=00:01:00:00": "needs the number of steps",
@@ -61,7 +61,7 @@ WITHOUT_DATA = {
     one(target=f"{CALLBACKS}.GradientAccumulationScheduler", scheduling="{0:2}")
     + " trainer.accumulate_grad_batches=2": "callbacks.x says when how many are accumulated",
 }
-# The same once the data is read: it is compared with the number of batches.
+# The same after the data is read, compared with the number of batches.
 WITH_DATA = {
     "trainer.limit_train_batches=2 trainer.val_check_interval=1000": "trainer.val_check_interval=1000: ",
     "trainer.limit_train_batches=0.00001": "trainer.limit_train_batches=",
@@ -110,7 +110,7 @@ def test_a_variable_of_a_launcher_is_a_number_or_as_good_as_absent(
 
 
 def test_a_rank_that_the_training_does_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning would train as the first process, and the run's folder would stay empty."""
+    """Lightning would train as the first process, and the run folder would stay empty."""
     monkeypatch.setenv("RANK", "1")
     assert_refused(
         "name=x trainer.accelerator=cpu", "RANK=1: this training has no process of that rank", tmp_path, "--check"
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_named() -> None:
 
 
 def test_matplotlib_does_not_speak_first(tmp_path: Path) -> None:
-    """Neither of the fonts that it looks for on a first run, nor of a cache that it can't write."""
+    """No output about the fonts that it looks for on a first run, or a cache that it can't write."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), "--check"],
         cwd=tmp_path,
@@ -137,7 +137,7 @@ def test_matplotlib_does_not_speak_first(tmp_path: Path) -> None:
     assert (done.stdout.splitlines()[0][:17], done.stderr) == ("Nothing to refuse", "")
 
 
-# Lightning's callbacks: the arguments that they need, or the words of the refusal.
+# Lightning's callbacks: the arguments that they need, or part of the refusal.
 ARGUMENTS = {
     "DeviceStatsMonitor": {"cpu_stats": "true"},
     "EarlyStopping": {"monitor": "val/loss"},
@@ -155,13 +155,13 @@ REFUSED = {
     "ThroughputMonitor": "batch_size_fn",  # a function, which a config can't hold
 }
 BASES = ("BaseFinetuning", "BasePredictionWriter", "Callback", "Checkpoint", "ProgressBar")
-REFUSED |= dict.fromkeys(BASES, "not allowed: it comes from pytorch_lightning.callbacks")  # they do nothing themselves
+REFUSED |= dict.fromkeys(BASES, "not allowed: it comes from pytorch_lightning.callbacks")  # base classes
 NEEDS = {
     "ModelPruning": {"pruning_fn": "l1_unstructured"},
     "OnExceptionCheckpoint": {"dirpath": "."},
     "StochasticWeightAveraging": {"swa_lrs": 0.01},
 }
-# In two trainings: there is one progress bar in each, and one summary.
+# Two trainings, because each takes one progress bar and one summary.
 FIRST = (
     "DeviceStatsMonitor",
     "EarlyStopping",
@@ -182,7 +182,7 @@ def test_each_callback_of_lightning_is_run_or_refused_here() -> None:
         for name in pytorch_lightning.callbacks.__all__
         if issubclass(getattr(pytorch_lightning.callbacks, name), Callback)
     }
-    assert every == {*REFUSED, *FIRST, *SECOND, "WeightAveraging"}  # the last is what EMA is made of
+    assert every == {*REFUSED, *FIRST, *SECOND, "WeightAveraging"}  # the base of EMAWeightAveraging
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -192,8 +192,10 @@ def test_a_callback_that_a_run_cannot_keep_its_promises_with_is_refused(name: st
 
 @pytest.mark.parametrize("names", [FIRST, SECOND])
 def test_the_other_callbacks_of_lightning_train_and_resume(names: tuple[str, ...], tmp_path: Path) -> None:
-    """All at once, stopped by a signal in the second epoch, and resumed to the same weights."""
-    from my_project.engine import exact
+    """All at once: stopped by a signal in the second epoch, and resumed to the same weights."""
+    if any(name.startswith("Rich") for name in names):
+        pytest.importorskip("rich", reason="rich is not installed")
+    from my_project.engine.training import resume as exact
 
     words = [
         f"++callbacks.{name}={{_target_:{CALLBACKS}.{name}"
@@ -225,9 +227,9 @@ def test_the_other_callbacks_of_lightning_train_and_resume(names: tuple[str, ...
 
 
 def test_a_schedule_that_ends_before_the_training_is_refused_when_it_resumes() -> None:
-    """OneCycleLR takes its number of steps from the checkpoint, and would raise in the middle of the training."""
-    from my_project.engine import trial
-    from my_project.errors import RefusedError
+    """OneCycleLR takes its number of steps from the checkpoint, and would raise in the middle of training."""
+    from my_project.engine.errors import RefusedError
+    from my_project.engine.training import trial
 
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -244,7 +246,7 @@ def test_a_schedule_that_ends_before_the_training_is_refused_when_it_resumes() -
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     from disk import small_disk_at
 
-    from my_project.run_folder.folder import write_text
+    from my_project.engine.files import write_text
 
     with small_disk_at(tmp_path / "disk", "64k") as disk:
         with pytest.raises(OSError, match="No space left"):

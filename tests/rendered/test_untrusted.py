@@ -1,4 +1,4 @@
-"""What a stranger may send, a checkpoint, a run folder, an input, runs no code: it is refused in one line."""
+"""An untrusted checkpoint, run folder or input runs no code: it is refused in one line."""
 
 import collections
 import os
@@ -17,16 +17,17 @@ from omegaconf import OmegaConf
 from test_resume import QUICK
 
 from my_project import load_run
-from my_project.engine.build import build
-from my_project.errors import RefusedError
-from my_project.run_folder.checkpoints import AtomicCheckpointIO, load_checkpoint
-from my_project.run_folder.folder import RunFolder
+from my_project.engine.config.build import build
+from my_project.engine.errors import RefusedError
+from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+from my_project.engine.runs.folder import RunFolder
+from my_project.engine.runs.loading import load_checkpoint
 
 RAN = "ran.txt"
 
 
 class Payload:
-    """Unpickled it makes the file RAN."""
+    """Creates the file RAN when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return os.system, (f"touch {RAN}",)
@@ -34,7 +35,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def folder(command: Command) -> Path:
-    """Where runs/ours has been trained, and runs/killed was killed."""
+    """The folder in which runs/ours has been trained, and runs/killed killed."""
     status, said = train(command.folder, "name=ours", *QUICK)
     assert status == 0, said
     assert train(command.folder, "name=killed", *QUICK, at=At(STEP, 3))[0] == -9
@@ -43,7 +44,7 @@ def folder(command: Command) -> Path:
 
 @pytest.fixture
 def theirs(folder: Path) -> Path:
-    """A run folder that came from elsewhere."""
+    """An untrusted run folder."""
     path = folder / "runs" / "theirs"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(folder / "runs" / "ours", path)
@@ -135,7 +136,7 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "a target": ("model.network", {"_target_": "os.system", "command": f"touch {RAN}"}, "os.system: not allowed"),
     "a builtin": ("callbacks.x", {"_target_": "builtins.eval"}, "builtins.eval: not allowed"),
     "a loader": ("callbacks.x", {"_target_": "torch.load", "f": "best.ckpt"}, "torch.load: not allowed"),
-    "the engine": ("callbacks.x", {"_target_": f"{PACKAGE}.run_folder.folder.write_json"}, "not allowed"),
+    "the engine": ("callbacks.x", {"_target_": f"{PACKAGE}.engine.files.write_json"}, "not allowed"),
     "a resolver": ("trainer.max_epochs", "${oc.env:HOME}", "calls a resolver (${oc.env:HOME"),
     "a hidden resolver": ("monitor", "${${mode}.env:HOME}", "calls a resolver"),
     "a path out": ("trainer.profiler", {
@@ -179,8 +180,8 @@ def test_a_link_that_leads_out_of_the_run_folder_is_refused(
     assert not any(outside.iterdir())
 
 
-FAST = ("trainer.accelerator=cpu", "trainer.limit_test_batches=1", "callbacks=[default]")  # of evaluate.py
-# What an attack may not change: a file beside the project, another run's metrics.
+FAST = ("trainer.accelerator=cpu", "trainer.limit_test_batches=1", "callbacks=[default]")  # for evaluate.py
+# Files that an attack may not change: one beside the runs, and those of another run.
 VICTIMS = ("victim.txt", "runs/ours/metrics.csv", "runs/ours/config.yaml", "runs/ours/checkpoints/best.ckpt")
 RUN = {"_target_": "torch.load", "f": "payload.pkl", "weights_only": False}
 CREATE = "{oc.create:{_target_:torch.load,f:payload.pkl,weights_only:false}}"
@@ -188,7 +189,7 @@ CREATE = "{oc.create:{_target_:torch.load,f:payload.pkl,weights_only:false}}"
 
 @pytest.fixture
 def attacked(theirs: Path, folder: Path) -> Iterator[Path]:
-    """A stranger's folder beside a pickle that it names; nothing has run and nothing was changed outside at the end."""
+    """An untrusted run folder beside a pickle that it names; afterwards, no code has run and nothing else changed."""
     (folder / RAN).unlink(missing_ok=True)
     (folder / "payload.pkl").write_bytes(pickle.dumps(Payload()))
     (folder / "victim.txt").write_text("precious", encoding="utf-8")
@@ -204,7 +205,7 @@ def attacked(theirs: Path, folder: Path) -> Iterator[Path]:
 
 
 def outcomes(run: Path, command: Command) -> dict[str, tuple[int, str]]:
-    """What each command that reads a run folder says of it."""
+    """Return the status and output of each command that reads a run folder."""
     folder = command.folder
     said = {
         "evaluate": command("evaluate.py", "run=runs/theirs", *FAST),
@@ -219,7 +220,7 @@ def outcomes(run: Path, command: Command) -> dict[str, tuple[int, str]]:
 
 
 def set_in_config(run: Path, key: str, value: Any) -> None:
-    """A key of config.yaml, as plain YAML: OmegaConf would resolve or refuse some of it."""
+    """Set a key of config.yaml as plain YAML: OmegaConf would resolve or refuse some of the values."""
     content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     *outer, last = key.split(".")
     node = content
@@ -261,7 +262,7 @@ HYPER_PARAMETERS: dict[str, Any] = {
     "a target that is no text": {"_target_": ["torch.load"], "f": "payload.pkl"},
     "Hydra's arguments": {"_target_": "torch.nn.Identity", "_args_": [RUN]},
     "a part of a part": {"_target_": "torch.nn.Sequential", "_partial_": True, "x": RUN},
-    "a drawing function": {"_target_": f"{PACKAGE}.run_folder.metrics.draw_curves", "rows": [], "path": "victim.txt"},
+    "a drawing function": {"_target_": f"{PACKAGE}.engine.runs.metrics.draw_curves", "rows": [], "path": "victim.txt"},
     "a writer": {"_target_": "pytorch_lightning.loggers.csv_logs.ExperimentWriter", "log_dir": "runs/ours"},
     "a callback": {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "."},
 }
@@ -338,7 +339,7 @@ def test_a_saved_config_holds_plain_values_alone(
 
 
 def test_a_run_writes_its_config_resolved(folder: Path) -> None:
-    """Also one that has the name of the run in its paths, which a rerun replaces."""
+    """Also paths with the name of the run, which a rerun replaces."""
     text = (folder / "runs" / "ours" / "config.yaml").read_text(encoding="utf-8")
     assert "$" not in text
     assert yaml.safe_load(text)["callbacks"]["checkpoint"]["dirpath"] == "runs/ours/checkpoints"
@@ -362,7 +363,7 @@ def test_every_command_that_reads_a_run_refuses_it(
         set_in_config(attacked, key, value)
     loaded(attacked, folder, monkeypatch)
     said = outcomes(attacked, command)
-    if kind == "two steps":  # what is resumed inexactly takes nothing from the config
+    if kind == "two steps":  # an inexact resume reads nothing from the saved config
         said.pop("resume")
     assert {name: status for name, (status, _) in said.items()} == dict.fromkeys(said, 2), said
 
@@ -385,7 +386,7 @@ BUILT: dict[str, tuple[str, Any]] = {
     "a plugin": ("trainer.plugins", [{"_target_": "lightning_fabric.plugins.TorchCheckpointIO"}]),
     "a strategy": ("trainer.strategy", {"_target_": f"{LIGHTNING}.strategies.DDPStrategy"}),
     "an upload": ("trainer.model_registry", "theirs"),
-    "a drawing function": ("callbacks.x", {"_target_": f"{PACKAGE}.run_folder.metrics.draw_curves",
+    "a drawing function": ("callbacks.x", {"_target_": f"{PACKAGE}.engine.runs.metrics.draw_curves",
                                            "rows": [], "path": "victim.txt"}),
     "another run": ("callbacks.checkpoint.dirpath", "runs/other/checkpoints"),
     "a way out in a name": ("callbacks.checkpoint.filename", "../../../victim"),
@@ -398,13 +399,13 @@ BUILT: dict[str, tuple[str, Any]] = {
 def test_of_a_stranger_s_run_its_model_and_its_data_alone_are_built(
     kind: str, attacked: Path, folder: Path, command: Command
 ) -> None:
-    """A rerun builds its callbacks and its Trainer as well, as far as they are harmless."""
+    """A rerun also builds its callbacks and its Trainer, if they are harmless."""
     set_in_config(attacked, *BUILT[kind])
     status, said = command("evaluate.py", "run=runs/theirs", *FAST)
     assert status in (0, 2), said
     assert status == 0 or len(said.splitlines()) == 1
     status, said = command("train.py", "rerun=runs/theirs", "name=again", "--check")
-    if kind == "a database":  # the logger of a rerun is that of the command
+    if kind == "a database":  # a rerun uses the logger of the command
         assert status == 0, said
     else:
         assert_refused(status, said, BUILT[kind][0], folder)
@@ -419,7 +420,7 @@ def test_what_is_no_model_and_no_datamodule_is_refused(
 
 
 def test_texts_of_data_are_handed_on_as_they_are() -> None:
-    """Hydra would interpolate the name of a class in a stranger's table."""
+    """Hydra would interpolate the name of a class in an untrusted table."""
     assert build({"_target_": "torch.nn.Softmax"}, dim="${oc.env:HOME}").dim == "${oc.env:HOME}"
     built = build({"_target_": "torch.nn.ModuleList", "modules": ({"_target_": "torch.nn.Identity"},)})
     assert [type(each) for each in built] == [torch.nn.Identity]
@@ -435,7 +436,7 @@ def test_texts_of_data_are_handed_on_as_they_are() -> None:
     "way", ["runs/x/checkpoints/../../../victim.ckpt", "local://{}/victim.ckpt", "{}/victim.ckpt", "{}"]
 )
 def test_a_checkpoint_can_t_have_other_files_removed(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning takes which checkpoints are no longer needed from the state of ModelCheckpoint."""
+    """Lightning takes the checkpoints to remove from the saved state of ModelCheckpoint."""
     monkeypatch.chdir(tmp_path)
     victim = tmp_path / "victim.ckpt"
     victim.touch()

@@ -1,4 +1,4 @@
-"""Pictures and arrays that a stranger may send to predict.py: they run no code and take no memory that they claim."""
+"""Untrusted images and arrays given to predict.py run no code, and take no memory that they only claim."""
 
 import os
 import struct
@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from my_project.errors import RefusedError
+from my_project.engine.errors import RefusedError
 
-read_inputs = pytest.importorskip("my_project.datamodules.pictures", reason="it reads no pictures").read_inputs
+read_inputs = pytest.importorskip("my_project.datamodules.image_files", reason="it reads no images").read_inputs
 
 SHAPE = (1, 8, 8)
 
 
 class Payload:
-    """Unpickled it makes the file ran.txt."""
+    """Creates the file ran.txt when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return os.system, ("touch ran.txt",)
@@ -44,7 +44,7 @@ def test_an_array_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path
 
 
 def test_a_file_of_another_kind_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow looks at the content, whatever the name: for PostScript it starts Ghostscript."""
+    """Pillow goes by the content, whatever the name: for PostScript it starts Ghostscript."""
     ghostscript = tmp_path / "gs"
     ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran.txt\n")
     ghostscript.chmod(0o755)
@@ -58,7 +58,7 @@ def test_a_file_of_another_kind_starts_no_program(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("side", [10_000, 40_000])
-def test_a_small_file_that_is_a_huge_picture_is_left_out(side: int, tmp_path: Path) -> None:
+def test_a_small_file_that_is_a_huge_image_is_left_out(side: int, tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_of_zeros(side))
     assert path.stat().st_size < 300_000
@@ -68,7 +68,7 @@ def test_a_small_file_that_is_a_huge_picture_is_left_out(side: int, tmp_path: Pa
 
 
 def png_of_zeros(side: int) -> bytes:
-    """A black picture of one bit a pixel."""
+    """Return a black image with one bit a pixel."""
     packer = zlib.compressobj(9)
     row = bytes(1 + side // 8)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()

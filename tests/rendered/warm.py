@@ -1,4 +1,4 @@
-"""Imported by the process from which trainings are forked: what each of them would import and read by itself."""
+"""Preloaded by the process from which trainings are forked: their common imports and reads."""
 
 import contextlib
 import io
@@ -14,11 +14,11 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-torch.set_num_threads(1)  # a process with several could not be forked
+torch.set_num_threads(1)  # a process with several threads could not be forked
 
 
 def check() -> None:
-    """`python train.py --check`, in a folder of its own: what it has read of Lightning's sources is kept."""
+    """Run `python train.py --check` in a folder of its own, so that what it parses of Lightning is cached."""
     before = Path.cwd(), sys.argv
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as said:
         os.chdir(folder)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -55,7 +56,7 @@ def fitting(words: Iterable[str], option: str | None = None) -> tuple[str, ...]:
 @pytest.fixture
 def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
     """Composes train.yaml with overrides. A datamodule that reads the user's files gets those of the starter."""
-    from {{ cookiecutter.package_name }}.front_door.monitor import settle_mode
+    from {{ cookiecutter.package_name }}.engine.config.monitor import settle_mode
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
 
@@ -69,8 +70,18 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
         yield configured
 
 
+def copy_of_project(folder: Path) -> Path:
+    """A copy of this repository, without its runs and what tools leave."""
+
+    def left_out(parent: str, names: list[str]) -> list[str]:
+        of_root = {"runs", ".venv", ".git"} if Path(parent) == ROOT else set()
+        return [name for name in names if name in of_root or "cache" in name]
+
+    return Path(shutil.copytree(ROOT, folder, ignore=left_out))
+
+
 class Command:
-    """Runs the front doors of the repository `root` in `folder`, as on the command line."""
+    """Run the commands of the repository `root` in `folder`, as on the command line."""
 
     def __init__(self, folder: Path, root: Path = ROOT) -> None:
         self.folder, self.root = folder, root

@@ -1,4 +1,4 @@
-"""The front doors as a user types them: train, evaluate, predict, go on, fine-tune; and what they refuse."""
+"""The commands as a user types them: train, evaluate, predict, resume, fine-tune; and what they refuse."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import NO_LOGGER, Command, fitting
 from PIL import Image
-from starter import FILES, NO_SUCH_INPUT, OWN_DATAMODULE, PICTURES, SMALL, write_inputs
+from starter import FILES, NO_SUCH_INPUT, OWN_DATAMODULE, PLOTS, SMALL, write_inputs
 
 from {{ cookiecutter.package_name }} import load_run
 
@@ -36,12 +36,12 @@ def run(command: Command) -> Path:
 
 def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    pictures = {f"pictures/{name}.png" for name in ("learning_curves", *PICTURES)}
+    plots = {f"plots/{name}.png" for name in ("learning_curves", *PLOTS)}
     named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "seen.npy", "train.log", *FILES}
-    assert files - {"changes.patch"} == named | pictures | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
-    for picture in pictures:
-        with Image.open(run / picture) as image:
-            assert np.asarray(image.convert("L")).std() > 5, f"{picture} is blank"
+    assert files - {"changes.patch"} == named | plots | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    for plot in plots:
+        with Image.open(run / plot) as image:
+            assert np.asarray(image.convert("L")).std() > 5, f"{plot} is blank"
 
 
 def test_provenance_has_the_command_as_it_was_typed(run: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: 
     (stopped / "metrics.json").unlink()  # as a run that was stopped before its test
     status, output = command("train.py", "name=stopped", *quick, "trainer.max_epochs=3", "resume=inexact")
     assert status == 0, output
-    assert "Going on from runs/stopped/checkpoints/last.ckpt, step 16" in output
+    assert "Resuming from runs/stopped/checkpoints/last.ckpt, step 16" in output
     rows = [row["epoch"] for row in csv.DictReader((stopped / "metrics.csv").open()) if row["val/loss"]]
     assert rows == ["0", "1", "2"]
     assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3  # completed

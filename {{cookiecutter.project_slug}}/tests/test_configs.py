@@ -10,9 +10,10 @@ from conftest import NO_LOGGER, ROOT, options
 from omegaconf import DictConfig, OmegaConf
 from starter import outputs
 
-from {{ cookiecutter.package_name }}.engine.build import build, build_all, build_trainer
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.config.build import build
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.engine.training.trainer import build_all, build_trainer
 
 GROUPS = sorted(path.name for path in (ROOT / "configs").iterdir() if path.is_dir())
 Configure = Callable[..., DictConfig]
@@ -70,7 +71,7 @@ def test_every_option_on_disk_is_tested() -> None:
 
 
 def test_metrics_csv_is_logged_beside_every_logger(configure: Configure, tmp_path: Path) -> None:
-    from {{ cookiecutter.package_name }}.run_folder.folder import RunFolder
+    from {{ cookiecutter.package_name }}.engine.runs.folder import RunFolder
 
     trainer, metrics_log = build_trainer(configure(*NO_LOGGER), RunFolder(tmp_path))
     assert [*trainer.loggers] == [metrics_log]

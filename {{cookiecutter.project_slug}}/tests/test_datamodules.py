@@ -9,8 +9,8 @@ import torch
 from conftest import options
 from omegaconf import DictConfig
 
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from starter import SMALL, loss, outputs
 
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 
 Configure = Callable[..., DictConfig]
 PLAIN = (str, int, float, bool, type(None))

@@ -21,7 +21,7 @@ def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("model", options("model"))
 def test_a_killed_run_goes_on_to_the_same_bits(model: str, command: Command) -> None:
-    """What a model of yours gathers in Python alone would be lost: see `epoch_state` in engine/exact.py."""
+    """What a model of yours gathers in Python alone would be lost: see `epoch_state` in engine/training/resume.py."""
     words = (f"model={model}", *QUICK, *fitting(SMALL, model))
     whole, killed = (command.folder / "runs" / f"{kind}_{model}" for kind in ("whole", "killed"))
     assert command("train.py", f"name={whole.name}", *words)[0] == 0
@@ -34,7 +34,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(model: str, command: Command) -> 
     assert not (killed / "metrics.json").exists()
     status, output = command("train.py", f"name={killed.name}", *words)
     assert status == 0, output
-    assert "Going on from" in output
+    assert "Resuming from" in output
     for name in ("last", "best"):
         one, other = weights(whole, name), weights(killed, name)
         assert all(torch.equal(one[key], other[key]) for key in {**one, **other})

@@ -1,10 +1,10 @@
-"""What forecasting must beat on the same test windows: the season before again, and exponential smoothing.
+"""Baselines for forecasting on the same test windows: the season before, and exponential smoothing.
 
-All get quantiles. Exponential smoothing is ETS(A,N,A) of statsmodels with a season of a week and of a day, on counts
-and on their logarithm (Hyndman et al., "Forecasting with exponential smoothing", 2008), and, as ETS is fitted to one
-step ahead, simple smoothing of each hour of the week too, fitted to the errors of a week ahead. Parameters are of
-each series before the test; states then follow the test: the forecast of a window knows all that came before it,
-where the network sees two weeks.
+All predict quantiles. Exponential smoothing is ETS(A,N,A) of statsmodels with a season of a week and of a day, on
+counts and on their logarithm (Hyndman et al., "Forecasting with exponential smoothing", 2008). As ETS is fitted to one
+step ahead, simple smoothing of each hour of the week, fitted to errors a week ahead, is added. Parameters are fitted
+for each series before the test. States are then updated through the test: a forecast knows all values before its
+window, while the network sees two weeks.
 """
 
 import math
@@ -17,21 +17,21 @@ from scipy.stats import norm
 
 METRIC = "mase"
 HIGHER_IS_BETTER = False
-MARGIN = 0.05  # of a seasonal-naive error
-PICTURE = "forecasts"  # of the run, for the README
+MARGIN = 0.05  # in units of the seasonal-naive error
+PLOT = "forecasts"  # of the run, shown in the README
 README = "MASE {mean:.3f} (exponential smoothing {smoothed hours of the week:.2f})"
 LEVELS = np.arange(1, 10) / 10
-RATES = np.arange(1, 21) / 20  # of simple smoothing
-FITTED = 24 * 7 * 26  # hours before the test that the parameters are fitted to
+RATES = np.arange(1, 21) / 20  # smoothing rates to try
+FITTED = 24 * 7 * 26  # hours before the test to which parameters are fitted
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """MASE on the test windows; `scores` has the weighted quantile loss too."""
+    """MASE of each baseline on the test windows; `scores` has the weighted quantile loss too."""
     return {name: values["mase"] for name, values in scores(datamodule).items()}
 
 
 def scores(datamodule: Any) -> dict[str, dict[str, float]]:
-    """Of each baseline the metrics that the model's test has."""
+    """Metrics of each baseline, the same as those of the model's test."""
     series, begins, targets = windows(datamodule)
     ways: dict[str, Any] = {
         "season before": lambda row, at: smoothed_weeks(datamodule, row, at, rates=[1.0]),
@@ -50,7 +50,7 @@ def scores(datamodule: Any) -> dict[str, dict[str, float]]:
 
 
 def windows(datamodule: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each test window the series (N,), the column of its first target (N,), and the targets (N, H)."""
+    """Series (N,), column of the first target (N,), and targets (N, H) of each test window."""
     places = datamodule.splits["test"][0].numpy()
     ahead = np.arange(datamodule.facts["horizon"])
     targets = datamodule.panel.values.ravel()[places[:, None] + ahead].astype(np.float64)
@@ -74,7 +74,7 @@ def begin_of_test(datamodule: Any) -> int:
 
 
 def smoothed_weeks(datamodule: Any, row: int, at: np.ndarray, rates: Any) -> np.ndarray:
-    """Each hour of the week by simple exponential smoothing, at the best of `rates`; at 1 the week before: (n, H, Q).
+    """Forecast (n, H, Q) by smoothing each hour of the week at the best of `rates`; rate 1 repeats the week before.
 
     The quantiles are those of its errors before the test.
     """
@@ -93,12 +93,12 @@ def smoothed_weeks(datamodule: Any, row: int, at: np.ndarray, rates: Any) -> np.
         if np.nanmean(np.abs(made)) < np.nanmean(np.abs(errors)):
             best, errors = expected, made
     spread = np.nanquantile(errors, LEVELS)
-    spread -= spread[4]  # its median is the value itself
+    spread -= spread[4]  # the median is the forecast itself
     return best[at[:, None] + np.arange(datamodule.facts["horizon"])][..., None] + spread
 
 
 def smoothed(datamodule: Any, row: int, at: np.ndarray, season: int, logs: bool) -> np.ndarray:
-    """Quantiles (n, H, Q) of ETS(A,N,A) from its states before each column of `at` (n,)."""
+    """Quantiles (n, H, Q) of ETS(A,N,A), from its states before each column in `at` (n,)."""
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     values = pd.Series(datamodule.panel.values[row].astype(np.float64)).interpolate(limit_direction="forward").dropna()
@@ -114,8 +114,8 @@ def smoothed(datamodule: Any, row: int, at: np.ndarray, season: int, logs: bool)
     alpha, gamma = fitted.smoothing_level, fitted.smoothing_seasonal
     level, seasonal = np.asarray(after.level), np.asarray(after.season)
     ahead = np.arange(1, datamodule.facts["horizon"] + 1)
-    last = at - start - 1  # the last value that is known
-    same = (ahead - 1) % season - (season - 1)  # where in the last season the same hour was
+    last = at - start - 1  # last known value
+    same = (ahead - 1) % season - (season - 1)  # offset of the same hour in the last season
     middle = level[last][:, None] + seasonal[last[:, None] + same]
     weights = np.concatenate([[1.0], np.square(alpha + gamma * (ahead[:-1] % season == 0))])
     deviation = math.sqrt(float(np.mean(np.square(fitted.resid)))) * np.sqrt(np.cumsum(weights))

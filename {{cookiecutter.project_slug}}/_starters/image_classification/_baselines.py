@@ -1,4 +1,4 @@
-"""What image_classification must beat: two of scikit-learn's classifiers on the same pictures."""
+"""Baselines for image_classification: two scikit-learn classifiers on the same images."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from sklearn.preprocessing import StandardScaler
 METRIC = "accuracy"
 HIGHER_IS_BETTER = True
 MARGIN = 0.0
-PICTURE = "confusion_matrix"  # of the run, for the README
+PLOT = "confusion_matrix"  # of the run, shown in the README
 README = "accuracy {mean:.3f} (logistic regression {logistic regression:.3f})"
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """Test accuracy of each."""
+    """Test accuracy of each baseline."""
     flat = {name: (images.flatten(1).numpy(), targets.numpy()) for name, (images, targets) in datamodule.splits.items()}
     classifiers = {
         "logistic regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),

@@ -1,4 +1,4 @@
-"""What image_generation has to beat: a Gaussian of each class, and what real pictures reach in place of generated."""
+"""Baselines for image_generation: a Gaussian for each class, and real images as a lower limit of the distance."""
 
 from importlib import import_module
 from typing import Any
@@ -9,15 +9,15 @@ from torch import Tensor
 
 METRIC = "frechet"
 HIGHER_IS_BETTER = False
-MARGIN = 0.5  # two thirds of what two sets of real pictures of these sizes are apart
-PICTURE = "samples"  # of the run, for the README
+MARGIN = 0.5  # two thirds of the distance between two real sets of these sizes
+PLOT = "samples"  # of the run, shown in the README
 README = "Fréchet distance {mean:.2f} (a Gaussian for each class {class-conditional Gaussian:.2f})"
-BESIDE = ("as many real pictures",)  # of the training data: the floor, which need not be beaten
+BESIDE = ("as many real images",)  # from the training data: a lower limit, which need not be beaten
 DRAWS = 5
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """The distance to the test pictures: of a Gaussian's (what is to be beaten), and of real ones (what can't be)."""
+    """Fréchet distance to the test images: of samples from Gaussians (to be beaten), and of real images."""
     package = type(datamodule).__module__.partition(".")[0]
     frechet = import_module(f"{package}.models.frechet")
     train, test = datamodule.splits["train"], datamodule.splits["test"]
@@ -37,7 +37,7 @@ def baselines(datamodule: Any) -> dict[str, float]:
 
 
 def gaussian(images: Tensor, targets: Tensor, wanted: Tensor, rng: np.random.Generator) -> Tensor:
-    """A picture of each class `wanted` (N,) from a Gaussian fitted to the pixels of that class, clipped to [0, 1]."""
+    """Draw an image of each class in `wanted` (N,) from a Gaussian fitted to its pixels, clipped to [0, 1]."""
     drawn = torch.empty(len(wanted), *images.shape[1:])
     for kind in wanted.unique():
         pixels = images[targets == kind].flatten(1).double().numpy()
@@ -48,5 +48,5 @@ def gaussian(images: Tensor, targets: Tensor, wanted: Tensor, rng: np.random.Gen
 
 
 def like(images: Tensor, targets: Tensor, wanted: Tensor) -> Tensor:
-    """As many of `images` of each class as there are in `wanted` (N,)."""
+    """Take as many `images` of each class as `wanted` (N,) has."""
     return torch.cat([images[targets == kind][: int((wanted == kind).sum())] for kind in wanted.unique()])

@@ -1,7 +1,7 @@
-"""What the language_modeling starter must beat: n-grams of bytes with backoff, on the same files.
+"""Baselines for language_modeling: byte n-grams with backoff, on the same files.
 
-Two smoothings and two readings of "order 5": four bytes before the one that is predicted (a 5-gram), and five. The
-n-gram counts all of the training files, of which the model in its minute and a half sees a third.
+Two smoothing methods, and two readings of "order 5": a context of four bytes (5-gram) and of five. The n-grams count
+all training files, of which the model sees a third in its minute and a half.
 """
 
 from typing import Any
@@ -10,13 +10,13 @@ import numpy as np
 
 METRIC = "bits_per_byte"
 HIGHER_IS_BETTER = False
-MARGIN = 0.05  # bits a byte below the best of them
-PICTURE = "samples"
+MARGIN = 0.05  # bits per byte below the best of them
+PLOT = "samples"
 README = "{mean:.2f} bits a byte (6-gram {6-gram, modified Kneser-Ney:.2f})"
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """Bits a byte of the test files under each n-gram."""
+    """Bits per byte of the test files for each n-gram."""
     train, test = ([document.read() for document in datamodule.documents[name]] for name in ("train", "test"))
     return {
         f"{context + 1}-gram, {name}": bits_per_byte(train, test, context, smoothing)
@@ -26,13 +26,13 @@ def baselines(datamodule: Any) -> dict[str, float]:
 
 
 def bits_per_byte(train: list[bytes], test: list[bytes], context: int, smoothing: Any) -> float:
-    """From the shortest context to the longest, each probability is interpolated with that of the one before."""
+    """Interpolate, from the shortest context to the longest, each probability with that of the context before."""
     counts = [np.unique(grams(train, length + 1, context), return_counts=True) for length in range(context + 1)]
     probabilities = np.full(sum(map(len, test)), 1 / 256)
     for length in range(context + 1):
         keys, count = counts[length]
         if smoothing is kneser_ney and length < context:
-            # Of a shorter gram: in how many different longer ones it is found (Kneser & Ney, 1995).
+            # For shorter grams, count the distinct longer ones that contain them (Kneser & Ney, 1995).
             keys, count = np.unique(counts[length + 1][0] & np.uint64(256 ** (length + 1) - 1), return_counts=True)
         histories, first = np.unique(keys >> np.uint64(8), return_index=True)
         seen = grams(test, length + 1, context)
@@ -46,7 +46,7 @@ def bits_per_byte(train: list[bytes], test: list[bytes], context: int, smoothing
 
 
 def grams(texts: list[bytes], length: int, context: int) -> np.ndarray:
-    """The `length` bytes that end at each byte of the texts, as one number each; zero bytes stand before a text."""
+    """The `length` bytes that end at each byte of the texts, as one number each; zero bytes precede a text."""
     parts = []
     for text in texts:
         values = np.concatenate([np.zeros(context, np.uint8), np.frombuffer(text, np.uint8)]).astype(np.uint64)
@@ -61,7 +61,7 @@ def grams(texts: list[bytes], length: int, context: int) -> np.ndarray:
 def witten_bell(
     count: np.ndarray, first: np.ndarray, own: np.ndarray, history: np.ndarray, shorter: np.ndarray
 ) -> np.ndarray:
-    """(c + T · p) / (N + T), T the number of different bytes that followed the history (Witten & Bell, 1991)."""
+    """(c + T · p) / (N + T), with T the number of distinct bytes after the history (Witten & Bell, 1991)."""
     total = np.add.reduceat(count, first)[history]
     kinds = np.diff(np.append(first, len(count)))[history]
     return (own + kinds * shorter) / (total + kinds)

@@ -1,7 +1,7 @@
-"""What the tabular starter must beat: a linear model on the same rows; gradient boosting is shown beside it.
+"""Baselines for tabular: linear models on the same rows; gradient boosting is shown for comparison.
 
-Both get the numbers, NaN where missing, and the categories as such: one-hot for the linear model, beside scaled
-numbers with the mean for a missing one; it predicts the price or, which suits a price better, its logarithm.
+They get the numbers, NaN if missing, and the categories as such. The linear models get them scaled, imputed by the
+mean, and one-hot encoded. One predicts the price, the other its logarithm, which suits a price better.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 METRIC = "rmse"
 HIGHER_IS_BETTER = False
 MARGIN = 200.0  # US dollars below the linear models
-PICTURE = "predicted_and_true"  # of the run, for the README
+PLOT = "predicted_and_true"  # of the run, shown in the README
 README = (
     "RMSE {mean:.0f}, {least:.0f} to {most:.0f} (gradient boosting {gradient boosting, 1,000 small steps:.0f}, "
     "linear model of its logarithm {linear, of the logarithm:.0f})"
@@ -20,7 +20,7 @@ BESIDE = ("gradient boosting, as it comes", "gradient boosting, 1,000 small step
 
 
 def baselines(datamodule: Any) -> dict[str, float]:
-    """Root mean squared error of the test rows, in the target's unit."""
+    """Root mean squared error of each baseline on the test rows, in the target's unit."""
     from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.linear_model import LinearRegression
@@ -42,13 +42,13 @@ def baselines(datamodule: Any) -> dict[str, float]:
 
 
 def columns_of(numbers: Any, categories: Any, targets: Any, known: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and categories side by side (N, F + C), a category as its place in `known`; and the targets (N,)."""
+    """Stack numbers and categories, as indices in `known`, to (N, F + C); also return the targets (N,)."""
     codes = [np.searchsorted(codes, column) for codes, column in zip(known, categories.numpy().T, strict=True)]
     return np.column_stack([numbers.double().sum(-1), *codes]).astype(np.float64), targets.double().sum(-1).numpy()
 
 
 def prepared(model: Any, numbers: int, columns: int) -> Any:
-    """The model behind scaled numbers and one-hot categories."""
+    """Put scaling of numbers and one-hot encoding of categories before the model."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline

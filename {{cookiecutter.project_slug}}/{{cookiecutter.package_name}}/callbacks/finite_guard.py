@@ -11,8 +11,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..datamodules.base import BatchOrder
-from ..errors import FailedError
+from ..engine import FailedError
+from ..engine.order import BatchOrder
 
 
 class Place(NamedTuple):
@@ -23,17 +23,17 @@ class Place(NamedTuple):
 
 
 class FiniteGuard(Callback):
-    """Looks at each loss, and every `every` steps and before each save at the weights. Raises FailedError.
+    """Check each loss, and the weights every `every` steps and before each save. Raises FailedError if not finite.
 
-    On a CPU a loss is looked at before the weights take the step. Another device would have to be waited for: there
-    the losses are looked at every `every` steps together. The batch that did it is kept in the run's `nonfinite/`.
+    On a CPU, a loss is checked before the weights take the step. Other devices would have to be waited for: there the
+    losses are checked together every `every` steps. The batch that caused it is kept in the run's `nonfinite/`.
     """
 
     def __init__(self, every: PositiveInt = 50) -> None:
         self.every = every
         self.steps = 0
-        self.losses: list[tuple[Place, Tensor]] = []  # loss () of the steps that are not looked at yet
-        self.batches: deque[tuple[Place, Any]] = deque(maxlen=2)  # the last two
+        self.losses: list[tuple[Place, Tensor]] = []  # scalar losses, not yet checked
+        self.batches: deque[tuple[Place, Any]] = deque(maxlen=2)  # the last two batches
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.batches.append((Place(trainer.current_epoch, batch_idx), batch))
@@ -49,18 +49,18 @@ class FiniteGuard(Callback):
             self._look_at_losses(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A ModelCheckpoint may save weights alone after it, of which Lightning does not tell."""
+        """Check before a ModelCheckpoint saves only weights, for which Lightning calls no hook."""
         self._look_at_all(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look_at_all(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Every checkpoint passes here before it is written."""
+        """Check before any other checkpoint is written."""
         self._look_at_all(trainer, pl_module)
 
     def at_once(self, pl_module: LightningModule) -> bool:
-        """Whether to look at a number costs no wait for the device."""
+        """True if reading a number does not wait for the device."""
         return pl_module.device.type == "cpu"
 
     def _look_at_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,7 +77,7 @@ class FiniteGuard(Callback):
         if bad is None:
             return
         names = bad_weights(pl_module) if self.at_once(pl_module) else ""
-        if names and len(self.batches) > 1:  # the step before has broken them
+        if names and len(self.batches) > 1:  # broken by the step before
             self._stop(trainer, pl_module, self.batches[0][0], f"after it {names} no longer finite")
         self._stop(trainer, pl_module, seen[bad][0], f"the loss is {values[bad]}")
 
@@ -99,11 +99,11 @@ class FiniteGuard(Callback):
             f"gradient norm {norm:.4g}, samples {some or 'unknown'}. No checkpoint holds it.",
             f"  Its batch: torch.load('{kept.as_posix()}', weights_only=True)",
             f"  To see in which operation it began: the same command with name={run.name} trainer.detect_anomaly=true, "
-            f"which goes on from {run.as_posix()}/checkpoints/last.ckpt",
+            f"which resumes from {run.as_posix()}/checkpoints/last.ckpt",
         )
 
     def _batch(self, trainer: Trainer, place: Place) -> tuple[Any, list[Any]]:
-        """The batch as the model saw it, or, where that is gone, as the data holds it; and the ids of its samples."""
+        """Return the batch as the model saw it or, if that is gone, as the data holds it; and its sample ids."""
         loader: Any = trainer.train_dataloader
         datamodule: Any = getattr(trainer, "datamodule", None)
         here = dict(self.batches)
@@ -116,7 +116,7 @@ class FiniteGuard(Callback):
 
 
 def bad_weights(model: nn.Module) -> str:
-    """The names of the parameters that are not finite, in a few words; empty where all are."""
+    """Return the names of the parameters that are not finite, in a few words; empty if all are finite."""
     names = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
     verb = "are" if len(names) > 1 else "is"
     return f"{', '.join(names[:2])}{f' and {len(names) - 2} more' if len(names) > 2 else ''} {verb}" if names else ""

@@ -1,141 +1,29 @@
-"""Data that fits in memory: handed out a whole batch at a time, in an order that is a function of (seed, epoch).
+"""Data that fits in memory, indexed a whole batch at a time, in an order that is a function of (seed, epoch)."""
 
-And which samples train, validate and test: at random, in the proportions of strata, by whole groups, or by time. With
-`folds` (k-fold cross-validation) the test part is the same in each fold; the rest is cut into `folds` parts, of which
-part `fold`, from 1 on, validates.
-"""
-
-import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader
 
-from ..errors import RefusedError, leave_signals, refusal
-from ..front_door.values import BatchSize, Seed, Workers
-
-
-class TensorBatches(Dataset[tuple[Tensor, ...]]):
-    """Tensors of one length N, indexed a whole batch at a time: no per-sample work, no collating."""
-
-    def __init__(self, *tensors: Tensor) -> None:
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return len(self.tensors[0])
-
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor[index] for tensor in self.tensors)
-
-
-class BatchOrder(SequentialSampler):
-    """Yields the indices (B,) of each batch. Shuffled anew each epoch, the same way for the same seed and epoch.
-
-    With several processes each takes every `world`-th sample. Given the `trainer` that trains on it, it goes on behind
-    the batches of the epoch that a stopped run has had. It is a SequentialSampler, so that Lightning does not put one
-    of its own in its place.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-        trainer: Trainer | None = None,
-    ) -> None:
-        self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
-        self.trainer, self.epoch = trainer, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        own = len(range(self.rank, self.size, self.world)) if self.seed is None else self.size // self.world
-        return -(-own // self.batch_size)
-
-    def __iter__(self) -> Iterator[Any]:
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
-        yield from self.of_epoch(self.epoch)[done:]
-
-    def of_epoch(self, epoch: int) -> Sequence[Tensor]:
-        """The batches of a whole epoch: indices (B,) each."""
-        if self.seed is None:
-            order = torch.arange(self.size)[self.rank :: self.world]
-        else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(self.size, generator=generator)[self.rank :: self.world]
-            order = order[: self.size // self.world]  # the same number of steps in each process
-        return order.split(self.batch_size)
-
-
-class LazyLoader(DataLoader):
-    """Reads its sampler when the first batch is asked for, not when Lightning prepares to: the epoch is known then."""
-
-    def __iter__(self) -> Any:
-        yield from super().__iter__()
-
-
-def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: int = 0) -> DataLoader:
-    """A DataLoader that yields `data`, tensors or a dataset that takes the indices (B,) of a batch, in that order."""
-    return LazyLoader(
-        data if isinstance(data, Dataset) else TensorBatches(*data),
-        batch_size=None,
-        sampler=order,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=leave_signals,
-    )
-
-
-def fingerprint(tensors: Sequence[Tensor]) -> str:
-    """SHA-256 of shapes, types and every byte of the tensors."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def content_keys(tensors: Sequence[Tensor]) -> np.ndarray:
-    """64 bits of each row of tensors (N, …), as uint64 (N,): rows that are equal in every value have equal keys."""
-    parts = [tensor.contiguous().numpy() for tensor in tensors if tensor.numel()]
-    keys = np.empty(len(tensors[0]), np.uint64)
-    for number in range(len(keys)):
-        digest = hashlib.blake2b(b"".join(part[number].tobytes() for part in parts), digest_size=8)
-        keys[number] = int.from_bytes(digest.digest(), "little")
-    return keys
-
-
-def seed_of(*key: int) -> int:
-    """A seed that is a function of whole numbers: near ones give seeds that have nothing in common."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")
-
-
-def seeded_generator(seed: int, epoch: int, position: int, device: torch.device) -> torch.Generator:
-    """A random generator that is a function of (seed, epoch, position), and of nothing that ran before."""
-    return torch.Generator(device).manual_seed(seed_of(seed, epoch, position))
+from ..engine import BatchSize, Seed, Workers
+from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, fingerprint, seeded_generator
 
 
 class TensorDataModule(LightningDataModule):
-    """Splits `train`, `val` and `test` of tensors (N, …); a batch is the tuple of their rows (B, …).
+    """Datamodule of tensors (N, …), split into `train`, `val` and `test`; a batch is the tuple of their rows (B, …).
 
-    A subclass says what they are in `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
+    A subclass returns the tensors from `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
     """
 
-    sample_name = "samples"  # what is counted in the log, such as images
-    input_example = "<your files>"  # a value of predict.py's `input=`
+    sample_name = "samples"  # what the log calls them, such as images
+    input_example = "<your files>"  # an example for `input=` of predict.py
 
-    # The arguments of a subclass that divides its data by them.
+    # Arguments of a subclass that splits its data.
     val_fraction: float
     test_fraction: float
     folds: int | None
@@ -145,16 +33,16 @@ class TensorDataModule(LightningDataModule):
         super().__init__()
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, tuple[Tensor, ...]] = {}
-        self.ids: dict[str, Sequence[Any]] = {}  # of each split: what names a sample, such as a file or a row
-        self.inputs: tuple[Tensor, ...] = ()  # of predict.py
-        self.trained: Mapping[str, Any] = {}  # hyper-parameters of the model that evaluate.py tests
+        self.ids: dict[str, Sequence[Any]] = {}  # for each split: the name of a sample, such as a file or a row
+        self.inputs: tuple[Tensor, ...] = ()  # for predict.py
+        self.trained: Mapping[str, Any] = {}  # hyper-parameters of the model; set by evaluate.py
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        """The tensors of each split. Raises RefusedError where they can't be read."""
+        """Return the tensors of each split. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its data comes from")
 
     def dataset(self, split: str) -> Any:
-        """What is indexed by a batch of numbers; a subclass may give more samples than there are rows."""
+        """Return a dataset indexed by the numbers of a batch (B,); it may have more samples than there are rows."""
         return TensorBatches(*self.splits[split])
 
     def setup(self, stage: str | None = None) -> None:
@@ -162,29 +50,29 @@ class TensorDataModule(LightningDataModule):
             self.splits = self.load_splits()
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that is trained and tested on, as it is split."""
+        """Return the SHA-256 of all that is trained and tested on, as it is split."""
         return fingerprint([tensor for split in self.splits.values() for tensor in split])
 
     def sample_ids(self, split: str, index: Tensor) -> list[Any]:
-        """The ids of the samples at `index` (B,) of a split."""
+        """Return the ids of the samples at `index` (B,) of a split."""
         return [self.ids[split][number] for number in index.tolist()]
 
     # Evaluation on other data
 
     def take_whole(self) -> None:
-        """Before `setup`: hold all samples for the test. Data that comes with splits of its own keeps them."""
+        """Before `setup`: use all samples for the test. Data with a test split of its own keeps it."""
         self.val_fraction, self.test_fraction, self.folds, self.fold = 0.0, 1.0, None, None
 
     def trained_on(self) -> np.ndarray:
-        """Keys, as uint64, of the content that training has seen; validation has chosen the checkpoint."""
+        """Return keys, as uint64, of the content trained on; validation counts, as it chose the checkpoint."""
         return np.concatenate([content_keys(self.splits[split]) for split in ("train", "val")])
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """Whether each test sample (N,) is among what has the `keys` that `trained_on` of a run gave."""
+        """Return a mask of the test samples (N,) that are among the `keys` from `trained_on` of a run."""
         return np.isin(content_keys(self.splits["test"]), keys)
 
     def keep_in_test(self, kept: np.ndarray) -> None:
-        """Leave the test samples out for which `kept` (N,) is False."""
+        """Drop the test samples for which `kept` (N,) is False."""
         self.splits["test"] = tuple(tensor[torch.from_numpy(kept)] for tensor in self.splits["test"])
         if "test" in self.ids:
             self.ids["test"] = [name for name, keep in zip(self.ids["test"], kept, strict=True) if keep]
@@ -204,7 +92,7 @@ class TensorDataModule(LightningDataModule):
         return batches(self.inputs, BatchOrder(len(self.inputs[0]), self.batch_size))
 
     def written(self, path: Path) -> list[Path]:
-        """The files that predict.py writes where the output is `path`; they may not be any that are read."""
+        """Return the files that predict.py writes for the output `path`; none of them may be one that is read."""
         return [path]
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
@@ -215,162 +103,9 @@ class TensorDataModule(LightningDataModule):
         return batches(data, order, self.num_workers)
 
     def generator(self, device: torch.device) -> torch.Generator:
-        """For the training batch at hand: a function of (seed, epoch, position), for augmentation on its device."""
+        """Return a generator for augmentation of the current training batch: a function of (seed, epoch, position)."""
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("A batch has a position in a training; there is no trainer here")
         position = trainer.fit_loop.epoch_loop.batch_progress.current.ready * trainer.world_size + trainer.global_rank
         return seeded_generator(self.seed, trainer.current_epoch, position, device)
-
-
-class Split(NamedTuple):
-    """The indices of the samples of each part, (n,) each."""
-
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-
-def check_split(val_fraction: float, test_fraction: float, folds: int | None, fold: int | None) -> None:
-    """Raises RefusedError, with the key of the datamodule, for arguments that don't fit each other."""
-    if folds is None and val_fraction + test_fraction >= 1:
-        why = f"with test_fraction={test_fraction} nothing is left to train on"
-        raise refusal("datamodule.val_fraction", val_fraction, why)
-    if folds is None and fold is not None:
-        raise refusal("datamodule.fold", fold, "of how many? datamodule.folds=5, say")
-    if folds is not None and folds < 2:
-        raise refusal("datamodule.folds", folds, "expected at least 2")
-    if folds is not None and fold is None:
-        raise refusal("datamodule.folds", folds, f"which of them? datamodule.fold=1; train.py folds={folds} trains all")
-    if folds is not None and fold is not None and not 1 <= fold <= folds:
-        raise refusal("datamodule.fold", fold, f"expected 1 to {folds}")
-
-
-def split_at_random(
-    size: int,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-    *,
-    folds: int | None = None,
-    fold: int | None = None,
-    strata: Tensor | None = None,
-    groups: Tensor | None = None,
-    what: str = "samples",
-    strata_names: Sequence[str] = (),
-) -> Split:
-    """Divide `size` samples; equal `seed` gives equal parts.
-
-    With `strata` (N,), whole numbers, each part holds them in the proportions of the whole; with `groups` (N,) all
-    samples of a group are in one part. `what` names the samples in a RefusedError, raised where they are too few, and
-    `strata_names` the strata, such as classes. With a `test_fraction` of 1 all are in the test part.
-    """
-    everything = np.arange(size)
-    if test_fraction == 1:
-        return Split(torch.arange(0), torch.arange(0), torch.from_numpy(everything))
-    kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
-    try:
-        rest, test = _two_parts(everything, test_fraction, seed, *kind)
-        if folds is None or fold is None:
-            train, val = _two_parts(rest, val_fraction / (1 - test_fraction), seed, *kind)
-        else:
-            train, val = _fold(rest, folds, fold, seed, *kind)
-    except ValueError as error:
-        of = "" if groups is None else f" in {len(groups.unique())} groups"
-        why = str(error)
-        if strata is not None and groups is None:
-            why = _rare_strata(strata, strata_names, math.ceil(max(2, folds or 2) / (1 - test_fraction))) or why
-        raise RefusedError(f"datamodule: {size} {what}{of} are too few to be split: {why}") from error
-    return Split(*(torch.from_numpy(part) for part in (train, val, test)))
-
-
-def split_as_given(
-    given: Mapping[str, Tensor],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-    *,
-    folds: int | None = None,
-    fold: int | None = None,
-    strata: Tensor | None = None,
-    groups: Tensor | None = None,
-    what: str = "samples",
-) -> Split:
-    """Take the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
-
-    A split that it lacks is cut from train. With `folds` train and val together are cut into them; the test stays. With
-    a `test_fraction` of 1 nothing but the test part is taken or, where there is none, all.
-    """
-    if test_fraction == 1:
-        return Split(torch.arange(0), torch.arange(0), given.get("test", torch.cat([*given.values()])))
-    kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
-    parts = {name: index.numpy() for name, index in given.items()}
-    try:
-        if "test" not in parts:
-            parts["train"], parts["test"] = _two_parts(parts["train"], test_fraction, seed, *kind)
-        if folds is not None and fold is not None:
-            rest = np.concatenate([parts[name] for name in ("train", "val") if name in parts])
-            parts["train"], parts["val"] = _fold(rest, folds, fold, seed, *kind)
-        elif "val" not in parts:
-            parts["train"], parts["val"] = _two_parts(parts["train"], val_fraction, seed, *kind)
-    except ValueError as error:
-        raise RefusedError(f"datamodule: the {what} of train are too few to be split: {error}") from error
-    return Split(*(torch.from_numpy(parts[name]) for name in Split._fields))
-
-
-def _rare_strata(strata: Tensor, names: Sequence[str], least: int) -> str:
-    """Those with fewer than `least` samples, by name."""
-    counts = torch.bincount(strata).tolist()
-    rare = [f"class {(names[k] if names else k)!r} has {count}" for k, count in enumerate(counts) if count < least]
-    more = f" and {len(rare) - 5} more classes" if len(rare) > 5 else ""
-    return f"{', '.join(rare[:5])}{more}; expected at least {least} of each" if rare else ""
-
-
-Parts = tuple[np.ndarray, np.ndarray]
-
-
-def _two_parts(
-    index: np.ndarray, fraction: float, seed: int, strata: np.ndarray | None, groups: np.ndarray | None
-) -> Parts:
-    from sklearn.model_selection import GroupShuffleSplit, train_test_split
-
-    if groups is not None:
-        splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
-        first, second = next(splitter.split(index, groups=groups[index]))
-        return index[first], index[second]
-    by = None if strata is None else strata[index]
-    first, second = train_test_split(index, test_size=fraction, stratify=by, random_state=seed)
-    return first, second
-
-
-def _fold(
-    index: np.ndarray, folds: int, fold: int, seed: int, strata: np.ndarray | None, groups: np.ndarray | None
-) -> Parts:
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
-
-    if groups is not None:
-        parts = GroupKFold(folds).split(index, groups=groups[index])
-    elif strata is not None:
-        if (fewest := np.bincount(strata[index]).min()) < folds:
-            raise ValueError(f"one class has {fewest} for {folds} folds")
-        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(index, strata[index])
-    else:
-        parts = KFold(folds, shuffle=True, random_state=seed).split(index)
-    first, second = list(parts)[fold - 1]
-    return index[first], index[second]
-
-
-def split_in_time(
-    length: int, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int | None = None
-) -> tuple[range, range, range]:
-    """Divide `length` steps of time: train comes before validation, which comes before the test.
-
-    With `folds` what comes before the test is cut into `folds` + 1 blocks; fold k trains on the first k and validates
-    on the next (rolling origin: Hyndman & Athanasopoulos, "Forecasting", section 5.10).
-    """
-    begin_test = length - round(length * test_fraction)
-    if folds is None or fold is None:
-        begin_val, end_val = begin_test - round(length * val_fraction), begin_test
-    else:
-        begin_val, end_val = (begin_test * part // (folds + 1) for part in (fold, fold + 1))
-    return range(begin_val), range(begin_val, end_val), range(begin_test, length)

@@ -1,19 +1,20 @@
-"""What optimizers are given: which parameters decay, and learning-rate schedules."""
+"""Optimizers: parameter groups for weight decay, construction from the config, learning-rate schedules."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import NonNegativeInt
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from .. import target
-from ..front_door.values import Fraction, Share
+from ..engine import Above0Below1, From0Below1, build, target
 
 
 def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()) -> list[dict[str, Any]]:
-    """Two groups for an optimizer: matrices and kernels with its `weight_decay`, the rest with none.
+    """Return two groups for an optimizer: matrices and kernels with its `weight_decay`, the rest with none.
 
     The rest are parameters of fewer than two dimensions (biases, gains) and those of modules of the types `without`.
     """
@@ -23,11 +24,28 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
     return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
 
 
-@target
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, floor: Share = 0.0) -> LambdaLR:
-    """Rise linearly to the optimizer's rate over the share `warmup` of `total_steps`, then fall by a half cosine.
+def build_optimizer(model: LightningModule, parameters: Iterable[Any], monitor: str) -> Any:
+    """Build the `optimizer` of the model's hparams, and its `scheduler` if any, for `configure_optimizers` to return.
 
-    It ends at `floor` times the rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
+    A schedule advances with each step; a ReduceLROnPlateau with each epoch, by the metric `monitor`.
+    """
+    optimizer = build(model.hparams["optimizer"], parameters)
+    if model.hparams["scheduler"] is None:
+        return optimizer
+    steps = int(model.trainer.estimated_stepping_batches)
+    scheduler = build(model.hparams["scheduler"], optimizer, total_steps=steps)
+    interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
+    schedule = {"scheduler": scheduler, "interval": interval, "monitor": monitor}
+    return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+@target
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, warmup: From0Below1 = 0.1, floor: From0Below1 = 0.0
+) -> LambdaLR:
+    """Warm up linearly over the share `warmup` of `total_steps`, then decay by a half cosine.
+
+    Ends at `floor` times the optimizer's rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
     """
     warmup_steps = max(1, round(warmup * total_steps))
 
@@ -42,7 +60,7 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: Share = 0.1, f
 
 @target
 def plateau(
-    optimizer: Optimizer, total_steps: int, factor: Fraction = 0.1, patience: NonNegativeInt = 5
+    optimizer: Optimizer, total_steps: int, factor: Above0Below1 = 0.1, patience: NonNegativeInt = 5
 ) -> ReduceLROnPlateau:
-    """Multiply the rate by `factor` once the validation loss has not fallen for `patience` epochs."""
+    """Multiply the rate by `factor` when the validation loss has not fallen for more than `patience` epochs."""
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

@@ -1,4 +1,4 @@
-"""Tables that a user or a stranger may bring: what is read of them, and what is refused, with file, row and column."""
+"""Tables from users and untrusted sources: what is read, and what is refused, with file, row and column."""
 
 import datetime
 import decimal
@@ -21,8 +21,8 @@ from {{ cookiecutter.package_name }}.datamodules.tables import (
     texts,
     write_table,
 )
-from {{ cookiecutter.package_name }}.errors import RefusedError
-from {{ cookiecutter.package_name }}.run_folder.folder import log
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.logs import log
 
 
 def written(folder: Path, content: str | bytes, name: str = "mine.csv") -> Path:
@@ -36,7 +36,7 @@ def test_a_csv_file_is_read_as_it_stands(separator: str, tmp_path: Path) -> None
     text = "\ufeffcarat,cut, price \n0.30,Very Good,326\n\n,NA,1e3\n".replace(",", separator)
     frame = read_table(written(tmp_path, text.replace("\n", "\r\n")))
     assert [*frame.columns] == ["carat", "cut", "price"]
-    assert [*frame.index] == [2, 4]  # as a spreadsheet counts
+    assert [*frame.index] == [2, 4]  # row numbers of a spreadsheet
     assert frame["carat"].iloc[0] == "0.30"
     assert numbers(frame, "carat", tmp_path).tolist()[0] == 0.3
     assert np.isnan(numbers(frame, "carat", tmp_path)[1])
@@ -76,7 +76,7 @@ def test_types_of_parquet_that_are_no_plain_numbers_are_texts(tmp_path: Path) ->
         numbers(frame, "list", tmp_path)
 
 
-TYPES = {  # of Parquet, and what pandas holds for the same values
+TYPES = {  # Parquet types, and the values that pandas should hold
     "half": (pa.array([0.5, None, 7], pa.float16()), [0.5, np.nan, 7]),
     "single": (pa.array([7.0, 0.25, None], pa.float32()), [7, 0.25, np.nan]),
     "decimal": (pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("7.00")]), [1.5, np.nan, 7]),
@@ -98,7 +98,7 @@ def test_numbers_of_parquet_are_read_whatever_their_type(kind: str, tmp_path: Pa
     assert texts(frame, "v").dropna().tolist() == shown
 
 
-SEPARATED = {  # as European Excel and others write them, and the numbers that they mean
+SEPARATED = {  # as European Excel and others write numbers, and what they mean
     "decimal commas": ("a;b\n1,5;x\n-2,25;y\n3;z\n", [1.5, -2.25, 3]),
     "tabs": ("a\tb\n1,5\tx\n0,25\ty\n", [1.5, 0.25]),
     "thousands points": ("a;b\n1.234,50;x\n12.345.678,0;y\n", [1234.5, 12345678]),

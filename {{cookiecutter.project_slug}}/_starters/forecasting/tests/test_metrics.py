@@ -1,4 +1,4 @@
-"""The metrics are those of their definitions, computed one number at a time."""
+"""Forecast metrics follow their definitions, computed one number at a time."""
 
 import pytest
 import torch

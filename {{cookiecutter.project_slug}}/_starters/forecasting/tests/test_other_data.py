@@ -1,4 +1,4 @@
-"""What a run was trained on is told in other series by time and value; other series are measured whole."""
+"""Evaluation on other series: training data is recognised by time and value; the rest is tested."""
 
 from pathlib import Path
 
@@ -25,20 +25,20 @@ def test_windows_whose_target_was_trained_on_are_known_again(tmp_path: Path) -> 
     own = series(frame, tmp_path / "own.csv", whole=False)
     keys = own.trained_on()
     assert not own.is_seen(keys).any()
-    longer = series(real_counts(80, first="2023-01-25"), tmp_path / "longer.csv")  # begins earlier, ends later
+    longer = series(real_counts(80, first="2023-01-25"), tmp_path / "longer.csv")  # begins earlier and ends later
     end = frame["time"].iloc[round(0.85 * len(frame))]
     first = frame["time"].iloc[0]
     times = [longer.window_times("test", number)[SIZES["context"] :] for number in range(len(longer.splits["test"][0]))]
     assert len(times) == 80 * 24 - 48 - 24 + 1
     expected = np.array([bool(((each >= first) & (each < end)).any()) for each in times])
     assert 0 < expected.sum() < len(expected)
-    differ = np.flatnonzero(longer.is_seen(keys) != expected)  # at most at the ends of what was trained on, by a block
+    differ = np.flatnonzero(longer.is_seen(keys) != expected)  # by at most a block, at either end of the training data
     near = [min(abs(times[number][-1] - first), abs(times[number][0] - end)) for number in differ]
     assert all(each < pd.Timedelta(hours=8) for each in near)
 
 
 def test_other_places_at_the_same_time_are_others(tmp_path: Path) -> None:
-    """Also with nights of zeros, and with a value here and there that is equal."""
+    """Nights of zeros, and single values that are equal, do not count as training data."""
     other = real_counts(60, "150 K Road")
     other.loc[other["time"].dt.hour < 8, "value"] = 0.0
     quiet = real_counts(60)

@@ -1,4 +1,4 @@
-"""Numbers keep their digits, whatever is added to them; where float32 can't hold them they are refused."""
+"""Numbers keep their digits under any offset; numbers that float32 can't hold are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 
 Configure = Callable[..., DictConfig]
 
 
 def wave(offset: float, unit: float = 1.0) -> pd.DataFrame:
-    """Thirty days of hours: a daily wave of ±20 units and a little noise around `offset`."""
+    """Thirty days of hourly values: a daily wave of ±20 units and a little noise around `offset`."""
     hours = np.arange(24 * 30)
     values = 20 * np.sin(hours * 2 * np.pi / 24) + np.random.default_rng(0).normal(size=len(hours)).round(3)
     return pd.DataFrame(
@@ -30,7 +30,7 @@ def wave(offset: float, unit: float = 1.0) -> pd.DataFrame:
 def measured(
     offset: float, unit: float, folder: Path, configure: Configure
 ) -> tuple[dict[str, float], np.ndarray, Any]:
-    """Metrics of an untrained model on the test, its forecasts as they are written, and the datamodule."""
+    """Test metrics of an untrained model, its forecasts as written, and the datamodule."""
     rows = wave(offset, unit)
     rows.to_csv(folder / "mine.csv", index=False)
     cfg = configure("datamodule=series", "datamodule.context=48", "datamodule.seasons=[24]")
@@ -69,12 +69,12 @@ def test_what_is_added_or_multiplied_changes_no_metric_and_no_digit(
 
 
 def test_a_history_as_it_stands_is_forecast_too(tmp_path: Path, configure: Configure) -> None:
-    """As in a notebook: what the datamodule takes away is not needed where the history is float64."""
+    """A float64 history needs no offset subtracted, as in a notebook."""
     wave(2e9).to_csv(tmp_path / "mine.csv", index=False)
     cfg = configure("datamodule=series", "datamodule.context=48", "datamodule.seasons=[24]")
     cfg.datamodule.root = str(tmp_path / "mine.csv")
     data = build_datamodule(cfg)
-    model = build_model(cfg, data).eval()  # the season before, as it is not trained
+    model = build_model(cfg, data).eval()  # untrained, it forecasts the season before
     history = torch.from_numpy(wave(2e9)["value"].to_numpy(copy=True)[None, -48:])
     with torch.no_grad():
         quantiles = model(history, torch.zeros(1, 1))

@@ -1,4 +1,4 @@
-"""What datamodules of series promise: splits in time, gaps, steps, seasons; and the files that they refuse."""
+"""Datamodules of series: splits in time, gaps, steps and seasons, and the files that they refuse."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +13,15 @@ from omegaconf import DictConfig
 from starter import real_counts
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def module(path: Path, frame: pd.DataFrame, **arguments: Any) -> SeriesDataModule:
-    """The datamodule of a file with these rows."""
+    """Datamodule of a file with the rows of `frame`."""
     frame.to_csv(path / "mine.csv", index=False)
     data = SeriesDataModule(path / "mine.csv", **arguments)
     data.setup("fit")
@@ -62,14 +62,14 @@ def test_the_hours_of_auckland_are_where_the_file_says(configure: Configure) -> 
 
     frame = load_hourly()
     row = frame[(frame["date"] == "2023-05-12") & (frame["hour"] == "8:00-8:59")].iloc[0]
-    night = frame[(frame["date"] == "2023-05-12") & (frame["hour"] == "2:00-2:59")].iloc[0]  # after that evening
+    night = frame[(frame["date"] == "2023-05-12") & (frame["hour"] == "2:00-2:59")].iloc[0]  # listed after that evening
     counts = real_counts(2, first="2023-05-12").set_index("time")["value"]
     assert counts["2023-05-12 08:00"] == row["45 Queen Street"]
     assert counts["2023-05-13 02:00"] == night["45 Queen Street"]
 
 
 def value(row: int, given: Any) -> Change:
-    """One value is another."""
+    """Change the value in `row` of the file to `given`."""
     return lambda rows: rows.assign(value=rows.value.astype(object).where(rows.index != row - 2, given))
 
 
@@ -129,7 +129,7 @@ def test_values_below_the_least_are_refused(tmp_path: Path) -> None:
 def test_gaps_are_filled_or_left_out_as_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
     caplog.set_level("INFO")
     rows = real_counts(100)
     holed = rows.drop(index=[1000, 1001])
@@ -140,7 +140,7 @@ def test_gaps_are_filled_or_left_out_as_asked(
     assert np.isnan(skipping.panel.values[0, 1000])
     whole = module(tmp_path, rows)
     lost = len(whole.splits["train"][0]) - len(skipping.splits["train"][0])
-    assert lost == 336 + 24 + 1  # each window that holds one of the two
+    assert lost == 336 + 24 + 1  # the windows that contain one of the two
 
 
 def test_several_series_and_times_with_a_zone_are_read(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_several_series_and_times_with_a_zone_are_read(tmp_path: Path) -> None:
     rows = rows[~rows.duplicated(["time", "place"])]
     data = module(tmp_path, rows, series="place", gaps="skip")
     assert data.panel.names == ["45 Queen Street", "150 K Road"]
-    assert data.sample_ids("train", torch.tensor([0])) == ["45 Queen Street 2023-02-12 11:00Z"]  # UTC
+    assert data.sample_ids("train", torch.tensor([0])) == ["45 Queen Street 2023-02-12 11:00Z"]  # in UTC
 
 
 @pytest.mark.parametrize(

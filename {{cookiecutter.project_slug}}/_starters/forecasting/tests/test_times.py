@@ -1,4 +1,4 @@
-"""Forecasts are written as the file writes its times, and what can't be told is refused."""
+"""Forecasts write times as the input file does; ambiguous times are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 Texts = Callable[[pd.DatetimeIndex], Any]
 HORIZON = 4
 
 
 def forecast(path: Path, frame: pd.DataFrame, step: str, context: int = 16, **arguments: Any) -> pd.DataFrame:
-    """What predict.py writes for the file with these rows, of a model that adds nothing to the mean."""
+    """Output of predict.py for a file with the rows of `frame`, from a model that predicts the mean."""
     write = frame.to_parquet if path.suffix == ".parquet" else frame.to_csv
     write(path, index=False)
     data = SeriesDataModule(path, **arguments)
@@ -37,7 +37,7 @@ def text(form: str) -> Texts:
 
 
 ISO = "%Y-%m-%dT%H:%M:%S%z"
-# Frequency, zone, the step as pandas names it, how times are written, arguments of the datamodule.
+# Frequency, zone, pandas' name of the step, text format, arguments of the datamodule.
 WRITTEN: dict[str, tuple[str, str | None, str, Texts, dict[str, Any]]] = {
     "no zone": ("h", None, "h", text("%Y-%m-%d %H:%M:%S"), {}),
     "no seconds": ("15min", None, "15min", text("%Y-%m-%dT%H:%M"), {}),
@@ -71,7 +71,7 @@ def test_forecasts_follow_the_history_and_are_written_as_it_is(kind: str, tmp_pa
     made = forecast(tmp_path / "mine.csv", rows, step, **arguments)
     expected = written[40:].map(lambda each: f"{each:.0f}" if isinstance(each, float) else str(each))
     assert made["time"].tolist() == expected.tolist()
-    assert made["q0.5"].tolist() == [np.arange(24.0, 40).mean()] * HORIZON  # what the zeros are above
+    assert made["q0.5"].tolist() == [np.arange(24.0, 40).mean()] * HORIZON  # the offset, to which zeros are added
 
 
 def test_years_that_were_numbers_are_years(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A finished run on series of one's own: forecasts, fine-tuning, evaluation on other windows."""
+"""Forecasts, fine-tuning and evaluation with a run on one's own series."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SHORT = ("trainer.max_epochs=4", "trainer.accelerator=cpu", *NO_LOGGER, *fitting
 
 @pytest.fixture(scope="module")
 def words(command: Command) -> tuple[str, str]:
-    """Those that choose series of one's own."""
+    """Overrides that select one's own series."""
     write_own_data(command.folder / OWN_NAME)
     return "datamodule=series", f"datamodule.root={command.folder / OWN_NAME}"
 
@@ -39,7 +39,7 @@ def test_a_trained_forecast_beats_the_season_before(run: Path) -> None:
 
 
 def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
-    """Computed again with numpy, from the values as the file has them."""
+    """Recompute them with numpy from the values of the file."""
     metrics = json.loads((run / "metrics.json").read_text())["test"]
     _, datamodule = load_run(run)
     data: Any = datamodule
@@ -53,7 +53,7 @@ def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
     for name, season in {"persistence": 1, "season_24": 24, "season_168": 168}.items():
         before = np.stack([np.resize(values[start - season : start], 24) for start in starts])
         found["mase"][name] = np.abs(targets - before).mean() / scale
-        found["wql"][name] = np.abs(targets - before).sum() / np.abs(targets).sum()  # 2ρ over 0.1 … 0.9: their mean
+        found["wql"][name] = np.abs(targets - before).sum() / np.abs(targets).sum()  # 2ρ averages to 1 over levels
     for metric, each in found.items():
         made = {name.removeprefix(f"{metric}/"): value for name, value in metrics.items() if f"{metric}/" in name}
         assert made == pytest.approx(each, rel=1e-4)
@@ -65,10 +65,10 @@ def test_every_naive_forecast_stands_beside_the_model_s(run: Path) -> None:
     assert f"{metrics['coverage']:.1%} of the values lie between the quantiles 0.1 and 0.9; nominal: 80.0%" in log
 
 
-def test_pictures_show_something(run: Path) -> None:
+def test_images_show_something(run: Path) -> None:
     for name in ("forecasts", "reliability"):
-        with Image.open(run / "pictures" / f"{name}.png") as picture:
-            assert np.asarray(picture.convert("L")).std() > 10
+        with Image.open(run / "plots" / f"{name}.png") as image:
+            assert np.asarray(image.convert("L")).std() > 10
 
 
 def test_each_series_is_forecast_from_its_end_and_quantiles_do_not_cross(run: Path, command: Command) -> None:

@@ -1,4 +1,4 @@
-"""What the tests need to know of this task: files as a user would bring them, and what a model gives for a batch."""
+"""What the shared tests need from this task: a user's files, an input, and outputs and loss of the model."""
 
 from pathlib import Path
 from typing import Any
@@ -10,38 +10,38 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 CLASSES = ("zero", "one", "two")
-OWN_NAME = "pictures"  # of the user's files in the README
+OWN_NAME = "images"  # the user's files in the README
 OWN_DATAMODULE = "image_folder"
-PICTURES = ("confusion_matrix", "worst_mistakes")  # beside the learning curves
-FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
-SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
-NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`; empty where any words are an input
+PLOTS = ("confusion_matrix", "worst_mistakes")  # besides the learning curves
+FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
+SMALL: tuple[str, ...] = ()  # overrides that make the model small, if the default is slow
+NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`; empty if any words are valid input
 
 
 def write_own_data(path: Path, each: int = 40) -> None:
-    """Real scans of three digits as PNG and JPEG files of several sizes, a folder for each class, one file broken."""
+    """Write scans of three digits as PNG and JPEG in several sizes, one folder per class, one file broken."""
     digits: Any = load_digits()
     for target, name in enumerate(CLASSES):
         (path / name).mkdir(parents=True)
         for number, scan in enumerate(digits.images[digits.target == target][:each]):
-            picture = Image.fromarray((scan * 255 / 16).astype(np.uint8))
+            image = Image.fromarray((scan * 255 / 16).astype(np.uint8))
             suffix = "png" if number % 2 else "jpg"
-            picture.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
+            image.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
     (path / CLASSES[0] / "broken.png").write_bytes(b"\x89PNG is not all it takes")
 
 
 def write_inputs(folder: Path) -> str:
-    """What `input=` of predict.py may say, of files in `folder`."""
+    """Write an input for predict.py into `folder`; return the value of `input=`."""
     digits: Any = load_digits()
     np.save(folder / "scans.npy", digits.images[:9] / 16)
     return "scans.npy"
 
 
 def outputs(model: Any, batch: Any) -> Tensor:
-    """Of each sample (B, …)."""
+    """Model outputs (B, …), one per sample."""
     return model(batch[0])
 
 
 def loss(model: Any, batch: Any) -> Tensor:
-    """A loss that every parameter has a part in, the same for the same weights."""
+    """A deterministic loss with a gradient for every parameter."""
     return cross_entropy(model(batch[0]), batch[1])

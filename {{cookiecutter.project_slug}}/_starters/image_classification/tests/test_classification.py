@@ -1,4 +1,4 @@
-"""What this task promises beside the contracts of models and datamodules: batches, scores, predictions, fine-tuning."""
+"""Image classification beyond the contracts of models and datamodules: batches, metrics, predictions, fine-tuning."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.models.classifier import EpochMetrics
 
 Configure = Callable[..., DictConfig]
@@ -52,10 +52,10 @@ def test_each_split_has_each_class_in_its_proportion(words: tuple[str, ...], opt
 
 
 @pytest.mark.parametrize("option", options("datamodule"))
-def test_every_picture_is_in_a_split(option: str, configure: Configure) -> None:
+def test_every_image_is_in_a_split(option: str, configure: Configure) -> None:
     data = build_datamodule(configure(f"datamodule={option}"))
     divided = [image.numpy().tobytes() for images, _ in data.splits.values() for image in images]
-    assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_pictures().images)
+    assert sorted(divided) == sorted(image.numpy().tobytes() for image in data.load_images().images)
 
 
 def test_transparent_images_are_predicted_with_the_background_of_training(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_scores_of_an_epoch_are_scikit_learns(every: int) -> None:
     targets = torch.randint(0, 5, (100,), generator=generator)
     logits = torch.randn(100, 5, generator=generator) + 1.5 * torch.eye(5)[targets]
     metrics = EpochMetrics(num_classes=5, every=every)
-    for epoch in range(2):  # the second starts anew
+    for epoch in range(2):  # the second checks the reset
         part = slice(0, 90) if epoch else slice(None)
         for some_logits, some_targets in zip(logits[part].split(16), targets[part].split(16), strict=True):
             metrics.update(cross_entropy(some_logits, some_targets), some_logits, some_targets)
@@ -111,7 +111,7 @@ def run(command: Command) -> Path:
 
 
 def write_digits(folder: Path, numbers: range) -> None:
-    """Scans of the default data as files, a folder for each class; the first two of a class are mirrored."""
+    """Write scans of the default data as files, one folder per class; the first two of each class are mirrored."""
     digits: Any = load_digits()
     for target in range(10):
         (folder / str(target)).mkdir(parents=True)
@@ -122,7 +122,7 @@ def write_digits(folder: Path, numbers: range) -> None:
 
 
 def test_other_data_is_measured_whole_without_what_was_trained_on(command: Command) -> None:
-    """Its accuracy is recomputed from the images."""
+    """Recompute the accuracy from the images."""
     write_digits(command.folder / "mine", range(40))
     write_digits(command.folder / "new", range(30, 60))
     words = ("datamodule=image_folder", "datamodule.root=mine", "datamodule.size=8", "datamodule.channels=1")
@@ -151,7 +151,7 @@ def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, co
     status, output = command("predict.py", "run=runs/first", f"input={own_data}")
     assert status == 0, output
     assert "broken.png can't be read" in output
-    rows = list(csv.DictReader((run / "predictions" / "pictures.csv").open()))
+    rows = list(csv.DictReader((run / "predictions" / "images.csv").open()))
     assert len(rows) == sum(path.is_file() for path in own_data.rglob("*")) - 1
     for row in rows:
         assert (own_data / row["file"]).is_file()
@@ -194,7 +194,7 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
     assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
 
 
-def test_a_folder_without_pictures_is_refused(run: Path, command: Command) -> None:
+def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:
     status, output = command("predict.py", "run=runs/first", "input=runs/first/checkpoints")
     assert status == 2
     assert "no image file in this folder (.png, .jpg, " in output

@@ -1,4 +1,4 @@
-"""How generated pictures are measured and drawn: the distance, its judge, seeds, the way from noise to picture."""
+"""Measuring and drawing generated images: the Fréchet distance, its judge, seeds, and the way from noise to image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from {{ cookiecutter.package_name }}.datamodules.digits import DigitsDataModule
 from {{ cookiecutter.package_name }}.datamodules.images import sheet
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.frechet import Judge, frechet_distance, train_judge
 
 Configure = Callable[..., DictConfig]
@@ -52,7 +52,7 @@ def test_the_distance_is_that_of_its_formula(judge: Judge, digits: dict[str, tup
     assert distance(judge, other, one) == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_judge_sees_what_is_wrong_with_pictures(judge: Judge, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+def test_the_judge_sees_what_is_wrong_with_images(judge: Judge, digits: dict[str, tuple[Tensor, Tensor]]) -> None:
     images, targets = digits["test"]
     with torch.no_grad():
         assert (judge.network(images).argmax(1) == targets).float().mean() > 0.97
@@ -60,8 +60,8 @@ def test_the_judge_sees_what_is_wrong_with_pictures(judge: Judge, digits: dict[s
     noisy = (images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     assert distance(judge, images, images) == pytest.approx(0, abs=1e-3)
     assert real < distance(judge, noisy, images)
-    assert real < distance(judge, images[targets != 3], images)  # a class that is never drawn
-    assert real < distance(judge, images[:20].repeat(18, 1, 1, 1), images)  # the same few again and again
+    assert real < distance(judge, images[targets != 3], images)  # one class is never generated
+    assert real < distance(judge, images[:20].repeat(18, 1, 1, 1), images)  # a few images repeated
 
 
 def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
@@ -69,7 +69,7 @@ def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
 ) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    with torch.inference_mode():  # as in a validation
+    with torch.inference_mode():  # as during validation
         again = train_judge(*digits["train"])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(again(digits["val"][0]), judge(digits["val"][0]))
@@ -84,7 +84,7 @@ def test_where_there_is_one_class_the_judge_tells_mirror_images_apart(digits: di
 
 
 @pytest.mark.parametrize("option", options("model"))
-def test_a_picture_is_a_function_of_class_and_seed(option: str, configure: Configure) -> None:
+def test_a_image_is_a_function_of_class_and_seed(option: str, configure: Configure) -> None:
     cfg = configure(f"model={option}")
     model: Any = build_model(cfg, build_datamodule(cfg)).eval()
     seeds, classes = torch.tensor([5, 6, 7, 5]), torch.tensor([0, 1, 2, 0])
@@ -100,15 +100,15 @@ def test_a_picture_is_a_function_of_class_and_seed(option: str, configure: Confi
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_following_the_true_velocity_leads_from_noise_to_the_picture(configure: Configure) -> None:
-    """Where all pictures are one, the velocity is known; also with guidance, which leaves it as it is."""
-    picture = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+def test_following_the_true_velocity_leads_from_noise_to_the_image(configure: Configure) -> None:
+    """If all images are the same, the velocity is known; guidance must not change it."""
+    image = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
     for words in ((), ("model.guidance=3.0",)):
         cfg = configure("model=flow", *words)
         model: Any = build_model(cfg, build_datamodule(cfg))
-        model.forward = lambda x, t, classes: (picture * 2 - 1 - x) / (1 - t[:, None, None, None])
+        model.forward = lambda x, t, classes: (image * 2 - 1 - x) / (1 - t[:, None, None, None])
         drawn = model.sample(model.noise_of(torch.arange(5)), torch.zeros(5, dtype=torch.long))
-        assert torch.allclose(drawn, picture.expand(5, -1, -1, -1), atol=0.08)
+        assert torch.allclose(drawn, image.expand(5, -1, -1, -1), atol=0.08)
 
 
 def test_guidance_pushes_away_from_what_is_general(configure: Configure) -> None:
@@ -139,12 +139,12 @@ def test_a_step_of_the_gan_moves_both_networks_and_neither_loss_reaches_the_othe
     assert all(parameter.grad is None for parameter in model.generator.parameters())
 
 
-def test_a_sheet_holds_each_picture_in_its_place() -> None:
+def test_a_sheet_holds_each_image_in_its_place() -> None:
     images = torch.arange(5).reshape(5, 1, 1, 1).expand(5, 1, 32, 32) / 8
     pixels = sheet(images, columns=3)
     assert pixels.shape == (2 * 68, 3 * 68, 1)
     assert [pixels[row * 68 + 34, column * 68 + 34, 0].item() * 8 for row in (0, 1) for column in (0, 1, 2)] == [
-        0, 1, 2, 3, 4, 8,  # white where there is none
+        0, 1, 2, 3, 4, 8,  # white for missing images
     ]  # fmt: skip
 
 
@@ -152,15 +152,15 @@ def test_a_sheet_of_many_shows_some_and_the_array_holds_all(tmp_path: Path) -> N
     data = DigitsDataModule(samples_per_class=250)
     model = {"class_names": ["a", "b"], "input_shape": [1, 8, 8]}
     data.read_inputs("all", model)
-    pictures = torch.rand(500, 1, 8, 8)
-    assert data.write_predictions([pictures[:300], pictures[300:]], tmp_path / "drawn.png", model) == 500
-    assert np.array_equal(np.load(tmp_path / "drawn.npy"), pictures.numpy())
+    images = torch.rand(500, 1, 8, 8)
+    assert data.write_predictions([images[:300], images[300:]], tmp_path / "drawn.png", model) == 500
+    assert np.array_equal(np.load(tmp_path / "drawn.npy"), images.numpy())
     with Image.open(tmp_path / "drawn.png") as drawn:
         assert drawn.size == (100 * 68, 2 * 68)
-        assert drawn.getpixel((34, 68 + 34)) == round(float(pictures[250, 0, 4, 4]) * 255)  # the first of class b
+        assert drawn.getpixel((34, 68 + 34)) == round(float(images[250, 0, 4, 4]) * 255)  # the first of class b
 
 
-def test_more_pictures_than_memory_holds_are_refused(tmp_path: Path) -> None:
+def test_more_images_than_memory_holds_are_refused(tmp_path: Path) -> None:
     data = DigitsDataModule(samples_per_class=10_000)
     model = {"class_names": [*"abcdefghij"], "input_shape": [3, 256, 256]}
     with pytest.raises(RefusedError, match=r"^datamodule\.samples_per_class=10000: so many of 10 classes") as refused:

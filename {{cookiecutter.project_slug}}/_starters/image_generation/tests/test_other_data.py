@@ -1,4 +1,4 @@
-"""Other images are measured whole: the judge learns from them, and no real ones are left to compare with."""
+"""Evaluation on other images: all of them are tested, the judge is trained on them, and no real ones remain."""
 
 import json
 import shutil
@@ -26,4 +26,4 @@ def test_other_images_are_compared_whole_without_those_of_the_training(command: 
     (command.folder / "few" / CLASSES[0]).mkdir(parents=True)
     shutil.copy(sorted((own_data / CLASSES[0]).glob("0*"))[0], command.folder / "few" / CLASSES[0])
     status, output = command("evaluate.py", "run=runs/own", "datamodule.root=few")
-    assert status == 2, output  # after a line that says what was read
+    assert status == 2, output  # after a line about what was read

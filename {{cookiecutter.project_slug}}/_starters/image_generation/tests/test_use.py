@@ -1,4 +1,4 @@
-"""What a user does with pictures: train on a folder of their own, ask for classes, look at grids; what is refused."""
+"""A user's tasks: train on an own folder, generate classes, look at plots; and what is refused."""
 
 import json
 import shutil
@@ -13,14 +13,14 @@ from PIL import Image
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 SHORT = ("trainer.limit_train_batches=6", "trainer.accelerator=cpu", *NO_LOGGER)
 
 
 @pytest.fixture(scope="module")
 def run(command: Command) -> Path:
-    """Two epochs of the GAN, which draws at once."""
+    """Train the GAN for two epochs, with plots after each."""
     words = ("name=first", "model=gan", *SHORT, "trainer.max_epochs=2", "callbacks=[default,report]")
     status, output = command("train.py", *words, "callbacks.report.every_n_epochs=1")
     assert status == 0, output
@@ -28,7 +28,7 @@ def run(command: Command) -> Path:
 
 
 def test_grids_at_intervals_show_what_is_learnt(run: Path) -> None:
-    files = [run / "pictures" / f"samples_epoch_000{epoch}.png" for epoch in (1, 2)]
+    files = [run / "plots" / f"samples_epoch_000{epoch}.png" for epoch in (1, 2)]
     first, second = (np.asarray(Image.open(file).convert("L")) for file in files)
     assert first.shape == second.shape
     assert (first != second).any()
@@ -43,7 +43,7 @@ def test_what_lightning_does_for_one_optimizer_alone_is_refused(word: str, comma
     assert not (command.folder / "runs" / "refused").exists()
 
 
-def test_gan_is_measured_by_the_distance_to_real_pictures(run: Path) -> None:
+def test_gan_is_measured_by_the_distance_to_real_images(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["loss"] == metrics["test"]["frechet"] > metrics["test"]["frechet_real"] > 0
 
@@ -126,11 +126,11 @@ def test_folders_that_nothing_can_be_learnt_from_are_refused_by_name(own_data: P
     some = dict(list(good.items())[:2])
     cut = {f"dog/{number}.png": file.read_bytes()[:60] for number, file in enumerate((own_data / "one").glob("*.png"))}
     cases = {
-        "empty": ({"readme.txt": b"no picture"}, "no image file in this folder"),
+        "empty": ({"readme.txt": b"no image"}, "no image file in this folder"),
         "few": ({**good, **{name.replace("cat", "dog"): content for name, content in some.items()}},
                 "few/dog has 2 images that can be read, of 2 files, too few to be split; expected at least 3"),
         "cut": ({**good, **cut}, "cut/dog has 0 images that can be read"),
-        "mixed": ({**good, "1.png": good["cat/001.png"]}, "pictures beside folders of pictures, such as 1.png"),
+        "mixed": ({**good, "1.png": good["cat/001.png"]}, "images beside folders of images, such as 1.png"),
     }  # fmt: skip
     for name, (files, said) in cases.items():
         with pytest.raises(RefusedError, match=r"^datamodule.root=") as refused:

@@ -1,4 +1,4 @@
-"""What the tests need to know of this task: text as a user would bring it, and what a model gives for a batch."""
+"""What the shared tests need from this task: a user's text, a prompt, and outputs and loss of the model."""
 
 import sysconfig
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-OWN_NAME = "notes"  # of the user's files in the README
+OWN_NAME = "notes"  # the user's files in the README
 OWN_DATAMODULE = "text"
-PICTURES = ("loss_and_rate", "samples")  # beside the learning curves
-FILES = ("samples.txt",)  # in the run folder beside those of every run
-NO_SUCH_INPUT = ""  # what predict.py says of `input=none`; empty where any words are an input
-# A model that takes a step in an instant, and a test of a few.
+PLOTS = ("loss_and_rate", "samples")  # besides the learning curves
+FILES = ("samples.txt",)  # in the run folder, besides those of every run
+NO_SUCH_INPUT = ""  # what predict.py answers to `input=none`; empty if any words are valid input
+# Overrides for a model that takes a step in an instant, and for a short test.
 SMALL = (
     "model.network.width=32", "model.network.heads=4", "datamodule.vocab_size=512", "datamodule.context=32",
     "datamodule.batch_size=8", "++trainer.limit_test_batches=8",
@@ -20,7 +20,7 @@ SMALL = (
 
 
 def write_own_data(path: Path) -> None:
-    """Real source files as text files, and one that is none."""
+    """Write source files as text files, and one that is not text."""
     path.mkdir(parents=True)
     for source in sorted(Path(sysconfig.get_path("stdlib"), "email").glob("*.py")):
         (path / f"{source.stem}.txt").write_bytes(source.read_bytes())
@@ -28,16 +28,16 @@ def write_own_data(path: Path) -> None:
 
 
 def write_inputs(folder: Path) -> str:
-    """What `input=` of predict.py may say, of files in `folder`."""
+    """Write an input for predict.py into `folder`; return the value of `input=`."""
     (folder / "prompt.txt").write_text("import os\n\n\ndef main(", encoding="utf-8")
     return "prompt.txt"
 
 
 def outputs(model: Any, batch: Any) -> Tensor:
-    """Of each sample (B, …)."""
+    """Model outputs (B, …), one per sample."""
     return model(batch[0][:, :-1])
 
 
 def loss(model: Any, batch: Any) -> Tensor:
-    """A loss that every parameter has a part in, the same for the same weights."""
+    """A deterministic loss with a gradient for every parameter."""
     return cross_entropy(outputs(model, batch).flatten(0, 1), batch[0][:, 1:].flatten())

@@ -1,4 +1,4 @@
-"""Texts as they are found: of one line, marked, copied, hidden, behind links; and which are left out."""
+"""Text files as users have them: of one line, with byte order marks, copied, hidden, behind links."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ import pytest
 from {{ cookiecutter.package_name }}.datamodules.documents import split_documents, whole_documents
 from {{ cookiecutter.package_name }}.datamodules.text import TextDataModule
 from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary, learn_merges
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 SENTENCE = "So it was, and „größer“ than before; no line ended."
 
 
 def parts_of(text: str, folder: Path) -> list[str]:
-    """What trains, validates and tests of a text in one file."""
+    """Train, validation and test parts of a text in one file."""
     path = folder / "book.txt"
     path.write_bytes(text.encode())
     splits = split_documents(whole_documents([path], path), 0.1, 0.1, 0)
@@ -39,7 +39,7 @@ def test_a_text_is_cut_near_its_shares_however_its_lines_are(kind: str, tmp_path
     parts = parts_of(text, tmp_path)
     assert "".join(parts) == text
     sizes = np.array([len(part.encode()) for part in parts]) / len(text.encode())
-    assert sizes == pytest.approx([0.8, 0.1, 0.1], abs=0.026)  # a quarter of the least part
+    assert sizes == pytest.approx([0.8, 0.1, 0.1], abs=0.026)  # a quarter of the smallest part
     assert parts[0].endswith(end)
     assert parts[1].endswith(end)
 
@@ -60,7 +60,7 @@ def test_a_short_text_is_refused_with_what_there_is_and_what_it_takes(size: int,
     told = str(refused.value)
     assert f"all of it has {size / 1000:.1f} kB: give more text, some " in told
     assert "\n" not in told
-    if size < 20:  # nothing would fit
+    if size < 20:  # no context would fit
         return
     fits = int(told.rpartition("datamodule.context=")[2].split()[0])
     TextDataModule(str(path), tokenizer="bytes", context=fits).setup("fit")
@@ -76,7 +76,7 @@ def folder_of(root: Path, files: dict[str, bytes]) -> Path:
 
 
 def read(root: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> tuple[dict[str, bytes], str]:
-    """Names and contents of the texts that are used, and the log."""
+    """Names and contents of the texts used, and the log."""
     caplog.clear()
     with caplog.at_level("INFO"):
         documents = TextDataModule(str(root), **arguments).load_documents()
@@ -85,7 +85,7 @@ def read(root: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> tupl
 
 @pytest.fixture(autouse=True)
 def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
 
 
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,7 +165,7 @@ def test_a_pattern_that_leads_elsewhere_is_refused(pattern: str, tmp_path: Path)
 
 
 def test_words_without_an_end_take_no_more_time_than_others(tmp_path: Path) -> None:
-    """Merges are learnt within words: a genome on one line would be one, and take minutes."""
+    """Merges are learnt within words; without a limit, a genome on one line would be one word and take minutes."""
     letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 60_000))
     merges = learn_merges([letters], 400)
     vocabulary = Vocabulary(merges)
@@ -173,4 +173,4 @@ def test_words_without_an_end_take_no_more_time_than_others(tmp_path: Path) -> N
     assert vocabulary.decode(tokens) == letters
     assert max(len(piece) for piece in vocabulary.pieces) < 64
     lengths = np.cumsum([len(vocabulary.pieces[token]) for token in tokens])
-    assert set(range(512, 60_000, 512)) <= set(lengths.tolist())  # cut there
+    assert set(range(512, 60_000, 512)) <= set(lengths.tolist())  # cut at this length

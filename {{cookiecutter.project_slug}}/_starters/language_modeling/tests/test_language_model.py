@@ -1,4 +1,4 @@
-"""What the networks, the optimizer and the text that is drawn promise."""
+"""Networks, optimizer and text generation of language models."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ VOCABULARY, CONTEXT = 40, 12
 def network(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
     made = NETWORKS[name](VOCABULARY, CONTEXT, width=16, layers=2, **options)
-    for parameter in made.parameters():  # large enough for what is before a token to matter
+    for parameter in made.parameters():  # large enough for earlier tokens to matter
         torch.nn.init.normal_(parameter, std=0.3)
     return made.eval()
 
@@ -78,7 +78,7 @@ def test_the_embedding_is_the_output_layer() -> None:
     model = network("gpt")
     assert sum(parameter.shape == (VOCABULARY, 16) for parameter in model.parameters()) == 1
     model(tokens()).sum().backward()
-    assert model.embedding.weight.grad.abs().sum(1).min() > 0  # tokens that are not given too
+    assert model.embedding.weight.grad.abs().sum(1).min() > 0  # tokens absent from the input too
 
 
 def test_drawn_text_is_a_function_of_the_seed_and_touches_no_other_randomness() -> None:
@@ -156,4 +156,4 @@ def test_the_step_of_the_optimizer_is_that_of_torch_s_two() -> None:
             each.step()
         optimizer.load_state_dict(optimizer.state_dict())
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert (one - other).abs().max() < 0.1 * 0.03  # of three steps; torch's Muon works in bfloat16
+        assert (one - other).abs().max() < 0.1 * 0.03  # after three steps; torch's Muon works in bfloat16

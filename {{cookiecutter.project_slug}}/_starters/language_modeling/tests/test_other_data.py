@@ -1,4 +1,4 @@
-"""Text that a run was trained on is told by its tokens, wherever it stands; other text is measured whole."""
+"""Evaluation on other text: training text is recognised by its tokens, wherever it stands; the rest is tested."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_windows_that_hold_text_of_the_training_are_known_again(own_data: Path, 
     own.setup("fit")
     new = "\n".join(f"{number} apples and {number * 7} pears make {number * 8} fruits." for number in range(400))
     copied = own.documents["train"][0].read().decode()
-    half = copied[len(copied) // 2 :].partition("\n")[2]  # from the middle on: windows begin elsewhere
+    half = copied[len(copied) // 2 :].partition("\n")[2]  # from the middle on, so that windows begin elsewhere
     (tmp_path / "mixed.txt").write_text(f"{new}\n{half}\n{new}", encoding="utf-8")
     data = TextDataModule(root=str(tmp_path), **SIZES)
     data.trained = own.facts

@@ -1,4 +1,4 @@
-"""Texts, vocabulary, tokens and windows: nothing is lost, nothing is counted twice, bad files are named."""
+"""Texts, vocabulary, tokens and windows: nothing is lost or counted twice, and bad files are named."""
 
 import multiprocessing
 from pathlib import Path
@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.datamodules.library import LibraryDataModul
 from {{ cookiecutter.package_name }}.datamodules.text import TextDataModule
 from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary, learn_merges
 from {{ cookiecutter.package_name }}.datamodules.windows import WindowOrder, evaluation_windows, training_windows
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 TEXT = "import os\n\n\ndef größe(π: float) -> str:\n    return '€' * 3  # 语言 🙂\n" * 20
 
@@ -123,7 +123,7 @@ def test_several_processes_make_a_file_once_and_it_is_whole(tmp_path: Path) -> N
 def test_files_that_are_no_text_are_named_and_left_out(
     own_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("{{ cookiecutter.package_name }}.run_folder.folder.log.propagate", True)
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
     data = TextDataModule(str(own_data), context=16)
     data.setup("fit")
     assert "broken.txt can't be read as UTF-8 text" in caplog.text

@@ -1,4 +1,4 @@
-"""A finished run: prompts, evaluation on other text with the vocabulary that was learnt, samples as it learns."""
+"""A finished run: prompts, evaluation on other text with the learnt vocabulary, and samples during training."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_prompt_that_makes_no_sense_is_refused(
 def test_other_text_is_tested_with_the_vocabulary_that_the_model_has_learnt(
     run: Path, command: Command, own_data: Path
 ) -> None:
-    other = command.folder / "other"  # no text that the model was trained on
+    other = command.folder / "other"  # text that the model was not trained on
     other.mkdir()
     for file in own_data.glob("[a-h]*.txt"):
         lines = file.read_bytes().decode(errors="replace").splitlines()
@@ -75,7 +75,7 @@ def test_other_text_is_tested_with_the_vocabulary_that_the_model_has_learnt(
     words = ("datamodule=text", "datamodule.root=other", "datamodule.context=32")
     results = []
     names = ("evaluation_best_on_other.json", "evaluation_best_on_other_2.json")
-    for vocab_size, name in zip((300, 2048), names, strict=True):  # which the text would learn for itself
+    for vocab_size, name in zip((300, 2048), names, strict=True):  # ignored: the model's vocabulary counts
         status, output = command("evaluate.py", "run=runs/first", *words, f"datamodule.vocab_size={vocab_size}")
         assert status == 0, output
         results.append(json.loads((run / name).read_text())["test"])

@@ -1,4 +1,4 @@
-"""What the tests need to know of this task: files as a user would bring them, and what a model gives for a batch."""
+"""What the shared tests need from this task: a user's files, an input, and outputs and loss of the model."""
 
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,23 @@ from torch.nn.functional import mse_loss
 
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
 
-OWN_NAME = "pictures"  # of the user's files in the README
-OWN_DATAMODULE = "picture_folder"
-PICTURES = ("enlarged",)  # beside the learning curves
-FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
-SMALL = ("model.network.width=16", "datamodule.patch=24")  # what makes the model of a test small
-NO_SUCH_INPUT = "no such file"  # what `input=none` of predict.py is told; empty where any words are one
-PIXELS = 12  # a side of what a model is tried with
+OWN_NAME = "images"  # the user's files in the README
+OWN_DATAMODULE = "image_folder"
+PLOTS = ("enlarged",)  # besides the learning curves
+FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
+SMALL = ("model.network.width=16", "datamodule.patch=24")  # overrides that make the model small
+NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`; empty if any words are valid input
+PIXELS = 12  # side of the images given to the model
 
 
 def photograph(number: int, left: int, top: int, width: int, height: int) -> Image.Image:
-    """A part of one of scikit-learn's two."""
+    """Crop one of scikit-learn's two photographs."""
     photographs: Any = load_sample_images()
     return Image.fromarray(photographs.images[number]).crop((left, top, left + width, top + height))
 
 
 def write_own_data(path: Path) -> None:
-    """Parts of real photographs of several sizes as PNG and JPEG, in a folder within too; one broken, one too small."""
+    """Write crops of photographs as PNG and JPEG in several sizes, also in a subfolder; one broken, one too small."""
     (path / "more").mkdir(parents=True)
     photograph(0, 0, 0, 420, 320).save(path / "temple.png")
     photograph(0, 300, 100, 320, 321).save(path / "more" / "roof.jpg", quality=95)
@@ -36,16 +36,16 @@ def write_own_data(path: Path) -> None:
 
 
 def write_inputs(folder: Path) -> str:
-    """What `input=` of predict.py may say, of files in `folder`."""
+    """Write an input for predict.py into `folder`; return the value of `input=`."""
     photograph(1, 300, 200, 41, 30).save(folder / "petal.png")
     return "petal.png"
 
 
 def outputs(model: Any, batch: Any) -> Tensor:
-    """Of each sample (B, …)."""
+    """Model outputs (B, …), one per sample."""
     return model(downscale(batch[0][..., :PIXELS, :PIXELS], model.scale))
 
 
 def loss(model: Any, batch: Any) -> Tensor:
-    """A loss that every parameter has a part in, the same for the same weights."""
+    """A deterministic loss with a gradient for every parameter."""
     return mse_loss(outputs(model, batch), batch[0][..., :PIXELS, :PIXELS])

@@ -1,4 +1,4 @@
-"""Enlarging pictures of any size: tile by tile as in one, in bounded memory, from the command line."""
+"""Enlarging images of any size: tiles agree with the whole image, memory is bounded, predict.py works."""
 
 import io
 import subprocess
@@ -17,11 +17,11 @@ from pytorch_lightning import seed_everything
 from starter import SMALL, photograph
 
 from {{ cookiecutter.package_name }} import load_run
-from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
-from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor, read_pixels
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
+from {{ cookiecutter.package_name }}.engine.logs import log
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.enlarge import bicubic, reach, tiled
-from {{ cookiecutter.package_name }}.run_folder.folder import log
 
 Configure = Callable[..., DictConfig]
 SHORT = (
@@ -40,12 +40,12 @@ def run(command: Command) -> Path:
 @pytest.mark.parametrize("scale", [2, 4])
 @torch.no_grad()
 def test_tile_by_tile_is_as_in_one(option: str, scale: int, configure: Configure) -> None:
-    """A network that you add is tested too: one that sees further than `reach` says would show seams."""
+    """New networks are tested too: one whose receptive field exceeds `reach` would show seams."""
     seed_everything(0, verbose=False)
     cfg = configure(f"model={option}", f"datamodule.scale={scale}")
     model: Any = build_model(cfg, build_datamodule(cfg)).eval()
     for parameter in model.network.parameters():
-        parameter.mul_(1.5)  # so that what is far away has a say
+        parameter.mul_(1.5)  # so that distant pixels have an influence
     low = as_tensor(photograph(0, 200, 100, 95, 71))[None].float() / 255
     whole, halo = model(low)[0], reach(model.network)
     assert whole.shape == (3, 71 * scale, 95 * scale)
@@ -71,24 +71,24 @@ with torch.no_grad():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
-def test_a_large_picture_takes_little_more_memory_than_its_result() -> None:
-    side = 1200  # its features alone would be 88 MB a layer
+def test_a_large_image_takes_little_more_memory_than_its_result() -> None:
+    side = 1200  # features of one layer would take 88 MB
     program = MEMORY.format(root=str(ROOT), side=side)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     small, in_tiles, in_one = (int(line) / 1024 for line in done.stdout.split())
-    result = 3 * side**2 * (4 + 2**2) / 2**20  # the picture in floats, and what becomes of it in bytes
+    result = 3 * side**2 * (4 + 2**2) / 2**20  # MB of the image in floats and of its result in bytes
     assert in_tiles - small < result + 40
     assert in_one - small > result + 150
 
 
-def test_a_folder_gives_a_folder_of_enlarged_pictures(run: Path, command: Command, own_data: Path) -> None:
+def test_a_folder_gives_a_folder_of_enlarged_images(run: Path, command: Command, own_data: Path) -> None:
     inputs = command.folder / "inputs"
     (inputs / "more").mkdir(parents=True)
     photograph(0, 200, 100, 95, 71).save(inputs / "temple.png")
     photograph(0, 200, 100, 95, 71).save(inputs / "temple.jpg")
     photograph(1, 300, 200, 21, 30).convert("L").save(inputs / "more" / "grey.png")
     (inputs / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
-    for _ in range(2):  # the folder may be there
+    for _ in range(2):  # the second time the folder exists
         status, output = command("predict.py", "run=runs/first", "input=inputs", "output=out", "datamodule.tile=16")
         assert status == 0, output
         assert "broken.png can't be read" in output
@@ -104,8 +104,8 @@ def test_a_folder_gives_a_folder_of_enlarged_pictures(run: Path, command: Comman
 
 
 def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
-    """What is written of each input where the network adds nothing to bicubic interpolation."""
-    data = PictureFolderDataModule(inputs)
+    """Outputs of predict.py for a network that adds nothing to bicubic interpolation."""
+    data = ImageFolderDataModule(inputs)
     assert data.read_inputs(str(inputs), {"scale": 2}) == []
     for number, (low, _) in enumerate(data.predict_dataloader()):
         high = bicubic(low, 2)[0].clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -113,14 +113,14 @@ def enlarged_files(inputs: Path, output: Path) -> dict[str, Image.Image]:
     return {path.name: Image.open(path) for path in output.iterdir()}
 
 
-def test_an_enlarged_picture_keeps_its_colours_to_a_viewer_that_knows_profiles(
+def test_an_enlarged_image_keeps_its_colours_to_a_viewer_that_knows_profiles(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     content = bytearray(srgb.tobytes())
     places = {bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * 20, 12)}
     red, blue = places[b"rXYZ"], places[b"bXYZ"]
-    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # its red is blue
+    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # swaps red and blue
     other, grey = bytes(content), bytes(content[:16]) + b"GRAY" + bytes(content[20:])
     inputs = tmp_path / "in"
     inputs.mkdir()
@@ -147,13 +147,13 @@ def test_an_enlarged_picture_keeps_its_colours_to_a_viewer_that_knows_profiles(
     assert "Images whose colour profile is lost, for it is not of RGB: 2" in caplog.messages
 
 
-def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:
+def test_an_enlarged_image_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:
     inputs = tmp_path / "in"
     inputs.mkdir()
     rows, columns = np.mgrid[:24, :24]
     seen = (rows - 12) ** 2 + (columns - 12) ** 2 < 64
     alpha = np.where(seen, 255, 0).astype(np.uint8)
-    pixels = np.where(seen[..., None], (250, 80, 30), 0).astype(np.uint8)  # black where nothing is seen
+    pixels = np.where(seen[..., None], (250, 80, 30), 0).astype(np.uint8)  # black where transparent
     Image.fromarray(np.dstack([pixels, alpha])).save(inputs / "disc.png")
     Image.fromarray(pixels[..., :1].repeat(3, -1)).save(inputs / "opaque.png")
     written = enlarged_files(inputs, tmp_path / "out")
@@ -164,7 +164,7 @@ def test_an_enlarged_picture_keeps_its_transparency_and_clean_edges(tmp_path: Pa
     assert np.abs(result[result[..., 3] > 0][:, :3] - (250, 80, 30)).max() <= 3
 
 
-def test_a_picture_of_the_user_s_is_never_overwritten(run: Path, command: Command) -> None:
+def test_a_image_of_the_user_s_is_never_overwritten(run: Path, command: Command) -> None:
     folder = command.folder / "own"
     folder.mkdir()
     photograph(1, 300, 200, 21, 30).save(folder / "cat.png")
@@ -182,8 +182,8 @@ def test_a_model_is_not_evaluated_at_another_scale(run: Path, command: Command) 
     assert "its scale is 4; the model was trained with 2" in output
 
 
-def test_the_report_shows_all_four_pictures(run: Path) -> None:
-    with Image.open(run / "pictures" / "enlarged.png") as picture:
-        columns = np.array_split(np.asarray(picture.convert("L")).astype(float), 4, axis=1)
+def test_the_report_shows_all_four_images(run: Path) -> None:
+    with Image.open(run / "plots" / "enlarged.png") as image:
+        columns = np.array_split(np.asarray(image.convert("L")).astype(float), 4, axis=1)
     assert all(column.std() > 20 for column in columns)
     assert not any(np.array_equal(columns[0][:, : columns[1].shape[1]], column) for column in columns[1:])

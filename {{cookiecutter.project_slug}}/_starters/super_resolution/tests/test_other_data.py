@@ -1,22 +1,22 @@
-"""Images that a run was trained on are told by their content, also where they are cut otherwise."""
+"""Evaluation on other images: training images are recognised by content, even if cut differently."""
 
 import shutil
 from pathlib import Path
 
 from starter import photograph, write_own_data
 
-from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
+from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 
 
 def test_images_of_training_are_known_again_by_content(tmp_path: Path) -> None:
     write_own_data(tmp_path / "own")
-    own = PictureFolderDataModule(root=tmp_path / "own")
+    own = ImageFolderDataModule(root=tmp_path / "own")
     own.setup("fit")
     other = tmp_path / "other"
     other.mkdir()
-    photograph(0, 0, 0, 320, 300).save(other / "new.png")  # a part of an image is another image
+    photograph(0, 0, 0, 320, 300).save(other / "new.png")  # a crop of a training image counts as another image
     shutil.copy(tmp_path / "own" / "temple.png", other / "renamed.png")
-    data = PictureFolderDataModule(root=other, region=32, patch=24)
+    data = ImageFolderDataModule(root=other, region=32, patch=24)
     data.take_whole()
     data.setup("test")
     assert [len(data.splits[split][0]) for split in ("train", "val")] == [0, 0]

@@ -1,4 +1,4 @@
-"""What datamodules of pictures promise beside the contract of every datamodule: regions apart, crops, low pictures."""
+"""Super-resolution data beyond the contract of datamodules: disjoint regions, crops, low images."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -14,12 +14,12 @@ from starter import photograph
 from torch import Tensor
 
 from {{ cookiecutter.package_name }}.datamodules.augment import random_crops
-from {{ cookiecutter.package_name }}.datamodules.picture_folder import PictureFolderDataModule
-from {{ cookiecutter.package_name }}.datamodules.pictures import as_tensor
+from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor
+from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale
-from {{ cookiecutter.package_name }}.engine.train import build_datamodule
-from {{ cookiecutter.package_name }}.errors import RefusedError
-from {{ cookiecutter.package_name }}.run_folder.folder import log
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.logs import log
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 
 Configure = Callable[..., DictConfig]
 
@@ -28,31 +28,31 @@ Configure = Callable[..., DictConfig]
 @pytest.mark.parametrize("words", [(), ("++datamodule.folds=3", "++datamodule.fold=2")], ids=["plain", "fold"])
 def test_regions_of_two_splits_never_touch(option: str, words: tuple[str, ...], configure: Configure) -> None:
     data = build_datamodule(configure(f"datamodule={option}", *words))
-    pictures = dict(data.load_pictures())
+    images = dict(data.load_images())
     places = {split: [(*each.rsplit(" ", 1),) for each in ids] for split, ids in data.ids.items()}
-    for split, regions in data.splits.items():  # the ids say where each is
+    for split, regions in data.splits.items():  # the ids give the positions
         for region, (name, place) in zip(regions[0], places[split], strict=True):
             top, left = map(int, place.split(","))
-            assert torch.equal(region, pictures[name][:, top : top + data.region, left : left + data.region])
+            assert torch.equal(region, images[name][:, top : top + data.region, left : left + data.region])
     for one, other in combinations(places, 2):
         for name, place in places[one]:
             for other_name, other_place in places[other]:
                 (top, left), (other_top, other_left) = (map(int, each.split(",")) for each in (place, other_place))
                 apart = max(abs(top - other_top), abs(left - other_left)) - data.region
-                assert name != other_name or apart >= data.gap > 8  # the side of a JPEG block
+                assert name != other_name or apart >= data.gap > 8  # 8 is the side of a JPEG block
 
 
-def test_of_many_pictures_whole_ones_are_held_out(tmp_path: Path) -> None:
+def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:
     for number in range(12):
         photograph(number % 2, 20 * number, 10 * number, 100, 110).save(tmp_path / f"{number}.png")
-    data = PictureFolderDataModule(tmp_path, region=48, gap=2)
+    data = ImageFolderDataModule(tmp_path, region=48, gap=2)
     data.setup()
     of = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
     assert sum(map(len, of.values())) == len(set.union(*of.values())) == 12
     assert len(of["train"]) > 6
 
 
-def test_pictures_that_come_divided_stay_so_and_copies_are_left_out(
+def test_images_that_come_divided_stay_so_and_copies_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, name in enumerate(("train/1.png", "train/more/2.png", "val/3.png", "test/4.png")):
@@ -63,17 +63,17 @@ def test_pictures_that_come_divided_stay_so_and_copies_are_left_out(
     (tmp_path / "val" / ".hidden.png").write_bytes((tmp_path / "val" / "3.png").read_bytes())
     log.addHandler(caplog.handler)
     try:
-        data = PictureFolderDataModule(tmp_path)
+        data = ImageFolderDataModule(tmp_path)
         data.setup()
     finally:
         log.removeHandler(caplog.handler)
-    pictures = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
-    assert pictures["train"] in ({"train/1.png", "train/more/2.png"}, {"train/copy.png", "train/more/2.png"})
-    assert (pictures["val"], pictures["test"]) == ({"val/3.png"}, {"test/4.png", "test/leak.png"})
+    images = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
+    assert images["train"] in ({"train/1.png", "train/more/2.png"}, {"train/copy.png", "train/more/2.png"})
+    assert (images["val"], images["test"]) == ({"val/3.png"}, {"test/4.png", "test/leak.png"})
     assert any(line.startswith("Left out as exact copies: 1, as train/") for line in caplog.messages)
     assert any(line.startswith("Images with an exact copy in another split: 1, as ") for line in caplog.messages)
     for fold in (1, 2):
-        folded = PictureFolderDataModule(tmp_path, folds=2, fold=fold)
+        folded = ImageFolderDataModule(tmp_path, folds=2, fold=fold)
         folded.setup()
         assert folded.ids["test"] == data.ids["test"]
         assert {*folded.ids["train"], *folded.ids["val"]} == {*data.ids["train"], *data.ids["val"]}
@@ -97,10 +97,10 @@ def test_crops_differ_within_a_batch() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_the_low_picture_is_that_of_pillow(scale: int) -> None:
-    picture = photograph(0, 100, 100, 96, 120)
-    low = picture.resize((96 // scale, 120 // scale), Image.Resampling.BICUBIC)
-    ours = downscale(as_tensor(picture)[None].float() / 255, scale)[0] * 255
+def test_the_low_image_is_that_of_pillow(scale: int) -> None:
+    image = photograph(0, 100, 100, 96, 120)
+    low = image.resize((96 // scale, 120 // scale), Image.Resampling.BICUBIC)
+    ours = downscale(as_tensor(image)[None].float() / 255, scale)[0] * 255
     assert torch.equal(ours, ours.round())
     assert (ours - as_tensor(low)).abs().max() <= 1
 
@@ -111,7 +111,7 @@ def test_the_low_picture_is_that_of_pillow(scale: int) -> None:
         (("datamodule.patch=49",), "datamodule.patch=49: expected a multiple of scale=2, at most region=64"),
         (("datamodule.patch=66",), "datamodule.patch=66: expected a multiple of scale=2, at most region=64"),
         (("datamodule.scale=4", "datamodule.region=98"), "datamodule.region=98: expected a multiple of scale=4"),
-        (("datamodule.region=640",), "datamodule.region=640: no picture that could be read is as wide"),
+        (("datamodule.region=640",), "datamodule.region=640: no image that could be read is as wide"),
         (("datamodule.region=400",), "datamodule: 2 regions are too few to be split"),
     ],
 )
@@ -121,13 +121,13 @@ def test_what_can_not_be_cut_is_refused_by_name(words: tuple[str, ...], said: st
     assert str(refused.value).startswith(said)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(RefusedError, match=r"datamodule.root=.*: no image file in this folder .*; it holds notes.txt"):
-        PictureFolderDataModule(tmp_path).setup()
+        ImageFolderDataModule(tmp_path).setup()
 
 
-def test_broken_truncated_and_small_pictures_are_named_and_left_out(
+def test_broken_truncated_and_small_images_are_named_and_left_out(
     own_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, configure: Configure
 ) -> None:
     Image.fromarray(np.zeros((200, 200, 3), np.uint8)).save(tmp_path / "cut.png")
@@ -138,7 +138,7 @@ def test_broken_truncated_and_small_pictures_are_named_and_left_out(
     (tmp_path / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
     log.addHandler(caplog.handler)
     try:
-        data = PictureFolderDataModule(tmp_path)
+        data = ImageFolderDataModule(tmp_path)
         data.setup()
     finally:
         log.removeHandler(caplog.handler)
@@ -146,19 +146,19 @@ def test_broken_truncated_and_small_pictures_are_named_and_left_out(
     for name in ("cut.png can't be read", "broken.png can't be read", "small.png is 40x30, smaller than a region"):
         assert any(name in line for line in caplog.messages)
     (tmp_path / "whole.png").unlink()
-    with pytest.raises(RefusedError, match="no picture that could be read is as wide"):
-        PictureFolderDataModule(tmp_path).setup()
+    with pytest.raises(RefusedError, match="no image that could be read is as wide"):
+        ImageFolderDataModule(tmp_path).setup()
 
 
-def test_a_batch_on_its_way_to_the_model_gets_its_low_pictures(configure: Configure) -> None:
+def test_a_batch_on_its_way_to_the_model_gets_its_low_images(configure: Configure) -> None:
     class Stage:
         predicting, training = False, False
 
     data = build_datamodule(configure("datamodule=photographs"))
     batch: tuple[Tensor, Tensor] = next(iter(data.test_dataloader()))
     data.trainer = Stage()
-    low, high, pictures = data.on_after_batch_transfer(batch, 0)
+    low, high, images = data.on_after_batch_transfer(batch, 0)
     assert torch.equal(high, batch[0])
     names = [name.split()[0] for name in data.sample_ids("test", torch.arange(2))]
-    assert [("china.jpg", "flower.jpg")[number] for number in pictures] == names
+    assert [("china.jpg", "flower.jpg")[number] for number in images] == names
     assert low.shape == (2, 3, 32, 32)

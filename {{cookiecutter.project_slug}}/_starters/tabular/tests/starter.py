@@ -1,4 +1,4 @@
-"""What the tests need to know of this task: files as a user would bring them, and what a model gives for a batch."""
+"""What the shared tests need from this task: a user's files, an input, and outputs and loss of the model."""
 
 from pathlib import Path
 from typing import Any
@@ -8,31 +8,31 @@ from torch import Tensor
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.tables import write_table
 
-OWN_NAME = "mine.csv"  # of the user's files in the README
+OWN_NAME = "mine.csv"  # the user's files in the README
 OWN_DATAMODULE = "table"
-PICTURES = ("predicted_and_true", "residuals", "importance")  # beside the learning curves
-FILES: tuple[str, ...] = ()  # in the run folder beside those of every run
-SMALL: tuple[str, ...] = ()  # what makes the model of a test small, where the default takes long
-NO_SUCH_INPUT = "no such file"  # what predict.py says of `input=none`
+PLOTS = ("predicted_and_true", "residuals", "importance")  # besides the learning curves
+FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
+SMALL: tuple[str, ...] = ()  # overrides that make the model small, if the default is slow
+NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`
 
 
 def write_own_data(path: Path, every: int = 40) -> None:
-    """The table of a user: 1,345 real diamonds, the price in the last column, where the target is by default."""
+    """Write a table of 1,345 diamonds with the price in the last column, the default target."""
     frame = DiamondsDataModule().load_table().frame.iloc[::every]
     write_table(frame[[name for name in frame.columns if name != "price"] + ["price"]], path)
 
 
 def write_inputs(folder: Path) -> str:
-    """What `input=` of predict.py may say, of files in `folder`."""
+    """Write an input for predict.py into `folder`; return the value of `input=`."""
     write_table(DiamondsDataModule().load_table().frame.iloc[5:3000:100], folder / "new.csv")
     return "new.csv"
 
 
 def outputs(model: Any, batch: Any) -> Tensor:
-    """Of each row (B, …), in thousands of dollars."""
+    """Model outputs (B, …), one per row, in thousands of dollars."""
     return model(*batch[:2]) / 1000
 
 
 def loss(model: Any, batch: Any) -> Tensor:
-    """A loss that every parameter has a part in, the same for the same weights."""
+    """A deterministic loss with a gradient for every parameter."""
     return model.target.loss(model(*batch[:2]), batch[2])

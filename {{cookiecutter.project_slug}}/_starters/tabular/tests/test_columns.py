@@ -1,4 +1,4 @@
-"""What is learnt of a user's table, and what of it is refused before training: one line, with file, row and column."""
+"""Columns of a user's table: what is learnt from them, and what is refused in one line with file, row and column."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.features import CategoryEmbedding, Features
 
 
@@ -23,7 +23,7 @@ def frame(own_data: Path) -> pd.DataFrame:
 
 
 def built(frame: pd.DataFrame, path: Path, **options: Any) -> TableDataModule:
-    """The datamodule of `frame`, written to the file `path`."""
+    """Write `frame` to `path` and build its datamodule."""
     write_table(frame, path)
     data = TableDataModule(root=path, **options)
     data.setup("fit")
@@ -71,7 +71,7 @@ def test_what_was_never_seen_is_taken_for_the_mean_of_its_column_and_what_is_mis
     of_cut, of_color = embedding.weight[:5], embedding.weight[5:]
     assert torch.equal(vectors[0, 0], of_cut[sorted(data.facts["statistics"]["categories"]["cut"]).index("Ideal")])
     assert torch.allclose(vectors[1], torch.stack([of_cut.mean(0), of_color.mean(0)]))
-    assert torch.allclose(vectors[2, 0], of_cut.mean(0))  # none of the training rows had no cut
+    assert torch.allclose(vectors[2, 0], of_cut.mean(0))  # no training row had a missing cut
 
 
 def test_groups_are_never_divided(frame: Any, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_names_of_rows_and_constants_are_left_out(frame: Any, tmp_path: Path) ->
 
 
 def spoilt(column: str, value: Any, row: int | None = 7) -> Any:
-    """Puts a value in a row as a spreadsheet counts, or in each row."""
+    """Set a value in one row, numbered as in a spreadsheet, or in all rows."""
 
     def spoil(frame: pd.DataFrame) -> pd.DataFrame:
         frame.loc[frame.index if row is None else row, column] = value
@@ -162,7 +162,7 @@ def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Pat
     assert status == 0, said
     assert all(name in said for name in ("val/accuracy", "val/macro_f1"))
     run = command.folder / "runs" / "cuts"
-    assert {path.stem for path in (run / "pictures").iterdir()} == {"learning_curves", "confusion_matrix", "importance"}
+    assert {path.stem for path in (run / "plots").iterdir()} == {"learning_curves", "confusion_matrix", "importance"}
     asked = read_table(own_data).drop(columns="price").iloc[::2]
     write_table(asked, tmp_path / "new.csv")
     status, said = command("predict.py", "run=runs/cuts", f"input={tmp_path / 'new.csv'}", "output=out.parquet")

@@ -1,4 +1,4 @@
-"""Columns that are no plain numbers or categories: identifiers, dates, numbers far from zero, rare values, new ones."""
+"""Unusual columns: identifiers, dates, numbers far from zero, rare and unknown categories."""
 
 import datetime
 import logging
@@ -16,11 +16,11 @@ from sklearn.model_selection import StratifiedKFold
 from {{ cookiecutter.package_name }}.callbacks import report
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.tabular import ranges
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.models.features import Features, two_floats
 from {{ cookiecutter.package_name }}.models.tabular import TabularModel
 from {{ cookiecutter.package_name }}.models.targets import NumberTarget
-from {{ cookiecutter.package_name }}.run_folder.folder import log
 
 RANDOM = np.random.default_rng(0)
 NETWORK = {"_target_": "{{ cookiecutter.package_name }}.models.resnet.ResNet", "width": 16, "blocks": 1}
@@ -29,14 +29,14 @@ OPTIMIZER = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What the log says."""
+    """Lines written to the log."""
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO)
     return lambda: [record.getMessage() for record in caplog.records]
 
 
 def built(given: dict[str, Any], path: Path, **options: Any) -> TableDataModule:
-    """The datamodule of a table of the `given` columns, and noise `x` and `y` beside, in the file `path`."""
+    """Build the datamodule of a table with the `given` columns and noise `x` and `y`, in the file `path`."""
     size = len(next(iter(given.values())))
     frame = pd.DataFrame(given | {name: RANDOM.normal(size=size) for name in "xy" if name not in given})
     frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
@@ -156,7 +156,7 @@ def test_predictions_and_scores_far_from_zero_are_exact() -> None:
 
 @pytest.mark.parametrize("column", ["x", "y"])
 def test_numbers_that_cannot_be_told_apart_are_refused(column: str, tmp_path: Path) -> None:
-    values = 10**18 + np.arange(100)  # float64 holds one in 128
+    values = 10**18 + np.arange(100)  # float64 can represent one in 128
     with pytest.raises(RefusedError, match=rf"column {column!r}: of \d+ different values \d can be told apart"):
         built({column: values[RANDOM.permutation(100)]}, tmp_path / "mine.csv")
 

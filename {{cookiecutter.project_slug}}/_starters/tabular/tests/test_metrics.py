@@ -1,4 +1,4 @@
-"""The scores of an epoch are those that scikit-learn gives for the same predictions."""
+"""Metrics of an epoch equal scikit-learn's for the same predictions."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from {{ cookiecutter.package_name }}.models.metrics import EpochMetrics
 from {{ cookiecutter.package_name }}.models.targets import ClassTarget, NumberTarget
 
 GENERATOR = torch.Generator().manual_seed(0)
-TRUE = 1e9 + 30 * torch.randn(100, generator=GENERATOR).double()  # far from zero: float32 holds it to 64
+TRUE = 1e9 + 30 * torch.randn(100, generator=GENERATOR).double()  # far from zero, where float32 has steps of 64
 CLASSES = torch.randint(0, 5, (100,), generator=GENERATOR)
 LOGITS = torch.randn(100, 5, generator=GENERATOR) + 1.5 * torch.eye(5)[CLASSES]
 
@@ -26,7 +26,7 @@ def epoch(metrics: EpochMetrics, predictions: Tensor, targets: Tensor) -> dict[s
 def test_scores_of_numbers_are_scikit_learns(every: int) -> None:
     predicted = TRUE + 10 * torch.randn(100, generator=GENERATOR)
     metrics = EpochMetrics(NumberTarget(1e9 + 0.3, 30.0), every)
-    for part in (slice(None), slice(90)):  # the second starts anew
+    for part in (slice(None), slice(90)):  # the second checks the reset
         scores = epoch(metrics, predicted[part], TRUE[part])
         given = TRUE[part], predicted[part]
         assert scores["mae"] == pytest.approx(reference.mean_absolute_error(*given), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Rows of another table that a run was trained on are told by their content; a small table is read as the model's."""
+"""Evaluation on other tables: training rows are recognised by content; a small table is read as the model's."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 
 
 def write_noise(path: Path, rows: int = 300, seed: int = 0) -> pd.DataFrame:
-    """Random columns, of which one is a category, and random labels."""
+    """Write random columns, one of them a category, and random labels."""
     random = np.random.default_rng(seed)
     frame = pd.DataFrame(random.normal(size=(rows, 3)).round(3), columns=["a", "b", "c"])
     frame["kind"] = random.choice(["x", "z"], rows)
@@ -34,7 +34,7 @@ def test_rows_of_training_and_validation_are_known_again_in_any_table(tmp_path: 
     own.setup("fit")
     new = write_noise(tmp_path / "new.csv", 50, seed=1)
     new.iloc[0] = frame.iloc[0].to_list()
-    changed = frame.iloc[:30].assign(y=frame["y"].map({"no": "yes", "yes": "no"}))  # other labels: other rows
+    changed = frame.iloc[:30].assign(y=frame["y"].map({"no": "yes", "yes": "no"}))  # another label makes another row
     mixed = pd.concat([new, changed, frame.sample(frac=1, random_state=0)])
     mixed.to_csv(tmp_path / "mixed.csv", index=False)
     lines = (tmp_path / "own.csv").read_text().splitlines()
@@ -52,7 +52,7 @@ def test_rows_of_training_and_validation_are_known_again_in_any_table(tmp_path: 
 
 
 def test_a_small_table_is_read_as_the_model_s(tmp_path: Path) -> None:
-    """One row, which by itself would have no column to predict from and no second class."""
+    """A table of one row, which alone would have no column to predict from and no second class."""
     frame = write_noise(tmp_path / "own.csv")
     own = TableDataModule(root=tmp_path / "own.csv")
     own.setup("fit")
@@ -64,7 +64,7 @@ def test_a_small_table_is_read_as_the_model_s(tmp_path: Path) -> None:
     frame.drop(columns="c").to_csv(tmp_path / "less.csv", index=False)
     with pytest.raises(RefusedError, match="has no column 'c'"):
         whole(tmp_path / "less.csv", own)
-    assert whole(tmp_path / "own.csv", own, columns=["a", "b"]).facts["numbers"] == ["a", "b"]  # and so refused
+    assert whole(tmp_path / "own.csv", own, columns=["a", "b"]).facts["numbers"] == ["a", "b"]  # which is refused later
 
 
 def test_numbers_of_another_table_are_measured_whole(tmp_path: Path) -> None:

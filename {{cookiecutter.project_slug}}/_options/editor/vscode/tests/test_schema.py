@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT
 from jsonschema import Draft7Validator
 
-from {{ cookiecutter.package_name }}.front_door.schema import schemas
+from {{ cookiecutter.package_name }}.engine.cli.schema import schemas
 
 SETTINGS = json.loads((ROOT / ".vscode" / "settings.json").read_text(encoding="utf-8"))["yaml.schemas"]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/**/*.yaml"))

@@ -1,4 +1,4 @@
-"""A small convolutional network for small pictures."""
+"""A small convolutional network for small images."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..errors import refusal
-from ..front_door.values import Count, Share, Stages
+from ..engine import Count, From0Below1, Stages, refusal
 
 
 def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU: (B, channels_in, H, W) to (B, channels_out, H, W)."""
+    """Convolution, batch normalisation and ReLU: (B, channels_in, H, W) to (B, channels_out, H, W)."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),
@@ -21,21 +20,22 @@ def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class Quarters(nn.Module):
-    """The means of the four quarters of pictures: (B, C, H, W) to (B, C, 2, 2).
+    """Average over each quadrant of the images: (B, C, H, W) to (B, C, 2, 2).
 
-    It is nn.AdaptiveAvgPool2d(2), whose gradient on a GPU has no deterministic kernel.
+    Equal to nn.AdaptiveAvgPool2d(2), whose gradient has no deterministic kernel on a GPU.
     """
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        height, width = (max(size, 2) for size in pictures.shape[2:])
-        whole = pictures.expand(-1, -1, height, width)  # one pixel is each of its quarters
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = (max(size, 2) for size in images.shape[2:])
+        whole = images.expand(-1, -1, height, width)  # a side of one pixel is in both halves
         return F.avg_pool2d(whole, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
 class CNN(nn.Module):
-    """Two blocks a stage, halving the picture between stages and doubling `width`: (B, C, H, W) to logits (B, K).
+    """Convolutional network with two blocks per stage: images (B, C, H, W) to logits (B, K).
 
-    The style is VGG's (Simonyan & Zisserman, 2015) with global pooling at the end, so any picture size will do.
+    Between stages the image is halved and the channels, `width` at first, are doubled. The style is VGG's (Simonyan &
+    Zisserman, 2015), pooled to 2×2 at the end, so that any image size works.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class CNN(nn.Module):
         num_classes: int,
         width: Count = 32,
         stages: Stages = 2,
-        dropout: Share = 0.2,
+        dropout: From0Below1 = 0.2,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class CNN(nn.Module):
             channels = wider
         self.features = nn.Sequential(*layers, Quarters(), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels * 4, num_classes))
-        if channels_last:  # the layout of the weights in memory; their names and shapes stay
+        if channels_last:  # memory layout only: names and shapes of the weights stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

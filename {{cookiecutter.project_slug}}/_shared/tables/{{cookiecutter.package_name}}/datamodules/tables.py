@@ -1,7 +1,7 @@
-"""Read CSV and Parquet files as tables, and their columns as numbers or texts; write tables.
+"""Read CSV and Parquet files as tables, convert columns to numbers or texts, and write tables.
 
-What is wrong is said in one line with file, row and column. Rows are counted as a spreadsheet shows them: the names of
-a CSV file are in row 1, so its first values are in row 2; the first row of a Parquet file is row 1.
+Errors are one line with file, row and column. Rows are numbered as a spreadsheet shows them: in a CSV file the column
+names are row 1 and the first values row 2; in a Parquet file the first values are row 1.
 """
 
 import codecs
@@ -16,43 +16,42 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import pandas as pd
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log, quiet
+from ..engine import RefusedError, log, quiet, refusal
 
-SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # the first of those that fit equally well
+SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # on a tie the first one wins
 SUFFIXES = (*SEPARATORS, ".parquet")
-SAMPLE = 200  # rows of a CSV file that tell its separator
-MOST_VALUES = 2**28  # a small file can claim more rows than memory holds: 2 GB of numbers
-MAX_SHOWN = 20  # names of columns in a message
+SAMPLE = 200  # rows of a CSV file from which the separator is inferred
+MOST_VALUES = 2**28  # a limit, since a small file can claim more rows than memory holds: 2 GB of numbers
+MAX_SHOWN = 20  # column names in a message
 
-# Texts that mean "no value" among numbers. In a column of texts they are texts: NA is Namibia.
+# Texts that mean "no value" in a column of numbers. In a column of texts they are kept: NA is Namibia.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
-GROUPS = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # thousands apart
+GROUPS = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # digits with thousands separators
 COMMA_NUMBER = re.compile(rf"\s*[+-]?(?=[\d,])(?:{GROUPS}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*")  # 1.234,5
 THOUSANDS = {mark: re.compile(r"\s*[+-]?[1-9]\d?\d?(?:" + re.escape(mark) + r"\d\d\d)+\s*") for mark in ".,"}
 CURRENCY = r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
-# A number that is written for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
+# Numbers formatted for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
 DRESSED = re.compile(
     rf"\(?[+\-−–]?\s*(?:{CURRENCY}\s*)?[+\-−–]?"
     rf"(?:(?:{GROUPS}|\d\d?\d?(?:,\d\d\d?)+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
     rf"\s*(?:%|‰|{CURRENCY}|" + r"(?P<unit>°?[^\W\d_]{1,4}))?\s*-?\)?"
 )
-WHOLE = re.compile(r"(-?\d+)(?:\.0+|,0)")  # a whole number as pandas writes it in a column that has gaps
+WHOLE = re.compile(r"(-?\d+)(?:\.0+|,0)")  # an integer as pandas writes it in a column with missing values
 
 
 class CsvFormat(NamedTuple):
-    """How a file writes its columns and its numbers."""
+    """Separator and decimal mark of a CSV file."""
 
     separator: str
     decimal: str
 
 
 def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
-    """The table in a CSV (UTF-8, `,` `;` or tab) or Parquet file; its index is the row as a spreadsheet shows it.
+    """Read a CSV (UTF-8; `,`, `;` or tab) or Parquet file; the index is the row number that a spreadsheet shows.
 
-    The values of a CSV file are texts as they stand, NaN where a cell is empty; numbers with a decimal comma, which may
-    be where `;` or a tab separates, get a point. Those of a Parquet file have its types. Raises RefusedError, which
-    names `key`, where the file is no whole table.
+    Values from CSV are texts as written, NaN for empty cells; numbers with a decimal comma, possible with `;` or tab as
+    separator, get a point. Values from Parquet keep its types. Raises RefusedError, which names `key`, if the file is
+    not a complete table.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -71,7 +70,7 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
 def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         separator = _separator(file, SEPARATORS[path.suffix.lower()])
-        # Row 1 is read as any other, so that pandas does not rename columns of one name.
+        # Read row 1 as data, so that pandas does not rename columns that have the same name.
         frame = pd.read_csv(
             file, sep=separator, dtype=str, header=None, skip_blank_lines=False, keep_default_na=False, na_values=[""]
         )
@@ -81,7 +80,7 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     names = ["" if pd.isna(name) else str(name).strip() for name in frame.iloc[0]]
     if len(names) > 1 and not names[0]:
-        names[0] = "Unnamed: 0"  # the index that pandas writes
+        names[0] = "Unnamed: 0"  # the index column that pandas writes
     _check_names(names, path, key, "row 1, ")
     frame.columns = names
     frame = frame.iloc[1:].dropna(how="all")
@@ -89,9 +88,9 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
 
 
 def _separator(file: TextIO, known: str) -> str:
-    """The one of `known` that cuts most of the first rows into as many values as names; not within quotation marks.
+    """Infer the separator, one of `known`, from the first rows: it gives most rows as many values as there are names.
 
-    `file` is at its begin again.
+    Separators within quotation marks do not count. `file` is rewound.
     """
     file.seek(0)
     lines = list(islice(file, SAMPLE))
@@ -101,7 +100,7 @@ def _separator(file: TextIO, known: str) -> str:
 
 
 def _fit(lines: list[str], separator: str) -> tuple[float, int]:
-    """The share of rows that are as long as the first; and how few quotation marks are torn apart."""
+    """The fraction of rows as long as the first, and the negated count of cells with unbalanced quotation marks."""
     rows = [row for row in csv.reader(lines, delimiter=separator) if row]
     if not rows or len(rows[0]) < 2:
         return 0.0, 0
@@ -123,10 +122,10 @@ def _check_names(names: Sequence[str], path: Path, key: str, where: str = "") ->
 
 
 def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
-    """Put points for decimal commas in columns of numbers; returns `,` where there were any, else `.`.
+    """Replace decimal commas by points in columns of numbers; return `,` if there were any, else `.`.
 
-    A column that also has decimal points, or that may have thousands commas as others have points, is left as it is:
-    `numbers` refuses it. Raises RefusedError where a point may mean thousands.
+    A column that also has decimal points, or whose commas may separate thousands while other columns have decimal
+    points, is left as it is: `numbers` refuses it. Raises RefusedError if a point may separate thousands.
     """
     cells = {name: frame[name].dropna() for name in frame.columns}
     dotted = {name: _with_point(column) for name, column in cells.items()}
@@ -156,9 +155,9 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
 
 
 def _check_thousands(cells: pd.Series, path: Path, key: str) -> None:
-    """Raises RefusedError where all marks of a column may be of thousands, and the numbers without one speak for it.
+    """Raises RefusedError if every mark in a column may separate thousands, and its numbers without a mark suggest so.
 
-    Of fractions with three digits one in ten ends in 0 and is mostly written shorter: 999, 1.023 are counts.
+    One in ten fractions with three digits ends in 0 and would usually be written shorter: 999 and 1.023 are counts.
     """
     values = cells.str.strip()
     for mark in ".,":
@@ -172,7 +171,7 @@ def _check_thousands(cells: pd.Series, path: Path, key: str) -> None:
 
 
 def _with_point(cells: pd.Series) -> pd.Series:
-    """Those of a column's texts, most of them numbers, that are numbers with a point."""
+    """The values with a decimal point, in a column of texts that are mostly numbers."""
     dotted = cells[cells.str.contains(".", regex=False)]
     return dotted[_parsed(dotted).notna() & is_numeric(cells)]
 
@@ -188,14 +187,14 @@ def _read_parquet(path: Path, key: str) -> pd.DataFrame:
     _check_names(table.column_names, path, key)
     for number, name in enumerate(table.column_names):
         table = table.set_column(number, name, _plain(table.column(number)))
-    # Whole numbers stay whole beside missing ones: float64 would round those beyond 2^53.
+    # Keep integers beside missing values: float64 would round those beyond 2^53.
     frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return frame
 
 
 def _plain(column: Any) -> Any:
-    """A column of Arrow in a type that pandas computes with: no dictionaries, half floats, decimals or days."""
+    """Convert an Arrow column to a type that pandas computes with: no dictionaries, half floats, decimals or dates."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -206,7 +205,7 @@ def _plain(column: Any) -> Any:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write CSV, TSV or Parquet, as the suffix says, without the index. In Parquet columns of numbers hold numbers."""
+    """Write CSV, TSV or Parquet, by suffix, without the index. Parquet gets numeric columns as numbers."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         parsed = {name: _parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
@@ -217,16 +216,16 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _is_kept(values: pd.Series, parsed: pd.Series) -> bool:
-    """Whether a column says as numbers all that it says as texts: 007 is no number, and NA is none."""
+    """True if a column of texts loses nothing when converted to numbers; 007 and NA would."""
     zeros = values.dtype.kind == "O" and values.astype(str).str.fullmatch(r"[+-]?0\d.*").any()
     return parsed.isna().equals(values.isna()) and not zeros
 
 
 def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
-    """Write the table in the file `source` to `path` with columns `added`, whose values are those of `rows`.
+    """Write the table in `source` to `path` with the columns `added`, whose values belong to `rows`.
 
-    Columns of these names are replaced. All else stays as it is: in CSV the text of each cell, and also separator,
-    quotation marks and decimal comma where the suffix stays; in Parquet the types.
+    Columns of the same names are replaced. All else stays: in CSV the text of each cell, and, if the suffix is the
+    same, the separator, quotation marks and decimal comma; in Parquet the types.
     """
     kinds = [each.suffix.lower() for each in (source, path)]
     if kinds == [".parquet", ".parquet"]:
@@ -247,7 +246,7 @@ def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
 
 
 def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
-    with quiet(True):  # it was read before
+    with quiet(True):  # its warnings were logged at the first reading
         names, form = _read_csv(source, "input")
     known = SEPARATORS.get(path.suffix.lower()) if source.suffix != path.suffix else None
     outer = known[-1] if known else form.separator
@@ -274,7 +273,7 @@ def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
 
 
 def _records(file: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
-    """Each row of a CSV file as it stands, which may be several lines, and its cells."""
+    """Yield each row of a CSV file as written, which may be several lines, and its cells."""
     taken: list[str] = []
 
     def lines() -> Iterator[str]:
@@ -292,7 +291,7 @@ def _shown(value: Any, decimal: str) -> str:
 
 
 def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: str) -> None:
-    """Raises RefusedError, which names `key` and the columns that there are, where the table lacks one of `columns`."""
+    """Raises RefusedError, which names `key` and the existing columns, if one of `columns` is missing."""
     missing = [column for column in columns if column not in frame.columns]
     if not missing:
         return
@@ -303,10 +302,9 @@ def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: s
 
 
 def is_numeric(values: pd.Series) -> bool:
-    """Whether a column holds numbers: most of its values are, if only as people write them (`$12.50`, `1,234`).
+    """True if a column holds numbers: most values are, even if formatted for people (`$12.50`, `1,234`).
 
-    What is no plain number among them is then a mistake, which `numbers` refuses. True and false are texts, and so are
-    times.
+    Anything else in it is then a mistake, which `numbers` refuses. Booleans and times count as texts.
     """
     if values.dtype.kind in "iuf":
         return True
@@ -322,10 +320,10 @@ def is_numeric(values: pd.Series) -> bool:
 
 
 def _dressed(cells: pd.Series) -> float:
-    """How many of the texts are numbers that are written for people; of many texts by a sample.
+    """Count the texts that are numbers formatted for people; estimated from a sample if there are many.
 
-    A letter or word behind a number is a unit where it is the same in all, and the numbers are fractions or many:
-    `1.5 kg`, not house number `12a` or `4 doors`.
+    A letter or word after a number is a unit only if it is always the same and the numbers are fractions or many
+    distinct ones: `1.5 kg`, but not house number `12a` or `4 doors`.
     """
     some = cells.iloc[:: max(1, len(cells) // 10_000)]
     matches = some.map(DRESSED.fullmatch).dropna()
@@ -336,9 +334,9 @@ def _dressed(cells: pd.Series) -> float:
 
 
 def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.ndarray:
-    """A column as float64 (N,), NaN where there is no value. Raises RefusedError at what is no finite number.
+    """Convert a column to float64 (N,), NaN for missing values. Raises RefusedError at anything but a finite number.
 
-    Finite are those that float32, which networks compute in, can hold. `hint` ends the message.
+    Finite means that float32, in which networks compute, can hold it. `hint` is added to the message.
     """
     values = frame[column]
     parsed = _parsed(values)
@@ -354,7 +352,7 @@ def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.
 
 
 def _parsed(values: pd.Series) -> pd.Series:
-    """As float64; NaN where a value is no number."""
+    """Convert to float64; NaN for what is not a number."""
     try:
         return pd.to_numeric(values, errors="coerce").astype(np.float64)
     except TypeError:  # lists
@@ -362,12 +360,12 @@ def _parsed(values: pd.Series) -> pd.Series:
 
 
 def texts(frame: pd.DataFrame, column: str) -> pd.Series:
-    """A column as texts, NaN where there is no value. One value has one text, whatever wrote the file.
+    """Convert a column to texts, NaN for missing values. Equal values give equal texts, whatever wrote the file.
 
-    A whole number is written without a point (7 of 7.0 and of "7.0"), and truth as True and False.
+    An integer has no point (7 for 7.0 and "7.0"); booleans are True and False.
     """
     values = frame[column]
-    if values.dtype == object:  # may hold lists, which have no place in a dict
+    if values.dtype == object:  # may hold lists, which can't be keys of a dict
         return values.map(_text, na_action="ignore")
     return values.astype(object).map({value: _text(value) for value in values.dropna().unique()})
 

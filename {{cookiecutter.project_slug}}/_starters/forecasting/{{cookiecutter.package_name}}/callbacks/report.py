@@ -1,4 +1,4 @@
-"""Draw forecasts of the test: history, fan and truth; and how reliable the fan is, and how far ahead."""
+"""Plots for a forecaster: test forecasts with their quantiles, calibration, and error by horizon."""
 
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,16 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.folder import log
-from ..run_folder.metrics import picture
+from ..engine import log, save_plot
 
 FAN, TRUTH = "#4c78a8", "#e45756"
 
 
 class ForecastReport(Callback):
-    """After the test: `forecasts.png` and `reliability.png` in the run's `pictures/`, and in the loggers.
+    """Save `forecasts.png` and `reliability.png` after the test, in the run's `plots/` and in the loggers.
 
-    `forecasts` windows are drawn, evenly spread over the test, not chosen. A picture that can't be drawn is a warning,
-    never the end of a run. The log gets a table: the forecast beside those that need no training.
+    The `forecasts` windows drawn are evenly spaced over the test, not selected. A plot that can't be drawn is a warning
+    and never ends a run. The log gets a table that compares the model with naive forecasts.
     """
 
     def __init__(self, forecasts: PositiveInt = 6) -> None:
@@ -29,10 +28,10 @@ class ForecastReport(Callback):
     def _start_anew(self, windows: int) -> None:
         self.seen = 0
         self.chosen = np.linspace(0, windows - 1, min(self.forecasts, windows) + 2).astype(int)[1:-1].tolist()
-        # Of each chosen window: its number, history (C,), quantiles (H, Q), target (H,), scale (), offset ().
+        # Each drawn window: its number, history (C,), quantiles (H, Q), target (H,), scale (), offset ().
         self.windows: list[tuple[int, Tensor, Tensor, Tensor, Tensor, Tensor]] = []
-        self.below: list[Tensor] = []  # of each batch: how many targets are below each quantile (Q,)
-        self.errors: list[Tensor] = []  # of each batch: scaled errors of the median and of the season before (2, H)
+        self.below: list[Tensor] = []  # per batch: number of targets below each quantile (Q,)
+        self.errors: list[Tensor] = []  # per batch: scaled errors of the median and the seasonal-naive forecast (2, H)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -47,12 +46,12 @@ class ForecastReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the quantiles (B, H, Q) that `test_step` returns."""
+        """Collect the quantiles (B, H, Q) that `test_step` returns as `outputs`."""
         history, _, target, scale, offset = batch
         for number in range(self.seen, self.seen + len(target)):
             if number in self.chosen:
                 own = (part[number - self.seen].cpu().double() for part in (history, outputs, target, scale, offset))
-                self.windows.append((number * trainer.world_size, *own))  # the first process has each world-th
+                self.windows.append((number * trainer.world_size, *own))  # process 0 has every `world_size`-th window
         self.seen += len(target)
         self.below.append((target[..., None] < outputs).sum((0, 1)).cpu())
         median = outputs[..., outputs.shape[-1] // 2]
@@ -63,11 +62,11 @@ class ForecastReport(Callback):
         if not self.windows:
             return
         levels, step = list(pl_module.hparams["quantiles"]), pl_module.hparams["step"]
-        picture(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
+        save_plot(trainer, "forecasts", lambda path: self._draw_forecasts(trainer, levels, path))
         below = torch.stack(self.below).sum(0) / (self.seen * len(self.errors[0][0]))
         errors = torch.stack(self.errors).sum(0) / self.seen
         coverage = float(trainer.callback_metrics["test/coverage"])
-        picture(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, coverage, path))
+        save_plot(trainer, "reliability", lambda path: draw_reliability(below, errors, levels, step, coverage, path))
         if trainer.is_global_zero:
             for line in comparison(trainer.callback_metrics, pl_module, levels):
                 log.info(line)
@@ -99,9 +98,9 @@ class ForecastReport(Callback):
 def draw_fan(
     axes: Any, times: Any, history: Tensor, quantiles: Tensor, target: Tensor, levels: list[float], shown: int = 2
 ) -> None:
-    """The last `shown` horizons of `history` (C,), the fan of `quantiles` (H, Q) and `target` (H,).
+    """Draw the last `shown` horizons of `history` (C,), the `quantiles` (H, Q) as bands, and `target` (H,).
 
-    `times` (C + H,) are those of history and target.
+    `times` (C + H,) belong to history and target.
     """
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -129,7 +128,7 @@ def draw_fan(
 
 
 def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
-    """A table of the test's `metrics`: the forecast beside those that need no training; and how often the fan holds."""
+    """Format the test's `metrics` as a table: the model, the naive forecasts, and the coverage of the quantiles."""
     names = {"persistence": "persistence (the last value)"}
     rows = {"forecast": "", **{names.get(name, f"{n} steps before"): f"/{name}" for name, n in model.naive.items()}}
     lines = [f"{'Test':<30} {'MASE':>8} {'WQL':>8}"]
@@ -149,7 +148,7 @@ def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
 def draw_reliability(
     below: Tensor, errors: Tensor, levels: list[float], step: str, coverage: float, path: Path
 ) -> None:
-    """How many targets are `below` each quantile (Q,), and the scaled `errors` (2, H) of each step ahead."""
+    """Draw the fraction of targets `below` each quantile (Q,), and the scaled `errors` (2, H) by step ahead."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

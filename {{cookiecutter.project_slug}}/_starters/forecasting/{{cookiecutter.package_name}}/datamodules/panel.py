@@ -1,4 +1,4 @@
-"""Read series from a table into a panel: a row for each series, a column for each step of time, NaN where none is."""
+"""Read series from a table into a panel: one row per series, one column per time step, NaN for missing values."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -6,18 +6,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log
+from ..engine import RefusedError, log, refusal
 from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
-MOST_VALUES = 2**28  # series of few rows that lie far apart in time would fill the memory: 2 GB
+MOST_VALUES = 2**28  # a limit of 2 GB, since a few rows far apart in time would fill the memory
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
 class Panel(NamedTuple):
-    """`values` (S, T) as float64; the first column is step `first` since 1970 (see steps.py)."""
+    """`values` (S, T) as float64; the first column is step number `first`, counted from 1970 (see steps.py)."""
 
     names: list[str]
     values: np.ndarray
@@ -26,14 +25,14 @@ class Panel(NamedTuple):
     clock: Clock = Clock()
 
     def label(self, row: int, time: pd.Timestamp) -> str:
-        """Series and time, the same however the file writes times: UTC, with a Z, where they name a zone."""
+        """Series and time; independent of how the file writes times: in UTC, marked with Z, if they have a zone."""
         zone = "Z" if self.clock.zoned and not self.clock.local else ""
         whole_minutes = self.step.calendar or self.step.length % UNITS["min"] == 0
         return f"{self.names[row]} {time.strftime('%Y-%m-%d %H:%M' + ('' if whole_minutes else ':%S.%f'))}{zone}"
 
 
 class Columns(NamedTuple):
-    """Which columns of a table hold what; `time_format` is strftime's, null for ISO 8601."""
+    """Column names of a table; `time_format` is for strftime, None for ISO 8601."""
 
     time: str
     value: str
@@ -42,10 +41,10 @@ class Columns(NamedTuple):
 
 
 def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
-    """The series of a long table: a row for each series and time.
+    """Read the series of a long table, which has one row per series and time.
 
-    Raises RefusedError, with file, row and column, where a time or value can't be read, where times are out of order,
-    there twice or off the grid of the common step, and, where `gaps` is refuse, where a step or its value is missing.
+    Raises RefusedError, with file, row and column, if a time or value can't be read, if times are unordered, repeated
+    or off the grid of the common step, or, with `gaps` set to refuse, if a step or its value is missing.
     """
     named = {"time": columns.time, "value": columns.value, "series": columns.series}
     for key, column in named.items():
@@ -82,7 +81,7 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
 
 
 def filled(panel: np.ndarray, path: Path) -> np.ndarray:
-    """The values (S, T) with gaps within a series filled linearly; the log says how many."""
+    """Interpolate gaps within series of `values` (S, T) linearly, and log how many."""
     whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
     if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
         log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated, and also tested on")
@@ -90,7 +89,7 @@ def filled(panel: np.ndarray, path: Path) -> np.ndarray:
 
 
 def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Columns, path: Path) -> None:
-    """Raises RefusedError where the times repeat as those of several series do: a tenth of the rows or more."""
+    """Raises RefusedError if times repeat as those of several series do: in a tenth of the rows or more."""
     repeated = times.duplicated(keep=False)
     if repeated.mean() < 0.1 or repeated.sum() < 3:
         return
@@ -105,19 +104,19 @@ def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Colu
     fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(telling[:3])}"
     if not telling:
         fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected one time a row"
-    elif any(is_numeric(frame[name]) for name in telling):  # an hour, beside a column of days
+    elif any(is_numeric(frame[name]) for name in telling):  # such as an hour beside a column of days
         fix += "; or the whole time in one column"
     raise refusal("datamodule.series", None, f"{why}; {fix}")
 
 
 def tells_apart(values: pd.Series, times: pd.DatetimeIndex) -> bool:
-    """Whether no time is twice with the same value, and each value has two rows or more."""
+    """True if no time occurs twice with the same value, and each value occurs twice or more on average."""
     pairs = pd.DataFrame({"time": times, "value": values.to_numpy()})
     return 2 * values.nunique() <= len(values) and not pairs.duplicated().any()
 
 
 def check_order(frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, columns: Columns, path: Path) -> None:
-    """Raises RefusedError where the times of a series do not ascend."""
+    """Raises RefusedError if the times of a series do not ascend."""
     later = np.concatenate([[True], ~same | (times[1:] > times[:-1])])
     if not later.all():
         place = int(later.argmin())
@@ -133,7 +132,7 @@ def check_grid(
     frame: pd.DataFrame, times: pd.DatetimeIndex, counts: np.ndarray, same: np.ndarray, step: Step,
     columns: Columns, path: Path, gaps: Gaps,
 ) -> None:  # fmt: skip
-    """Raises RefusedError where a time is between two steps, where one is missing, or where the grid is too large."""
+    """Raises RefusedError if a time is off the grid, if a step is missing, or if the grid is too large."""
     if (off := step.times(counts) != times).any():
         given = frame[columns.time].to_numpy()[off][0]
         why = f"{given} is off the most frequent step ({step.name} from {step.anchor}); expected times at one step"

@@ -11,7 +11,7 @@ from .windows import WindowsDataModule
 
 
 class SeriesDataModule(WindowsDataModule):
-    """The rows of `root`: CSV (UTF-8; `,` `;` or tab), TSV or Parquet. It is read once and kept in memory."""
+    """Series in the file `root`: CSV (UTF-8; `,`, `;` or tab), TSV or Parquet. It is read once and kept in memory."""
 
     def __init__(self, root: FilePath, **options: Any) -> None:
         super().__init__(**options)

@@ -1,4 +1,4 @@
-"""The step of a series: a fixed time, calendar months, or days of the week. Counts steps, and tells their times."""
+"""Time steps of a series: a fixed duration, calendar months or weekdays. Converts between times and step numbers."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,16 @@ import pandas as pd
 
 DAY = 86_400_000_000_000  # nanoseconds
 UNITS = {"D": DAY, "h": DAY // 24, "min": DAY // 1440, "s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
-# Days that lie between values a month, a quarter, half a year or a year apart, and how many months that is.
+# Days between values that are a month, a quarter, half a year or a year apart, by number of months.
 MONTHS = {1: range(28, 32), 3: range(89, 93), 6: range(181, 185), 12: range(365, 367)}
-FIRST_MONDAY = np.datetime64("1600-01-03")  # before all times that are read
+FIRST_MONDAY = np.datetime64("1600-01-03")  # before all times that are accepted
 
 
 class Step(NamedTuple):
-    """`length` in nanoseconds, or in calendar months where `calendar`; `anchor` is a time that it meets.
+    """`length` in nanoseconds, or in months if `calendar` is true; `anchor` is a time on the grid.
 
-    Where a series has days of the week that never occur, `weekdays` says which do, as numpy's weekmask: 1111100 of
-    business days. Steps are counted from a fixed day on, so that a season begins at the same place of the day, week or
-    year in any file.
+    If some weekdays never occur, `weekdays` is numpy's weekmask of those that do: 1111100 for business days. Steps are
+    counted from a fixed date, so that a season begins at the same time of the day, week or year in every file.
     """
 
     length: int
@@ -27,7 +26,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As pandas writes a frequency: h, 15min, D, B, 7D, MS, 3MS; D[1111110] of other days of the week."""
+        """Frequency as pandas writes it: h, 15min, D, B, 7D, MS, 3MS; D[1111110] for other sets of weekdays."""
         if self.weekdays:
             return "B" if self.weekdays == "1111100" else f"D[{self.weekdays}]"
         if self.calendar:
@@ -39,7 +38,7 @@ class Step(NamedTuple):
 
     @property
     def seasons(self) -> list[int]:
-        """How many steps a day and a week, or else a year, take; shortest first, [1] where there is no season."""
+        """Steps per day and per week, or else per year; shortest first, [1] if there is no season."""
         if self.calendar:
             lengths = [12 // self.length]
         elif self.weekdays:
@@ -51,7 +50,7 @@ class Step(NamedTuple):
         return [length for length in lengths if length > 1] or [1]
 
     def number(self, times: pd.DatetimeIndex) -> np.ndarray:
-        """Which step since 1970 (of days of the week since 1600) each of the times (N,) lies in: whole numbers (N,)."""
+        """Step numbers (N,), integers, of `times` (N,); counted from 1970, or from 1600 for weekdays."""
         if self.weekdays:
             return np.busday_count(FIRST_MONDAY, days(times), self.weekdays).astype(np.int64)
         if self.calendar:
@@ -59,7 +58,7 @@ class Step(NamedTuple):
         return nanoseconds(times) // self.length
 
     def times(self, numbers: np.ndarray) -> pd.DatetimeIndex:
-        """The time of each step: the inverse of `number`."""
+        """Times of step numbers (N,): the inverse of `number`."""
         since = numbers - self.number(pd.DatetimeIndex([self.anchor]))[0]
         if self.weekdays:
             day = days(pd.DatetimeIndex([self.anchor]))[0]
@@ -71,9 +70,9 @@ class Step(NamedTuple):
 
 
 def infer_step(times: pd.DatetimeIndex, same_series: np.ndarray) -> Step | None:
-    """The distance that neighbours of `times` (N,) have most often; None where no two are of one series.
+    """Infer the step: the most frequent distance between neighbours in `times` (N,); None if no two share a series.
 
-    `same_series` (N - 1,) says which neighbours are. Times ascend within a series.
+    `same_series` (N - 1,) is True for neighbours of one series. Times ascend within a series.
     """
     distances = np.diff(nanoseconds(times))[same_series]
     if not len(distances):
@@ -88,16 +87,16 @@ def infer_step(times: pd.DatetimeIndex, same_series: np.ndarray) -> Step | None:
 
 
 def days_of_the_week(times: pd.DatetimeIndex) -> str:
-    """Those that occur, as numpy's weekmask; empty where all do, or where the times span less than two weeks."""
+    """The weekdays that occur, as numpy's weekmask; empty if all do, or if the times span less than two weeks."""
     occur = "".join("1" if there else "0" for there in np.bincount(times.day_of_week, minlength=7))
     return "" if "0" not in occur or times.max() - times.min() < pd.Timedelta(days=14) else occur
 
 
 def days(times: pd.DatetimeIndex) -> np.ndarray:
-    """The day of each time (N,)."""
+    """Convert times (N,) to dates (N,)."""
     return times.to_numpy("datetime64[D]")
 
 
 def nanoseconds(times: pd.DatetimeIndex) -> np.ndarray:
-    """Since 1970 (N,); pandas keeps times in other units too."""
+    """Convert times (N,) to nanoseconds since 1970 (N,); pandas may store other units."""
     return times.to_numpy("datetime64[ns]").astype(np.int64)

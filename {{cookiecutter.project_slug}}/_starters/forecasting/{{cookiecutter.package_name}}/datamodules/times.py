@@ -1,4 +1,4 @@
-"""Read a column of times, and write times as that column does: its format, its zone, or Unix time."""
+"""Read a column of times, and write times in the same way: format, zone, or Unix time."""
 
 import re
 from datetime import tzinfo
@@ -8,26 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import RefusedError, refusal
+from ..engine import RefusedError, refusal
 from .steps import UNITS, nanoseconds
 from .tables import texts
 
-ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)"  # as ISO 8601 writes it
+ZONE = r"(Z|[+-]\d\d(?::?\d\d)?)"  # as in ISO 8601
 ISO = re.compile(rf"(\d\d\d\d)(-\d+)?(-\d+)?(?:([T ])(\d\d)(:\d\d)?(:\d\d)?(\.\d+)?)?(\s?){ZONE}?")
 QUARTER = r"^(\d{4})(-?Q)([1-4])$"
-# Unix times lie between these powers of ten: 1e8 s is 1973, and 1e11 ms is, too.
+# Unix times have at least this magnitude by unit: 1e8 s is in 1973, and so is 1e11 ms.
 UNIX = {"s": 1e8, "ms": 1e11, "us": 1e14, "ns": 1e17}
-COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # which look like Unix times
-USUAL = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m")  # days that are not ISO 8601
+COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # dates that look like Unix times, by length
+USUAL = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m")  # dates that are not ISO 8601
 HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
 class Clock(NamedTuple):
-    """How a table writes its times, so that forecasts are written likewise.
+    """The way a table writes its times, so that forecasts are written likewise.
 
-    Texts have a `form` of strftime, in which %z stands for what `zones` (S,) say: the zone of each series' last time.
-    Numbers have the `unit` of Unix time. A column of times has neither, but may have a `zone`. Steps are counted in
-    UTC; or, where `local`, by the calendar of the place: days and months begin when they begin there.
+    Texts have a strftime `form`, in which %z stands for `zones` (S,), the zone of each series' last time. Numbers have
+    the `unit` of Unix time. A column of type datetime has neither, but may have a `zone`. Steps are counted in UTC, or
+    if `local`, by the local calendar, so that days and months begin at local midnight.
     """
 
     form: str | None = None
@@ -38,11 +38,11 @@ class Clock(NamedTuple):
 
     @property
     def zoned(self) -> bool:
-        """Whether the times say in which zone they are; Unix times are UTC."""
+        """True if the times state their zone; Unix times are UTC."""
         return self.unit is not None or self.zone is not None or bool(self.zones)
 
     def here(self, times: pd.DatetimeIndex, row: int) -> pd.DatetimeIndex:
-        """Times (N,) as a clock at the place of series `row` shows them, without a zone."""
+        """Convert times (N,) of series `row` to local times without a zone."""
         if self.local or not self.zoned or self.unit:
             return times
         if self.zone is not None:
@@ -50,7 +50,7 @@ class Clock(NamedTuple):
         return times + pd.Timedelta(minutes=minutes(self.zones[row]))
 
     def written(self, times: pd.DatetimeIndex, row: int) -> Any:
-        """Times (N,) of series `row` as the table would hold them."""
+        """Convert times (N,) of series `row` to what the table would hold."""
         if self.unit:
             whole, rest = np.divmod(nanoseconds(times), UNITS[self.unit])
             return whole + rest / UNITS[self.unit] if rest.any() else whole
@@ -65,14 +65,14 @@ class Clock(NamedTuple):
 
 
 def strftime(time: pd.Timestamp, form: str) -> str:
-    """As Timestamp.strftime; %3f, %6f and %9f are so many digits of the fraction of a second, %q is the quarter."""
+    """Format by Timestamp.strftime, where %3f, %6f and %9f are digits of the second's fraction, %q the quarter."""
     fraction = f"{time.microsecond * 1000 + time.nanosecond:09d}"
     form = re.sub(r"%(\d)f", lambda digits: fraction[: int(digits[1])], form)
     return time.strftime(form.replace("%q", str(time.quarter)))
 
 
 class Times(NamedTuple):
-    """Times (N,) without a zone, in which steps are counted; what each says of its zone (N,); and their clock."""
+    """Times (N,) without a zone, in which steps are counted; the zone that each states (N,), or None; their clock."""
 
     at: pd.DatetimeIndex
     zones: np.ndarray | None
@@ -80,7 +80,7 @@ class Times(NamedTuple):
 
 
 def read_times(frame: pd.DataFrame, column: str, time_format: str | None, path: Path) -> Times:
-    """The column of times. Raises RefusedError, with file, row and column, where one can't be read."""
+    """Read a column of times. Raises RefusedError, with file, row and column, if one can't be read."""
     given = frame[column]
     if given.dtype.kind == "M":
         check_times(given, given, frame, column, path, "")
@@ -117,9 +117,9 @@ def read_times(frame: pd.DataFrame, column: str, time_format: str | None, path: 
 
 
 def in_iso(text: pd.Series) -> tuple[pd.Series, str | None]:
-    """Texts (N,) as ISO 8601 would have them; and where all are quarters, their form.
+    """Normalise texts (N,) to ISO 8601; also return the form if all are quarters, else None.
 
-    2026.0 is a year that was a number, 2026Q3 a quarter, which begins with a month; UTC is Z.
+    2026.0 is a year that was stored as a number; 2026Q3 is a quarter and becomes its first month; UTC becomes Z.
     """
     text = text.str.replace(r"\s*UTC$", "Z", regex=True).str.replace(r"^(\d{4})\.0$", r"\1", regex=True)
     parts = text.str.extract(QUARTER, expand=True)
@@ -129,31 +129,31 @@ def in_iso(text: pd.Series) -> tuple[pd.Series, str | None]:
 
 
 def check_times(times: pd.Series, given: pd.Series, frame: pd.DataFrame, column: str, path: Path, example: str) -> None:
-    """Raises RefusedError for the first of `times` (N,) that could not be read from what was `given` (N,)."""
-    wrong = (times.isna() | ~times.dt.year.between(1700, 2200)).to_numpy()  # as far as nanoseconds reach
+    """Raises RefusedError for the first of `times` (N,) that could not be read from `given` (N,)."""
+    wrong = (times.isna() | ~times.dt.year.between(1700, 2200)).to_numpy()  # the range of nanoseconds, rounded
     if wrong.any():
         what = "there is no time" if given[wrong].isna().iloc[0] else f"{str(given[wrong].iloc[0])[:40]!r} is no time"
         raise refused(frame, path, wrong, column, f"{what}; expected one {example or 'from 1700 to 2200'}")
 
 
 def typed_times(index: pd.DatetimeIndex) -> Times:
-    """Of a column that holds times, with or without a zone."""
+    """Times of a datetime column, with or without a zone."""
     if index.tz is None:
         return Times(index, None, Clock())
     return local_where_dates(index.tz_convert(None), index.tz_localize(None), None, Clock(zone=index.tz))
 
 
 def local_where_dates(utc: pd.DatetimeIndex, local: pd.DatetimeIndex, zones: np.ndarray | None, clock: Clock) -> Times:
-    """In UTC; but where all are at one time of the day there, they are dates, which no change of the clock moves."""
+    """Use UTC, or local time if all local times of day are equal: these are dates, which clock changes do not shift."""
     dates = (local - local.normalize()).nunique() == 1
     return Times(local if dates else utc, zones, clock._replace(local=bool(dates)))
 
 
 def zones_of(given: pd.Series, time_format: str | None) -> np.ndarray | None:
-    """What each of the texts (N,) says of its zone; None where none does."""
+    """Extract the zone that each text (N,) states; None if none does."""
     if time_format is not None and "%z" not in time_format:
         return None
-    behind = ZONE if time_format else r"[T ]\d\d[^Z+-]*" + ZONE  # not the day of 2026-01-31
+    behind = ZONE if time_format else r"[T ]\d\d[^Z+-]*" + ZONE  # does not match the day in 2026-01-31
     zones = given.str.extract(behind + r"\s*$", expand=False).to_numpy(object)
     if time_format and pd.isna(zones).any():  # the zone is not at the end: written in UTC
         return np.full(len(given), "+0000", object)
@@ -161,13 +161,13 @@ def zones_of(given: pd.Series, time_format: str | None) -> np.ndarray | None:
 
 
 def minutes(zone: str) -> int:
-    """How far a zone such as Z, +13, +1300 or -03:30 is ahead of UTC."""
+    """Offset from UTC in minutes of a zone such as Z, +13, +1300 or -03:30."""
     digits = zone[1:].replace(":", "").ljust(4, "0")
     return 0 if zone == "Z" else (-1 if zone[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
 
 
 def iso_form(text: str) -> str:
-    """The strftime format of a time in ISO 8601, with the digits of its fraction as in %3f."""
+    """The strftime format of an ISO 8601 time; %3f and the like stand for the digits of the fraction."""
     if re.fullmatch(r"\d{8}", text):
         return "%Y%m%d"
     found = ISO.fullmatch(text)
@@ -181,9 +181,9 @@ def iso_form(text: str) -> str:
 
 
 def unix_unit(given: pd.Series, column: str) -> str | None:
-    """The unit of Unix times, which their size tells; None where most of the values are none.
+    """Infer the unit of Unix times from their magnitude; None if most values are not Unix times.
 
-    Raises RefusedError for dates that are written without anything between, as 2026013113.
+    Raises RefusedError for dates written as digits alone, such as 2026013113.
     """
     numbers = pd.to_numeric(given, errors="coerce")
     if numbers.notna().mean() <= 0.5 or not (largest := numbers.abs().median()) >= UNIX["s"]:
@@ -199,7 +199,7 @@ def unix_unit(given: pd.Series, column: str) -> str | None:
 def unix_times(frame: pd.DataFrame, column: str, path: Path, unit: str) -> Times:
     given = frame[column]
     numbers = pd.to_numeric(given, errors="coerce")
-    if numbers.dtype.kind == "f":  # holds whole microseconds
+    if numbers.dtype.kind == "f":  # float64 is exact for whole microseconds
         times = pd.to_datetime((numbers * (UNITS[unit] / 1000)).round(), unit="us", errors="coerce")
     else:
         times = pd.to_datetime(numbers, unit=unit, errors="coerce")
@@ -208,7 +208,7 @@ def unix_times(frame: pd.DataFrame, column: str, path: Path, unit: str) -> Times
 
 
 def other_format(given: pd.Series) -> str:
-    """The formats of strftime that all of the texts have, to be suggested."""
+    """Suggest strftime formats that fit all of the texts."""
     known = given.dropna().astype("string").iloc[:1000]
     forms = [day + hour for day in USUAL for hour in HOURS]
     fitting = [form for form in forms if pd.to_datetime(known, format=form, errors="coerce").notna().all()]
@@ -217,5 +217,5 @@ def other_format(given: pd.Series) -> str:
 
 
 def refused(frame: pd.DataFrame, path: Path, wrong: np.ndarray, column: str, why: str) -> RefusedError:
-    """What is the matter in the first row that is `wrong` (N,)."""
+    """Error for the first row that is `wrong` (N,)."""
     return RefusedError(f"{path}, row {frame.index[int(np.argmax(wrong))]}, column {column!r}: {why}")

@@ -1,6 +1,6 @@
-"""What every datamodule of series shares: windows of history and target, splits by time, inputs of predict.py.
+"""Base class for datamodules of series: windows, splits by time, and input and output of predict.py.
 
-Series of your own are a file (series.py), or a subclass with one method, `load_panel`; see auckland.py.
+To use your own series, give a file (series.py), or subclass WindowsDataModule and write `load_panel` (auckland.py).
 """
 
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Length
-from ..run_folder.folder import log
-from .base import TensorBatches, TensorDataModule, check_split, fingerprint, split_in_time
+from ..engine import Above0Below1, Length, RefusedError, log, refusal
+from ..engine.order import TensorBatches, fingerprint
+from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
+from .splits import check_split, split_in_time
 from .tables import read_table, write_table
 
-BLOCK = 8  # steps of time by which a series is known again
+BLOCK = 8  # steps whose content is hashed together, to recognise training data
 
 
 class SeriesFacts(TypedDict):
-    """What a model is told of the series."""
+    """The data's properties that are passed to the model."""
 
     context: int  # steps of history
-    horizon: int  # steps that are forecast
-    seasons: list[int]  # their lengths in steps
+    horizon: int  # steps to forecast
+    seasons: list[int]  # season lengths in steps
     step: str  # as pandas writes a frequency
-    least: float | None  # no value is below it
-    zoned: bool  # whether times name their zone: seasons then begin as they do in UTC
+    least: float | None  # lower bound of the values
+    zoned: bool  # times state their zone; seasons then begin as in UTC
 
 
 class Windows(TensorBatches):
-    """Windows of a panel, cut out a whole batch at a time.
+    """Windows of a panel, cut a whole batch at a time.
 
-    A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,), offset (B,))`: `phases` say where in each
-    season, from 0 to 1, the first target lies, `scale` is the seasonal-naive error of the series. `offset`, about the
-    mean of the history, is taken away from history and target while they are float64: see `centred`. `places` (N,) are
-    those of the first targets in the flattened panel.
+    A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,), offset (B,))`. `phases` are the positions,
+    from 0 to 1, of the first target in each season; `scale` is the seasonal-naive error of the series. `offset`, close
+    to the mean of the history, is subtracted from history and target in float64; see `centred`. `places` (N,) are the
+    indices of the first targets in the flattened panel.
     """
 
     def __init__(self, places: Tensor, panel: Panel, scale: np.ndarray, facts: SeriesFacts) -> None:
@@ -59,18 +59,18 @@ class Windows(TensorBatches):
 
 
 class WindowsDataModule(TensorDataModule):
-    """Windows of series in memory, split by time: what is trained on ends before validation, and that before the test.
+    """Windows of series in memory, split by time: training data ends before validation, validation before the test.
 
-    A window has `context` steps of history and `horizon` of target; null takes two of the longest season and one of the
-    shortest. `seasons` are lengths in steps, null: a day and a week, or a year, as the step allows. No value is below
-    `least`, such as 0 of counts. Training windows begin `stride` steps apart, the others `eval_stride`. `gaps`: a
-    missing step or value is refused, filled linearly, or the windows that hold it are left out. `time`, `value`,
-    `series` and `time_format` are of files: see panel.py.
+    A window has `context` steps of history and `horizon` steps of target; None means twice the longest season and once
+    the shortest. `seasons` are lengths in steps; None means a day and a week, or a year, depending on the step. `least`
+    is a lower bound of the values, such as 0 for counts. Training windows begin `stride` steps apart, others
+    `eval_stride`. `gaps` says what happens to a missing step or value: it is refused, interpolated linearly, or the
+    windows that contain it are skipped. `time`, `value`, `series` and `time_format` describe files; see panel.py.
     """
 
     sample_name = "windows"
     input_example = "<a CSV or Parquet file of history>"
-    output_suffixes = ".csv .tsv .parquet"  # of predict.py
+    output_suffixes = ".csv .tsv .parquet"  # that predict.py can write
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class WindowsDataModule(TensorDataModule):
         series: str | None = None,
         time_format: str | None = None,
         gaps: Gaps = "refuse",
-        val_fraction: Fraction = 0.15,
-        test_fraction: Fraction = 0.15,
+        val_fraction: Above0Below1 = 0.15,
+        test_fraction: Above0Below1 = 0.15,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
         **options: Any,
@@ -100,11 +100,11 @@ class WindowsDataModule(TensorDataModule):
         for key, column, others in (("value", value, [time]), ("series", series, [time, value])):
             if column in others:
                 raise refusal(f"datamodule.{key}", column, "is also the column of times or values; expected another")
-        self.unit = value  # what the axis of a picture says
-        self.asked: list[tuple[int, int]] = []  # series of predict.py: its row in the panel, the step behind its last
+        self.unit = value  # axis label in plots
+        self.asked: list[tuple[int, int]] = []  # series to predict: row in the panel, number of the first step
 
     def load_panel(self) -> Panel:
-        """All series. Raises RefusedError where they can't be read."""
+        """Load all series. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its series come from: load_panel()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
@@ -116,7 +116,7 @@ class WindowsDataModule(TensorDataModule):
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.trained_until = parts[1].stop
-        # Other series that are tested whole have nothing before the test.
+        # In evaluation on other series, nothing comes before the test.
         self.scale = seasonal_error(self.panel, parts[2].start or length, self.facts["seasons"])
         check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
@@ -126,7 +126,7 @@ class WindowsDataModule(TensorDataModule):
         }
 
     def _places(self, name: str, part: range, stride: int) -> Tensor:
-        """Of each window whose targets lie in `part` and that holds no gap: the first target in the flattened panel."""
+        """Indices (n,), in the flattened panel, of the first target of all gapless windows with targets in `part`."""
         context, horizon = self.facts["context"], self.facts["horizon"]
         series, length = self.panel.values.shape
         starts = np.arange(max(part.start, context), part.stop - horizon + 1, stride)
@@ -148,7 +148,7 @@ class WindowsDataModule(TensorDataModule):
 
     @property
     def facts(self) -> SeriesFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         step = self.panel.step
         seasons = sorted(self.seasons) if self.seasons else step.seasons
         return {
@@ -161,7 +161,7 @@ class WindowsDataModule(TensorDataModule):
         }
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         series, length = self.panel.values.shape
         sizes = ", ".join(f"{len(places):,} {name}" for name, (places,) in self.splits.items())
         facts = self.facts
@@ -169,13 +169,13 @@ class WindowsDataModule(TensorDataModule):
         return f"{series} series of {length:,} steps ({facts['step']}, seasons of {seasons}), windows: {sizes}"
 
     def trained_on(self) -> np.ndarray:
-        """Keys of times and values up to the end of validation."""
+        """Hashes of times and values up to the end of validation."""
         keys, known = block_keys(self.panel)
         blocks = (self.panel.first + self.trained_until) // BLOCK - self.panel.first // BLOCK
         return keys[:, :blocks][known[:, :blocks]]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """Whether the target of a window (N,) meets a block that was trained on."""
+        """True for each test window (N,) whose target overlaps a block of the training data."""
         blocks, known = block_keys(self.panel)
         steps = np.repeat(np.isin(blocks, keys) & known, BLOCK, axis=1)[:, self.panel.first % BLOCK :]
         before = np.pad(steps.cumsum(1), ((0, 0), (1, 0)))
@@ -186,33 +186,33 @@ class WindowsDataModule(TensorDataModule):
         return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that is trained and tested on, as it is split."""
+        """SHA-256 of all data used, and of the splits."""
         values = torch.from_numpy(np.nan_to_num(self.panel.values, nan=np.inf))
         return fingerprint([values, *(places for (places,) in self.splits.values())])
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """Of each window the series and the time of its first target."""
+        """Series name and time of the first target of each window."""
         places = self.splits[split][0][index].numpy()
         series, starts = np.divmod(places, self.panel.values.shape[1])
         times = self.panel.step.times(starts + self.panel.first)
         return [self.panel.label(row, time) for row, time in zip(series, times, strict=True)]
 
     def window_times(self, split: str, number: int) -> pd.DatetimeIndex:
-        """The times of the history and target of one window (C + H,), as a clock at its place shows them."""
+        """Local times of the history and target of one window (C + H,)."""
         row, start = divmod(int(self.splits[split][0][number]), self.panel.values.shape[1])
         numbers = start + self.panel.first + np.arange(-self.facts["context"], self.facts["horizon"])
         return self.panel.clock.here(self.panel.step.times(numbers), row)
 
     def window_series(self, split: str, number: int) -> str:
-        """The name of the series of one window."""
+        """Series name of one window."""
         return self.panel.names[int(self.splits[split][0][number]) // self.panel.values.shape[1]]
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Read the series in the file `source`; each is forecast from its own end.
+        """Read the series in the file `source`, to forecast each from its end.
 
-        Returns a line for each series that is too short. Raises RefusedError where none can be forecast.
+        Returns one line for each series that is too short. Raises RefusedError if none can be forecast.
         """
         path = Path(source)
         self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps)
@@ -242,7 +242,7 @@ class WindowsDataModule(TensorDataModule):
         return f"{Path(source).stem}_forecast{Path(source).suffix}"
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a row a step: series, time, and a column for each quantile. Returns the number of rows."""
+        """Write one row per step: series, time, and one column per quantile. Return the number of rows."""
         above = torch.cat(outputs).cpu().double().numpy()  # (N, H, Q)
         quantiles = rounded(above, self.inputs[2].double().numpy(), model["least"])
         horizon = np.arange(model["horizon"])
@@ -260,23 +260,22 @@ class WindowsDataModule(TensorDataModule):
 
 
 def zone_difference(zoned: bool) -> str:
-    """How times that are `zoned`, or not, differ from those of a training."""
+    """Describe how times with a zone (`zoned`), or without, differ from those of the training."""
     one, other = ("name", "do not") if zoned else ("do not name", "do")
     return f"its times {one} a zone, those of the training {other}"
 
 
 def centred(values: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Values (B, T) above an offset (B,), and that offset: the mean of the first `context`, both as float32.
+    """Subtract an offset from values (B, T): the mean of the first `context`. Return both in float32.
 
-    Of the values themselves float32 would keep 7 digits, so that a wave of ±20 around 2e9 were lost; of what is above
-    the offset it keeps 7 digits, too.
+    float32 keeps 7 digits: enough for the differences, but a wave of ±20 around 2e9 would be lost.
     """
     offset = values[:, :context].mean(1).float()
     return (values - offset.double()[:, None]).float(), offset
 
 
 def rounded(above: np.ndarray, offset: np.ndarray, least: float | None) -> np.ndarray:
-    """What is `above` (N, H, Q) the offsets (N,), with the digits that float32 had: none below `least`."""
+    """Add the offsets (N,) to `above` (N, H, Q), rounded to the digits that float32 had and bounded by `least`."""
     largest = np.abs(above).max((1, 2))
     digits = 7 - np.ceil(np.log10(np.maximum(largest, 1e-30))).astype(int)
     whole = above + offset[:, None, None]
@@ -285,16 +284,16 @@ def rounded(above: np.ndarray, offset: np.ndarray, least: float | None) -> np.nd
 
 
 def longest_run(values: np.ndarray) -> int:
-    """The most steps of a series (S, T) without a gap."""
+    """Length of the longest run without a gap in any of the series (S, T)."""
     gaps = [np.flatnonzero(np.isnan(row)) for row in values]
     return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)
 
 
 def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodule") -> None:
-    """Raises RefusedError where numbers are too large, too small or too near to each other for what computes with them.
+    """Raises RefusedError if values are too large, too small or too close together for the computations.
 
-    Float32 holds squares of 1e-15 to 1e17; what is left of float64 after centring are 14 digits. `scale` (S,) is how
-    much each series changes.
+    float32 holds squares of 1e-15 to 1e17; of float64, 14 digits remain after centring. `scale` (S,) is the typical
+    change of each series.
     """
     for row, name in enumerate(panel.names):
         known = panel.values[row][~np.isnan(panel.values[row])]
@@ -312,16 +311,16 @@ def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodu
 
 
 def phase(counts: Tensor, seasons: list[int]) -> Tensor:
-    """Where in each season steps (B,) lie, from 0 to 1: (B, M)."""
+    """Positions (B, M), from 0 to 1, of step numbers (B,) in each season."""
     lengths = torch.tensor(seasons)
     return (counts[:, None] % lengths) / lengths
 
 
 def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
-    """64 bits of each BLOCK steps of a panel and their time, uint64 (S, N), and whether they tell anything, (S, N).
+    """Hash each BLOCK steps of a panel with their time: uint64 (S, N), and whether the block is distinctive, (S, N).
 
-    Blocks are counted from 1970 on, so that they are the same in any file. One with a gap, or whose values are all
-    equal, as at night, could be of any series.
+    Blocks are counted from 1970, so that they are the same in every file. A block with a gap, or of equal values, as at
+    night, could belong to any series and is not distinctive.
     """
     factors = np.random.default_rng(0).integers(0, 2**64, BLOCK + 1, np.uint64) | np.uint64(1)
     series, length = panel.values.shape
@@ -339,12 +338,11 @@ def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seasonal_error(panel: Panel, end: int, seasons: list[int]) -> np.ndarray:
-    """Mean absolute error of each series (S,) before column `end`, where the value of the longest of the `seasons`
-    before is the forecast.
+    """Mean absolute error of the seasonal-naive forecast with the longest season, for each series (S,) before `end`.
 
-    It is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). Of a series that
-    repeats itself each season it is the error of the last value. Raises RefusedError where a series is constant, or has
-    no two values a season apart.
+    This is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). For a series
+    that repeats itself each season, the error of the last value is used instead. Raises RefusedError if a series is
+    constant, or has no two values a season apart.
     """
     before, season = panel.values[:, :end], max(seasons)
     scale, known = naive_error(before, season)

@@ -1,50 +1,47 @@
-"""The LightningModule of forecasting: what is computed, trained and measured, whatever the network."""
+"""LightningModule for forecasting: loss, metrics and optimizer, for any network."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import refusal
-from ..front_door.values import Fraction, Length
+from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
 from .metrics import ForecastMetrics, quantile_loss
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
-HARMONICS = 4  # waves in a season that a network is told of
+HARMONICS = 4  # sine and cosine pairs per season that the network gets
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Forecaster(LightningModule):
-    """Trains `network` to tell the quantiles at `levels` of the next `horizon` steps from `context` steps of history.
+    """Train `network` to predict `quantiles` of the next `horizon` steps from `context` steps of history.
 
-    The network sees each history in units of its own mean and deviation, and says by how much the quantiles are above
-    what was there a season before. `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a
-    `_target_`, so that a checkpoint holds plain values alone. The datamodule tells `context`, `horizon`, `seasons`,
-    `step`, below which value none is, `least`, and whether times name their zone, `zoned`.
+    The network gets each history normalised by its own mean and standard deviation, and predicts the difference of the
+    quantiles from the seasonal-naive forecast. `network`, `optimizer` and `scheduler` are config nodes: plain dicts
+    with a `_target_`, so that checkpoints hold only plain values. The datamodule provides `context`, `horizon`,
+    `seasons`, `step`, `least` (a lower bound of the values) and `zoned` (true if times state their zone).
     """
 
-    # What `monitor` may name, and whether less or more of it is better (None: neither).
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better; None: neither.
     logged = {"train/loss": "min", "val/loss": "min", "val/mase": "min", "val/wql": "min", "val/coverage": None}
 
     # 1. Computations
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("context", "horizon", "quantiles", "calendar")],
+        optimizer: OptimizerConfig,
         context: Length,
         horizon: Length,
         seasons: list[int],
         step: str,
         least: float | None = None,
         zoned: bool = False,
-        quantiles: list[Fraction] = LEVELS,
-        scheduler: dict[str, Any] | None = None,
+        quantiles: list[Above0Below1] = LEVELS,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -55,46 +52,46 @@ class Forecaster(LightningModule):
         calendar = 2 * HARMONICS * len(seasons)
         self.network = build(network, context=context, horizon=horizon, quantiles=len(quantiles), calendar=calendar)
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
         self.val_metrics = ForecastMetrics(quantiles)
         self.test_metrics = ForecastMetrics(quantiles)
-        # The forecasts that need no training: the last value, and for each season that the history holds its last one.
+        # Naive forecasts by season length: the last value, and the last season for each that fits into the history.
         self.naive = {"persistence": 1} | {f"season_{n}": n for n in sorted(seasons) if 1 < n <= context}
         self.naive_metrics: Any = nn.ModuleDict({name: ForecastMetrics(quantiles) for name in self.naive})
 
     def forward(self, history: Tensor, phases: Tensor, offset: Tensor | None = None) -> Tensor:
-        """Quantiles (B, H, Q), ascending in Q, of what follows `history` (B, C).
+        """Predict quantiles (B, H, Q), ascending in Q, of the steps after `history` (B, C).
 
-        `phases` (B, M) say where in each season, from 0 to 1, the first of these steps lies. The datamodule takes an
-        `offset` (B,) away from the history, and so it is missing in the quantiles too: float32 has 7 digits. A history
-        as it stands is best given as float64. Normalization: Kim et al., "Reversible instance normalization", 2022.
+        `phases` (B, M) are the positions, from 0 to 1, of the first of these steps in each season. The datamodule
+        subtracts `offset` (B,) from the history, since float32 has 7 digits; the quantiles lack it too. A history
+        without an offset should be float64. Normalisation: Kim et al., "Reversible instance normalization", 2022.
         """
         mean = history.mean(1, keepdim=True)
         deviation = history.std(1, keepdim=True, correction=0)
         kind = torch.finfo(history.dtype)
-        deviation = deviation.maximum(8 * kind.eps * mean.abs()).clamp_min(kind.tiny)  # a constant history
+        deviation = deviation.maximum(8 * kind.eps * mean.abs()).clamp_min(kind.tiny)  # for a constant history
         normalized = ((history - mean) / deviation).to(self.levels.dtype)
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         above = network(normalized, waves(phases))
         quantiles = self.seasonal_naive(normalized)[..., None] + above
-        quantiles = quantiles.sort(-1).values  # they can't cross (Chernozhukov et al., 2010)
+        quantiles = quantiles.sort(-1).values  # so that they do not cross (Chernozhukov et al., 2010)
         quantiles = quantiles * deviation[..., None] + mean[..., None]
         least = self.hparams["least"]
-        # Not in training: what is cut off has no gradient.
+        # Not in training, since clipped values have no gradient.
         if least is None or self.training:
             return quantiles
         return quantiles.clamp_min(least) if offset is None else quantiles.maximum((least - offset)[:, None, None])
 
     def seasonal_naive(self, history: Tensor, season: int | None = None) -> Tensor:
-        """The last `season` steps of `history` (B, C), by default the longest season, again and again: (B, H)."""
+        """Repeat the last `season` steps of `history` (B, C), by default the longest season: (B, H)."""
         horizon, season = self.hparams["horizon"], season or self.season
         return history[:, -season:].repeat(1, -(-horizon // season))[:, :horizon]
 
     def loss(self, quantiles: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """The quantile loss () of (B, H, Q), in units of each series' seasonal-naive error."""
+        """Quantile loss () of (B, H, Q), in units of each series' seasonal-naive error."""
         return (quantile_loss(quantiles, target, self.levels) / scale[:, None, None]).mean()
 
     # 2. Train loop
@@ -123,7 +120,7 @@ class Forecaster(LightningModule):
         return self._evaluation_step(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Beside what the model reaches: what each naive forecast does, the best of them, and the nominal coverage."""
+        """Log the metrics of the model, of each naive forecast and of the best of these, and the nominal coverage."""
         self._log_epoch("test", self.test_metrics)
         self.log("test/coverage_nominal", self.levels[-1] - self.levels[0], sync_dist=True)
         naive: dict[str, dict[str, Tensor]] = {}
@@ -136,11 +133,11 @@ class Forecaster(LightningModule):
             self.log_dict({f"test/{metric}/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Quantiles (B, H, Q), to which the offset (B,) of the batch is to be added."""
+        """Predict quantiles (B, H, Q), to which the batch's offset (B,) must be added."""
         return self(*batch)
 
     def _evaluation_step(self, batch: Batch, metrics: ForecastMetrics) -> Tensor:
-        """Returns the quantiles (B, H, Q), which callbacks may draw."""
+        """Update `metrics`; return the quantiles (B, H, Q), which callbacks may plot."""
         history, phases, target, scale, offset = batch
         quantiles = self(history, phases, offset)
         metrics.update(quantiles, target, scale, offset)
@@ -155,21 +152,14 @@ class Forecaster(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        if str(self.trainer.precision) in ("16-true", "bf16-true"):  # asked for before the run begins
+        if str(self.trainer.precision) in ("16-true", "bf16-true"):  # refused before the run begins
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, parameter_groups(self), monitor="val/loss")
 
 
 def waves(phases: Tensor) -> Tensor:
-    """Sine and cosine of `phases` (B, M) at 1 to HARMONICS times the frequency of the season: (B, 2·HARMONICS·M)."""
+    """Sine and cosine of `phases` (B, M) at 1 to HARMONICS times the season's frequency: (B, 2·HARMONICS·M)."""
     turns = torch.arange(1, HARMONICS + 1, device=phases.device) * (2 * math.pi)
     angles = (phases[..., None] * turns).flatten(1)
     return torch.cat([angles.sin(), angles.cos()], 1)

@@ -1,4 +1,4 @@
-"""How good forecasts are: mean absolute scaled error, weighted quantile loss, and how often the fan holds the truth."""
+"""Forecast metrics: mean absolute scaled error, weighted quantile loss and coverage."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from torchmetrics import Metric
 
 
 def quantile_loss(forecasts: Tensor, targets: Tensor, levels: Tensor) -> Tensor:
-    """Twice the pinball loss of `forecasts` (B, H, Q) of `targets` (B, H) at the `levels` (Q,): (B, H, Q).
+    """Twice the pinball loss (B, H, Q) of `forecasts` (B, H, Q) for `targets` (B, H) at `levels` (Q,).
 
-    Averaged over evenly spaced levels it comes near to the CRPS (Gneiting & Raftery, "Strictly proper scoring rules",
+    Its mean over evenly spaced levels approximates the CRPS (Gneiting & Raftery, "Strictly proper scoring rules",
     2007); at level 0.5 it is the absolute error.
     """
     errors = targets[..., None] - forecasts
@@ -20,12 +20,12 @@ def quantile_loss(forecasts: Tensor, targets: Tensor, levels: Tensor) -> Tensor:
 class ForecastMetrics(Metric):
     """Loss, MASE, weighted quantile loss and coverage over all steps of all windows since the last reset.
 
-    - `loss`: the mean of quantile_loss / scale over levels too.
-    - `mase`: the mean of |target - median| / scale, where the scale of a series is its seasonal-naive error before the
-      test (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006): below 1 is better than that.
-    - `wql`: for each level the sum of quantile_loss over the sum of |target|, then their mean (as in Salinas et al.,
+    - `loss`: mean of quantile_loss / scale, over levels too.
+    - `mase`: mean of |target - median| / scale, where the scale of a series is its seasonal-naive error before the test
+      (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006); below 1 beats that forecast.
+    - `wql`: sum of quantile_loss over sum of |target| for each level, averaged over levels (as in Salinas et al.,
       "DeepAR", 2020, section 4.1: ρ-risk). Large series weigh more.
-    - `coverage`: share of targets between the lowest and the highest level; with levels 0.1 and 0.9 it should be 0.8.
+    - `coverage`: fraction of targets between the lowest and highest level; with levels 0.1 and 0.9 it should be 0.8.
     """
 
     full_state_update = False
@@ -46,7 +46,7 @@ class ForecastMetrics(Metric):
         self.add_state("losses", torch.zeros(len(levels)), dist_reduce_fx="sum")
 
     def update(self, forecasts: Tensor, targets: Tensor, scale: Tensor, offset: Tensor | None = None) -> None:
-        """Take in a batch: `forecasts` (B, H, Q), `targets` (B, H), `scale` (B,), and what both are above, (B,)."""
+        """Add a batch: `forecasts` (B, H, Q), `targets` (B, H), `scale` (B,), and the `offset` (B,) they lack."""
         median, lowest, highest = forecasts[..., self.middle], forecasts[..., 0], forecasts[..., -1]
         self.scaled += ((targets - median).abs() / scale[:, None]).sum()
         self.absolute += (targets if offset is None else targets + offset[:, None]).abs().sum()

@@ -1,15 +1,15 @@
-"""A mixer of patches: layers that mix pieces of the history in time, and then what is known of each piece."""
+"""A patch mixer: layers that mix patches of the history, first over time, then over features."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1
 
 
 class PatchMixer(nn.Module):
-    """History (B, C) and the calendar (B, K) to quantiles (B, H, Q).
+    """Patch mixer: history (B, C) and calendar features (B, K) to quantiles (B, H, Q).
 
-    The history is cut into patches of `patch` steps, `width` numbers are made of each, and `depth` blocks mix them.
+    The history is cut into patches of `patch` steps, each is embedded in `width` features, and `depth` blocks mix them.
     Source: Chen et al., "TSMixer", 2023, with the patches of Nie et al., "PatchTST", 2023.
     """
 
@@ -22,19 +22,19 @@ class PatchMixer(nn.Module):
         patch: Count = 24,
         width: Count = 64,
         depth: Count = 3,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
     ) -> None:
         super().__init__()
         self.patch, self.horizon = patch, horizon
         patches = -(-context // patch)
-        self.before = patches * patch - context  # steps without a value, in the first patch
+        self.before = patches * patch - context  # padding of the first patch
         self.embed = nn.Linear(patch, width)
         self.calendar = nn.Linear(calendar, width)
         self.blocks = nn.Sequential(*(MixerBlock(patches, width) for _ in range(depth)))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Flatten(), nn.Dropout(dropout))
         self.quantiles = nn.Linear(patches * width, horizon * quantiles)
         for each in self.quantiles.parameters():
-            nn.init.zeros_(each)  # begins as the seasonal-naive forecast
+            nn.init.zeros_(each)  # starts as the seasonal-naive forecast
 
     def forward(self, history: Tensor, calendar: Tensor) -> Tensor:
         patches = F.pad(history, (self.before, 0)).unflatten(1, (-1, self.patch))
@@ -43,7 +43,7 @@ class PatchMixer(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """Mixes patches (B, P, W) in time, then in width, each as a residual of two layers."""
+    """Mix patches (B, P, W) over time, then over width; each is a residual branch of two layers."""
 
     def __init__(self, patches: int, width: int, expansion: int = 2) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class MixerBlock(nn.Module):
 
 
 class Transposed(nn.Module):
-    """(B, P, W) to (B, W, P)."""
+    """Transpose (B, P, W) to (B, W, P)."""
 
     def forward(self, patches: Tensor) -> Tensor:
         return patches.transpose(1, 2)

@@ -1,17 +1,17 @@
-"""N-BEATS: what a second network costs is this file and configs/model/nbeats.yaml."""
+"""N-BEATS. A second network takes two files: this one and configs/model/nbeats.yaml."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1
 
 
 class NBeats(nn.Module):
-    """History (B, C) and the calendar (B, K) to quantiles (B, H, Q), by `depth` blocks of `layers` layers each.
+    """N-BEATS with `depth` blocks of `layers` layers: history (B, C) and calendar (B, K) to quantiles (B, H, Q).
 
-    Each block forecasts, and takes away from the history what it has explained. Source: Oreshkin et al., "N-BEATS",
+    Each block adds to the forecast and subtracts from the history what it explains. Source: Oreshkin et al., "N-BEATS",
     2020, the generic architecture.
     """
 
@@ -24,7 +24,7 @@ class NBeats(nn.Module):
         width: Count = 256,
         depth: Count = 3,
         layers: Count = 3,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
     ) -> None:
         super().__init__()
         self.horizon = horizon
@@ -39,7 +39,7 @@ class NBeats(nn.Module):
         self.explained = nn.ModuleList(nn.Linear(width, context) for _ in range(depth - 1))
         self.quantiles = nn.ModuleList(nn.Linear(width, horizon * quantiles) for _ in range(depth))
         for each in self.quantiles.parameters():
-            nn.init.zeros_(each)  # begins as the seasonal-naive forecast
+            nn.init.zeros_(each)  # starts as the seasonal-naive forecast
 
     def forward(self, history: Tensor, calendar: Tensor) -> Tensor:
         forecast = torch.zeros((), device=history.device)

@@ -1,4 +1,4 @@
-"""Draw what a classifier confuses: the confusion matrix and the worst mistakes of the test pictures."""
+"""Plots for a classifier: the confusion matrix and the worst mistakes on the test images."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,14 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.metrics import picture
+from ..engine import save_plot
 
 
 class ClassificationReport(Callback):
-    """After the test: `confusion_matrix.png` and `worst_mistakes.png` in the run's `pictures/`, and in the loggers.
+    """Save `confusion_matrix.png` and `worst_mistakes.png` after the test, in the run's `plots/` and in the loggers.
 
-    The worst mistakes are the `mistakes` pictures whose true class got the lowest probability; where there are fewer
-    wrong ones, the right ones that were least sure follow. A picture that can't be drawn is a warning, never the end
-    of a run.
+    The worst mistakes are the `mistakes` images whose true class got the lowest probability. If fewer are wrong, the
+    least certain of the correct ones follow. A plot that can't be drawn is a warning and never ends a run.
     """
 
     def __init__(self, mistakes: PositiveInt = 16) -> None:
@@ -26,7 +25,7 @@ class ClassificationReport(Callback):
     def _start_anew(self) -> None:
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
-        # Of each batch the worst: pictures (k, C, H, W), probabilities (k, K), targets (k,).
+        # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,).
         self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,7 +40,7 @@ class ClassificationReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the logits (B, K) that `test_step` returns."""
+        """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch
         probabilities = outputs.float().softmax(-1)
         self.predictions.append(probabilities.argmax(-1).cpu())
@@ -54,8 +53,8 @@ class ClassificationReport(Callback):
             return
         names = pl_module.hparams["class_names"]
         predictions, targets = torch.cat(self.predictions), torch.cat(self.targets)
-        picture(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
-        picture(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
+        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
+        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
 
     def _draw_mistakes(self, class_names: list[str], path: Path) -> None:
         images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
@@ -65,16 +64,16 @@ class ClassificationReport(Callback):
             guess = int(share.argmax())
             said = "" if guess == target else f"\nis {class_names[target]}"
             titles.append(f"{class_names[guess]}: {share[guess]:.0%}{said}")
-        draw_pictures(images[worst], titles, path)
+        draw_images(images[worst], titles, path)
 
 
 def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
-    """Where in a batch the true class got the lowest probability (B, K): at most `count` indices, worst first."""
+    """Indices of the `count` samples whose true class has the lowest of the probabilities (B, K), lowest first."""
     return probabilities.gather(1, targets[:, None])[:, 0].argsort()[:count]
 
 
 def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
-    """Counts of true class (rows) against predicted class (columns), both (N,)."""
+    """Draw the counts of true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
     size = len(class_names)
@@ -92,12 +91,12 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
     axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
     axes.set_yticks(range(size), class_names)
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
-    axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test pictures, accuracy {accuracy:.4f}")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test images, accuracy {accuracy:.4f}")
     figure.savefig(path, dpi=120)
 
 
-def draw_pictures(images: Tensor, titles: list[str], path: Path) -> None:
-    """`images` (N, C, H, W) in [0, 1] in a grid, each with its title; a title of two lines is a mistake, in red."""
+def draw_images(images: Tensor, titles: list[str], path: Path) -> None:
+    """Draw `images` (N, C, H, W) in [0, 1] as a grid with titles; a title of two lines marks a mistake and is red."""
     from matplotlib.figure import Figure
 
     columns = min(len(images), 4)

@@ -1,27 +1,27 @@
-"""Your own images, of any sizes: a folder for each class, or such folders in those of train, val and test."""
+"""Your own images, of any size: one folder per class, or one folder per split with class folders inside."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import DirectoryPath
 
-from ..front_door.values import Side
-from .image_splits import Pictures, read_labelled
+from ..engine import Side
+from .image_splits import LabelledImages, read_labelled
 from .images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images below `root/<class>/` or `root/<split>/<class>/`; `channels` is 1 (grey) or 3 (colour).
+    """Images in `root/<class>/` or `root/<split>/<class>/`; `channels` is 1 (grey) or 3 (colour).
 
-    They are resized to `size` pixels a side, read once and kept in memory: 12 kB an image of 3×32×32. What can't be
-    read, hidden files and other files are named and left out; splits are told by `split_folders`.
+    Images are resized to `size` pixels a side, read once and kept in memory: 12 kB per image of 3×32×32. Unreadable
+    files, hidden files and files of other types are logged and skipped. `split_folders` says which folders are splits.
     """
 
     def __init__(self, root: DirectoryPath, size: Side = 32, channels: Literal[1, 3] = 3, **options: Any) -> None:
         super().__init__(**options)
         self.root, self.size, self.channels = Path(root), size, channels
 
-    def load_pictures(self) -> Pictures:
+    def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
         return read_labelled(self.root, shape, self.background, self.folds, classes=classes)

@@ -1,6 +1,6 @@
-"""What every datamodule of labelled pictures shares: splits, batches, augmentation, inputs of predict.py.
+"""Base class for datamodules of labelled images: splits, batches, augmentation, and input and output of predict.py.
 
-A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
+To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
 
 import csv
@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError
-from ..front_door.values import Fraction, Seed, Share
-from .base import TensorDataModule, check_split
-from .image_splits import Pictures, divide
-from .pictures import colour, read_inputs
+from ..engine import Above0Below1, From0Below1, RefusedError, Seed
+from .base import TensorDataModule
+from .image_files import colour, read_inputs
+from .image_splits import LabelledImages, divide
+from .splits import check_split
 
 Split = tuple[Tensor, ...]
 
 
 class ImageFacts(TypedDict):
-    """What a model is told of the pictures."""
+    """The data's properties that are passed to the model."""
 
     num_classes: int
     input_shape: list[int]  # (C, H, W)
@@ -33,10 +33,11 @@ class ImageFacts(TypedDict):
 
 
 class ImageDataModule(TensorDataModule):
-    """Labelled pictures in memory, split into train, validation and test: stratified, and fixed by `split_seed`.
+    """Labelled images in memory, in stratified train, validation and test splits that `split_seed` determines.
 
-    `rotate` (degrees), `shift` (share of the side) and `zoom` (share) bound the random change of training pictures;
-    all zero: none. Transparent images show `background`, a colour. Batches are `(images (B, C, H, W), targets (B,))`.
+    `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images;
+    all zero switches it off. Transparent pixels show the colour `background`. Batches are `(images (B, C, H, W),
+    targets (B,))`.
     """
 
     sample_name = "images"
@@ -44,12 +45,12 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         rotate: NonNegativeFloat = 0.0,
-        shift: Share = 0.0,
-        zoom: Share = 0.0,
+        shift: From0Below1 = 0.0,
+        zoom: From0Below1 = 0.0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
         background: str = "white",
@@ -59,26 +60,26 @@ class ImageDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        colour(background)  # refused where it is none
+        colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.class_names: list[str] = []
-        self.names: list[str] = []  # of the pictures of predict.py
+        self.names: list[str] = []  # file names of the images given to predict.py
 
-    def load_pictures(self) -> Pictures:
-        """All labelled pictures. Raises RefusedError where they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+    def load_images(self) -> LabelledImages:
+        """Load all labelled images. Raises RefusedError if they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, Split]:
-        pictures = self.load_pictures()
-        images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
-        parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
+        labelled = self.load_images()
+        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
+        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
         return {name: (images[index], targets[index]) for name, index in parts.items()}
 
     @property
     def facts(self) -> ImageFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         images = self.splits["train"][0]
         return {
             "num_classes": len(self.class_names),
@@ -87,38 +88,38 @@ class ImageDataModule(TensorDataModule):
         }
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, pictures: {sizes}"
+        return f"{len(self.class_names)} classes, images: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Change training pictures at random: on the device, a whole batch at a time."""
+        """Augment training images, a whole batch at a time on its device."""
         trainer = self.trainer
         if trainer is None or not trainer.training or not (self.rotate or self.shift or self.zoom):
             return batch
         images, targets = batch
         return random_affine(images, self.rotate, self.shift, self.zoom, self.generator(images.device)), targets
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Read the picture, folder or .npy at `source` in the shape that the model was trained on.
+        """Read an image, a folder or an .npy file, and resize images to the shape that the model was trained on.
 
-        Returns a line for each file that can't be read. Raises RefusedError where none can.
+        Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
         self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
         if not self.names:
             raise RefusedError(
-                f"input={source}: no picture could be read" + "".join(f"; {why}" for why in unreadable[:1])
+                f"input={source}: no image could be read" + "".join(f"; {why}" for why in unreadable[:1])
             )
         self.inputs = (images,)
         return unreadable
 
     def predictions_name(self, source: str) -> str:
-        return f"{Path(source).stem or 'pictures'}.csv"
+        return f"{Path(source).stem or 'images'}.csv"
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a row a picture: file name, class, and the probability of each class. Returns the number of rows."""
+        """Write one row per image: file name, class, probability of each class. Return the number of rows."""
         names, class_names = self.names, model["class_names"]
         probabilities = torch.cat(outputs).float().cpu().numpy()
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -130,14 +131,14 @@ class ImageDataModule(TensorDataModule):
 
 
 def random_affine(images: Tensor, rotate: float, shift: float, zoom: float, generator: torch.Generator) -> Tensor:
-    """Each picture of `images` (B, C, H, W) turned, moved and scaled by its own random amount; edges are repeated.
+    """Rotate, shift and scale each of `images` (B, C, H, W) by its own random amount; edge pixels are repeated.
 
-    `rotate` is in degrees to either side, `shift` a share of the side, `zoom` a share of the size.
+    `rotate` is in degrees, `shift` a fraction of the side, `zoom` a fraction of the size; each acts in both directions.
     """
     angle, dx, dy, scale = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, scale = angle * math.radians(rotate), 1 + scale * zoom
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # affine_grid's coordinates run from -1 to 1: a whole side is 2.
+    # affine_grid's coordinates run from -1 to 1, so a whole side is 2.
     rows = [torch.stack([cos, -sin, dx * 2 * shift], 1), torch.stack([sin, cos, dy * 2 * shift], 1)]
     grid = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

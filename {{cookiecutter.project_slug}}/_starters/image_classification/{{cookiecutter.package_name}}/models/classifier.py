@@ -1,27 +1,26 @@
-"""The LightningModule of image classification: what is computed, trained and measured, whatever the network."""
+"""LightningModule for image classification: loss, metrics and optimizer, for any network."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from ..engine.build import build
-from ..front_door.values import Pixels
+from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
+from .optimization import build_optimizer
 
 
 class Classifier(LightningModule):
-    """Trains `network` to tell pictures (B, C, H, W) of `num_classes` classes apart by their cross-entropy.
+    """Train `network` with cross-entropy to classify images (B, C, H, W) into `num_classes` classes.
 
-    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
-    plain values alone. `num_classes`, `input_shape` (C, H, W) and `class_names` are told by the datamodule.
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
+    only plain values. The datamodule provides `num_classes`, `input_shape` (C, H, W) and `class_names`.
     """
 
-    # What `monitor` may name, and whether less or more of it is better.
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {
         "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max",
         "val/loss": "min", "val/accuracy": "max", "val/macro_f1": "max", "val/f1/*": "max",
@@ -31,12 +30,12 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -45,16 +44,16 @@ class Classifier(LightningModule):
         self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | of_each_class
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(num_classes)
         self.val_metrics = EpochMetrics(num_classes)
         self.test_metrics = EpochMetrics(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of pictures (B, C, H, W) with values in [0, 1]."""
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return network(images)
 
     # 2. Train loop
@@ -87,18 +86,18 @@ class Classifier(LightningModule):
         self._log_epoch("test", self.test_metrics)
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
-        """Probabilities (B, K)."""
+        """Compute class probabilities (B, K)."""
         return self(batch[0]).softmax(dim=-1)
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], metrics: "EpochMetrics") -> Tensor:
-        """Returns the logits (B, K), which callbacks may draw."""
+        """Update `metrics`; return the logits (B, K), which callbacks may plot."""
         images, targets = batch
         logits = self(images)
         metrics.update(F.cross_entropy(logits, targets), logits, targets)
         return logits
 
     def _log_epoch(self, split: str, epoch_metrics: "EpochMetrics") -> None:
-        """Log the scores of the whole split, and of each class."""
+        """Log the metrics of the whole split, and the F1 score of each class."""
         metrics = epoch_metrics.compute()
         f1_of_classes = metrics.pop("f1")
         self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, prog_bar=True, sync_dist=True)
@@ -108,18 +107,11 @@ class Classifier(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], self.parameters())
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
 class EpochMetrics(nn.Module):
-    """Gathers batches and hands them to torchmetrics `every` batches: an update costs much more than a list entry."""
+    """Metrics of one epoch, passed to torchmetrics every `every` batches, since an update costs more than an append."""
 
     def __init__(self, num_classes: int, every: int = 50) -> None:
         super().__init__()
@@ -135,13 +127,13 @@ class EpochMetrics(nn.Module):
         self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Take in a batch: its mean `loss` (), `logits` (B, K) and `targets` (B,)."""
+        """Add a batch: its mean `loss` (), `logits` (B, K) and `targets` (B,)."""
         self.waiting.append((loss.detach(), logits.detach(), targets))
         if len(self.waiting) == self.every:
             self._hand_over()
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss`, `accuracy`, `macro_f1`, each (), and `f1` (K,), since the last call; starts anew."""
+        """Return and reset `loss`, `accuracy` and `macro_f1`, each (), and `f1` (K,)."""
         self._hand_over()
         values = {"loss": self.loss.compute(), **self.scores.compute()}
         self.loss.reset()
@@ -149,11 +141,11 @@ class EpochMetrics(nn.Module):
         return values
 
     def epoch_state(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """The batches that wait, for a checkpoint within the epoch; torchmetrics' own are saved beside."""
+        """Batches not yet passed to torchmetrics, for a checkpoint within the epoch; metric states are saved apart."""
         return list(self.waiting)
 
     def load_epoch_state(self, state: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Go on with what `epoch_state` has returned."""
+        """Restore what `epoch_state` returned."""
         self.waiting = list(state)
 
     def _hand_over(self) -> None:

@@ -1,4 +1,4 @@
-"""A multilayer perceptron: what a second network costs is this file and configs/model/mlp.yaml."""
+"""A multilayer perceptron. A second network takes two files: this one and configs/model/mlp.yaml."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Features (B, C) by the statistics of the batch; a sample alone, as an epoch may end in, by the running ones."""
+    """Batch normalisation (B, C) that uses the running statistics for a batch of one, as an epoch may end in."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and len(input) > 1:
@@ -19,9 +19,11 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class MLP(nn.Module):
-    """Flattens pictures (B, C, H, W), passes two hidden layers of `hidden` units, gives logits (B, K)."""
+    """Multilayer perceptron with two hidden layers of `hidden` units: images (B, C, H, W) to logits (B, K)."""
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: Share = 0.2) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], num_classes: int, hidden: Count = 256, dropout: From0Below1 = 0.2
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),

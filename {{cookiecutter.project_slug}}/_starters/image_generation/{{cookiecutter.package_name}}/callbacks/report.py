@@ -1,4 +1,4 @@
-"""Draw what a generative model makes: a grid of samples at intervals, and after the test samples and interpolations."""
+"""Plots for a generative model: samples at intervals, and samples and interpolations after the test."""
 
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,18 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..datamodules.images import sheet
-from ..run_folder.metrics import picture
+from ..engine import save_plot
 
-ROWS = 12  # classes that are drawn; of more, the first ones
-REAL = 4  # real pictures beside those generated
-BETWEEN = 9  # pictures of an interpolation, its ends among them
+ROWS = 12  # classes drawn: the first ones of many
+REAL = 4  # real images per class, next to the generated ones
+BETWEEN = 9  # images in an interpolation, including both ends
 
 
 class GenerationReport(Callback):
-    """`samples_epoch_<n>.png` every `every_n_epochs`; after the test `samples.png` and `interpolations.png`.
+    """Save `samples_epoch_<n>.png` every `every_n_epochs`, and `samples.png` and `interpolations.png` after the test.
 
-    A row is a class, `per_class` pictures long. A column begins as the same noise, in each of the pictures, so that
-    epochs and classes can be compared. It has to come before `ema` in the config, to draw with its averaged weights.
+    Each row is a class, `per_class` images long. All images in a column start from the same noise, in every plot, so
+    that classes and epochs can be compared. In the config it must precede `ema`, to draw with the averaged weights.
     """
 
     def __init__(self, every_n_epochs: PositiveInt = 20, per_class: PositiveInt = 10) -> None:
@@ -32,7 +32,7 @@ class GenerationReport(Callback):
             return
         panels = {f"generated, after epoch {epoch}": lambda: grid(pl_module, self.per_class)}
         names = pl_module.hparams["class_names"]
-        picture(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
+        save_plot(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         names = pl_module.hparams["class_names"]
@@ -41,21 +41,21 @@ class GenerationReport(Callback):
             "real (test)": lambda: some_real(trainer, len(names)),
         }
         between = {"from one noise to another": lambda: interpolations(pl_module)}
-        picture(trainer, "samples", lambda path: draw(samples, names, path))
-        picture(trainer, "interpolations", lambda path: draw(between, names, path))
+        save_plot(trainer, "samples", lambda path: draw(samples, names, path))
+        save_plot(trainer, "interpolations", lambda path: draw(between, names, path))
 
 
 @torch.no_grad()
 def grid(model: Any, columns: int) -> Tensor:
-    """Generated pictures (rows, columns, C, H, W), a row a class."""
+    """Generate images (rows, columns, C, H, W), one class per row."""
     return _sampled(model, model.noise_of(torch.arange(columns)))
 
 
 @torch.no_grad()
 def interpolations(model: Any) -> Tensor:
-    """Generated pictures (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
+    """Generate images (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
 
-    On a straight line the noise in the middle would be weaker than any that the model has learnt from.
+    In the middle of a straight line the noise would be weaker than any the model was trained on.
     """
     one, other = model.noise_of(torch.arange(2))
     angles = torch.linspace(0, torch.pi / 2, BETWEEN, device=one.device).reshape(-1, *[1] * one.ndim)
@@ -63,14 +63,14 @@ def interpolations(model: Any) -> Tensor:
 
 
 def _sampled(model: Any, noise: Tensor) -> Tensor:
-    """Each noise (columns, …) as a picture of each class."""
+    """Generate an image of each class from each noise (columns, …)."""
     rows, columns = min(ROWS, len(model.hparams["class_names"])), len(noise)
     classes = torch.arange(rows, device=noise.device).repeat_interleave(columns)
     return model.sample(noise.repeat(rows, *[1] * (noise.ndim - 1)), classes).unflatten(0, (rows, columns))
 
 
 def some_real(trainer: Any, classes: int) -> Tensor:
-    """The first real pictures of the test split (rows, REAL, C, H, W); white where a class has fewer."""
+    """The first real images of the test split (rows, REAL, C, H, W); white if a class has fewer."""
     images, targets = trainer.datamodule.splits["test"]
     chosen = images.new_ones(min(ROWS, classes), REAL, *images.shape[1:])
     for row, place in enumerate(chosen):
@@ -80,18 +80,18 @@ def some_real(trainer: Any, classes: int) -> Tensor:
 
 
 def draw(panels: dict[str, Any], names: list[str], path: Path) -> None:
-    """Panels side by side, each a function that gives pictures (rows, columns, C, H, W) in [0, 1]; a row a class."""
+    """Draw panels side by side; each is a function that returns images (rows, columns, C, H, W), one class per row."""
     from matplotlib.figure import Figure
 
-    sheets = {title: pictures().float().cpu() for title, pictures in panels.items()}
+    sheets = {title: images().float().cpu() for title, images in panels.items()}
     columns = [each.shape[1] for each in sheets.values()]
     rows = next(iter(sheets.values())).shape[0]
     longest = max(map(len, names[:rows]))
     size = (1.0 + 0.08 * longest + 0.55 * sum(columns), 0.8 + 0.55 * rows)
     figure = Figure(figsize=size, layout="constrained")
     places = figure.subplots(1, len(sheets), width_ratios=columns, squeeze=False)[0]
-    for axes, (title, pictures) in zip(places, sheets.items(), strict=True):
-        pixels = sheet(pictures.flatten(0, 1), pictures.shape[1])
+    for axes, (title, images) in zip(places, sheets.items(), strict=True):
+        pixels = sheet(images.flatten(0, 1), images.shape[1])
         axes.imshow(pixels.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.set_xticks([])

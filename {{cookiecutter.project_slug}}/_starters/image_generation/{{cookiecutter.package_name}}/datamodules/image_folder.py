@@ -1,21 +1,21 @@
-"""Your own images, of any sizes: a folder for each class, or one without classes; or those of train, val and test."""
+"""Your own images, of any size: one folder per class or a single flat folder, or such folders for each split."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import DirectoryPath
 
-from ..front_door.values import Side
-from .image_splits import Pictures, read_labelled
+from ..engine import Side
+from .image_files import colour
+from .image_splits import LabelledImages, read_labelled
 from .images import ImageDataModule
-from .pictures import colour
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images below `root/<class>/` or `root/<split>/<class>/`, or all of one class in `root` or `root/<split>`.
+    """Images in `root/<class>/` or `root/<split>/<class>/`; of a single class, in `root` or `root/<split>`.
 
-    `channels` is 1 (grey) or 3 (colour); what is transparent shows `background`, a colour. They are resized to `size`
-    pixels a side, read once and kept in memory. What can't be read, hidden files and others are named and left out.
+    `channels` is 1 (grey) or 3 (colour); transparent pixels show the colour `background`. Images are resized to `size`
+    pixels a side, read once and kept in memory. Unreadable, hidden and other files are logged and skipped.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class ImageFolderDataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        colour(background)  # refused where it is none
+        colour(background)  # raises RefusedError if it is not a colour
         self.root, self.size, self.channels, self.background = Path(root), size, channels, background
 
-    def load_pictures(self) -> Pictures:
+    def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
         return read_labelled(self.root, shape, self.background, self.folds, one_class=True, classes=classes)

@@ -1,6 +1,6 @@
-"""What every datamodule of pictures to learn from shares: splits, batches, what predict.py is asked for and writes.
+"""Base class for datamodules of images to generate: splits, batches, and input and output of predict.py.
 
-A dataset of your own is a subclass with one method, `load_pictures`; see digits.py and image_folder.py.
+To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
 
 import math
@@ -13,18 +13,19 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Draws, Fraction, Seed
-from .base import TensorDataModule, check_split, seed_of
-from .image_splits import Pictures, divide
+from ..engine import Above0Below1, Draws, RefusedError, Seed, refusal
+from ..engine.order import seed_of
+from .base import TensorDataModule
+from .image_splits import LabelledImages, divide
+from .splits import check_split
 
-SHEET_SIDE = 64  # pixels: smaller pictures are enlarged to about this on a sheet
-SHEET_COLUMNS = 100  # more pictures of a class are in the array alone
-MAX_VALUES = 2**28  # of all pictures that are drawn at once: 1 GB
+SHEET_SIDE = 64  # pixels: a sheet shows smaller images enlarged to about this size
+SHEET_COLUMNS = 100  # per class; the array holds all images
+MAX_VALUES = 2**28  # in all images generated at once: 1 GB
 
 
 class ImageFacts(TypedDict):
-    """What a model is told of the pictures."""
+    """The data's properties that are passed to the model."""
 
     num_classes: int
     input_shape: list[int]  # (C, H, W)
@@ -32,10 +33,10 @@ class ImageFacts(TypedDict):
 
 
 class ImageDataModule(TensorDataModule):
-    """Pictures of one class or more in memory, split into train, validation and test: stratified, by `split_seed`.
+    """Images of one or more classes in memory, in stratified train, validation and test splits that `split_seed` fixes.
 
-    Batches are `(images (B, C, H, W), classes (B,))`. predict.py draws `samples_per_class` pictures of each class that
-    its input names, from noise that `sampling_seed` decides.
+    Batches are `(images (B, C, H, W), classes (B,))`. predict.py generates `samples_per_class` images of each class
+    that its input names, from noise that `sampling_seed` determines.
     """
 
     sample_name = "images"
@@ -44,8 +45,8 @@ class ImageDataModule(TensorDataModule):
 
     def __init__(
         self,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
@@ -60,22 +61,22 @@ class ImageDataModule(TensorDataModule):
         self.samples_per_class, self.sampling_seed = samples_per_class, sampling_seed
         self.class_names: list[str] = []
 
-    def load_pictures(self) -> Pictures:
-        """All pictures. Raises RefusedError where they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+    def load_images(self) -> LabelledImages:
+        """Load all images. Raises RefusedError if they can't be read."""
+        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        pictures = self.load_pictures()
-        images, targets, ids, self.class_names = pictures.images, pictures.targets, pictures.ids, pictures.class_names
-        parts = divide(pictures, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
+        labelled = self.load_images()
+        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
+        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
         if (fewest := min(len(part) for part in parts.values() if len(part) or self.test_fraction < 1)) < 2:
-            raise RefusedError(f"datamodule: {len(targets)} pictures leave {fewest} in a split; expected 2 or more")
+            raise RefusedError(f"datamodule: {len(targets)} images leave {fewest} in a split; expected 2 or more")
         self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
         return {name: (images[index], targets[index]) for name, index in parts.items()}
 
     @property
     def facts(self) -> ImageFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         images = self.splits["train"][0]
         return {
             "num_classes": len(self.class_names),
@@ -84,14 +85,14 @@ class ImageDataModule(TensorDataModule):
         }
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, pictures: {sizes}"
+        return f"{len(self.class_names)} classes, images: {sizes}"
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Take the names of classes, parted by commas, or `all`. Raises RefusedError for one that is not known."""
+        """Parse class names separated by commas, or `all`. Raises RefusedError if a class is unknown."""
         names = model["class_names"]
         wanted = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
         wanted = names if wanted == ["all"] else list(dict.fromkeys(wanted))
@@ -105,7 +106,7 @@ class ImageDataModule(TensorDataModule):
             fits = f"expected at most {MAX_VALUES // values:,} at once, and other sampling_seeds"
             raise refusal("datamodule.samples_per_class", self.samples_per_class, f"{why}; {fits}")
         classes = torch.tensor([names.index(word) for word in wanted])
-        # The n-th picture of each class begins as the same noise: what differs within a column is the class.
+        # The n-th image of every class starts from the same noise, so within a column only the class differs.
         seeds = torch.tensor([seed_of(self.sampling_seed, number) for number in range(self.samples_per_class)])
         self.inputs = (classes.repeat_interleave(len(seeds)), seeds.repeat(len(classes)))
         return []
@@ -118,9 +119,9 @@ class ImageDataModule(TensorDataModule):
         return [path.with_suffix(".npy"), path.with_suffix(".png") if path.suffix == ".npy" else path]
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write a sheet with a row a class to `path`, and all pictures (N, C, H, W) beside it as .npy.
+        """Write a sheet with one class per row to `path`, and all images (N, C, H, W) next to it as .npy.
 
-        A sheet shows the first SHEET_COLUMNS of each class. Returns the number of pictures.
+        The sheet shows the first SHEET_COLUMNS of each class. Returns the number of images.
         """
         from PIL import Image
 
@@ -134,9 +135,9 @@ class ImageDataModule(TensorDataModule):
 
 
 def sheet(images: Tensor, columns: int) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] side by side, `columns` a row, white between: (rows, columns, C).
+    """Arrange images (N, C, H, W) in [0, 1] in rows of `columns` with white gaps: (rows, columns, C).
 
-    Small ones are enlarged, pixel by pixel.
+    Small images are enlarged by repeating pixels.
     """
     zoom = max(1, SHEET_SIDE // images.shape[-1])
     tiles = images.clamp(0, 1).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)

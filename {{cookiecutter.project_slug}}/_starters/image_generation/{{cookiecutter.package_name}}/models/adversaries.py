@@ -1,18 +1,18 @@
-"""The two networks of the GAN: convolutions, told the class."""
+"""Generator and discriminator of the GAN: class-conditional convolutional networks."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, cat, nn
 
-from ..front_door.values import Count
+from ..engine import Count
 
-SLOPE = 0.2  # of the leaky ReLU below zero
+SLOPE = 0.2  # of leaky ReLU below zero
 
 
 class Generator(nn.Module):
-    """Noise (B, noise_size) and classes (B,) to pictures (B, C, H, W) in [0, 1].
+    """Map noise (B, noise_size) and classes (B,) to images (B, C, H, W) in [0, 1].
 
-    It begins at a quarter of the size and doubles it twice (after Radford et al., "DCGAN", 2016).
+    It starts at a quarter of the size and doubles it twice (after Radford et al., "DCGAN", 2016).
     """
 
     def __init__(self, input_shape: Sequence[int], num_classes: int, noise_size: int, width: Count = 16) -> None:
@@ -36,9 +36,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (B, C, H, W) in [0, 1] and classes (B,) to scores (B,): above zero for what it takes to be real.
+    """Map images (B, C, H, W) in [0, 1] and classes (B,) to logits (B,), positive for "real".
 
-    The class enters by a projection (Miyato & Koyama, "cGANs with Projection Discriminator", 2018).
+    The class enters by projection (Miyato & Koyama, "cGANs with Projection Discriminator", 2018).
     """
 
     def __init__(self, input_shape: Sequence[int], num_classes: int, width: Count = 16) -> None:
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
 
 
 def larger(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Twice the size: (B, channels_in, H, W) to (B, channels_out, 2H, 2W)."""
+    """Upsampling block: (B, channels_in, H, W) to (B, channels_out, 2H, 2W)."""
     return nn.Sequential(
         nn.Upsample(scale_factor=2),
         nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),

@@ -1,68 +1,66 @@
-"""Flow matching: a network learns the velocity that carries noise to pictures along straight lines.
+"""Flow matching: a network learns the velocity that moves noise to images along straight lines.
 
 Lipman et al., "Flow Matching for Generative Modeling", 2023 (the conditional optimal-transport path, with no noise left
-at its end), which is the rectified flow of Liu et al., 2023.
+at its end), which equals the rectified flow of Liu et al., 2023.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..front_door.values import Draws, Pixels, Share
+from ..engine import Config, Draws, From0Below1, Given, OptimizerConfig, Pixels, SchedulerConfig, build
 from .generation import Batch, ImageGenerator
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
-GOLDEN = 0.618034  # its multiples, modulo 1, fill [0, 1) evenly
+GOLDEN = 0.618034  # multiples of the golden ratio, modulo 1, fill [0, 1) evenly
 
 
 class FlowMatching(ImageGenerator):
-    """Trains `network` to tell the velocity of `x_t = (1 - t) noise + t picture`, pictures in [-1, 1], by its MSE.
+    """Train `network` to predict the velocity of `x_t = (1 - t) noise + t image`, images in [-1, 1], with MSE.
 
-    Pictures are drawn by following it from t = 0 to 1 in `sampling_steps` midpoint steps, two evaluations each. In the
-    share `drop_class` of training the class is left out, which `guidance` needs: above 1 it pushes pictures towards
-    what is typical of their class (Ho & Salimans, "Classifier-Free Diffusion Guidance", 2022), at twice the work.
+    Sampling integrates it from t = 0 to 1 in `sampling_steps` midpoint steps of two evaluations each. Training drops
+    the class with probability `drop_class`, which `guidance` requires: above 1 it moves images towards what is typical
+    of their class (Ho & Salimans, "Classifier-Free Diffusion Guidance", 2022), at twice the cost.
     """
 
-    # What `monitor` may name, and whether less or more of it is better.
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {"train/loss": "min", "val/loss": "min"}
 
     # 1. Computations
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         sampling_steps: Draws = 10,
         guidance: NonNegativeFloat = 1.0,
-        drop_class: Share = 0.0,
+        drop_class: From0Below1 = 0.0,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.network = build(network, input_shape=input_shape, num_classes=num_classes)
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.noise_shape = input_shape
         self.num_classes, self.drop_class = num_classes, drop_class
         self.sampling_steps, self.guidance = sampling_steps, guidance
 
     def forward(self, x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:
-        """The velocity (B, C, H, W) at `x_t` (B, C, H, W) and times `t` (B,) in [0, 1].
+        """Predict the velocity (B, C, H, W) at `x_t` (B, C, H, W) and times `t` (B,) in [0, 1].
 
-        `classes` (B,) are whole numbers; `num_classes` stands for none in particular.
+        `classes` (B,) are integers; `num_classes` means "no class".
         """
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return network(x_t, t, classes)
 
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
@@ -81,9 +79,9 @@ class FlowMatching(ImageGenerator):
         return general + self.guidance * (velocity - general)
 
     def loss(self, images: Tensor, classes: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The mean squared error () of the velocity at times `t` (B,) between `noise` and `images` (B, C, H, W)."""
-        pictures, at = images * 2 - 1, t[:, None, None, None]
-        return F.mse_loss(self((1 - at) * noise + at * pictures, t, classes), pictures - noise)
+        """Mean squared error () of the velocity at times `t` (B,) between `noise` and `images` (B, C, H, W)."""
+        scaled, at = images * 2 - 1, t[:, None, None, None]
+        return F.mse_loss(self((1 - at) * noise + at * scaled, t, classes), scaled - noise)
 
     # 2. Train loop
 
@@ -100,7 +98,7 @@ class FlowMatching(ImageGenerator):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch, self.seeds(batch[0], batch_idx))
 
-    # 4. Test loop: the distance to the real pictures is ImageGenerator's
+    # 4. Test loop (the Fréchet distance is in ImageGenerator)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         seeds = self.seeds(batch[0], batch_idx)
@@ -108,7 +106,7 @@ class FlowMatching(ImageGenerator):
         self.compare(batch, seeds)
 
     def _evaluate(self, split: str, batch: Batch, seeds: Tensor) -> None:
-        """The loss at noise and times that are a picture's own, so that two epochs can be compared."""
+        """Log the loss at noise and times fixed for each image, so that epochs can be compared."""
         images, classes = batch
         t = ((seeds + 0.5) * GOLDEN % 1).to(images)
         loss = self.loss(images, classes, self.noise_of(seeds), t)
@@ -117,11 +115,4 @@ class FlowMatching(ImageGenerator):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self.network, without=(nn.Embedding,)))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, parameter_groups(self.network, without=(nn.Embedding,)), monitor="val/loss")

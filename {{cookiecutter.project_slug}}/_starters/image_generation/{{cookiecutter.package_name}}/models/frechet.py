@@ -1,8 +1,8 @@
-"""How far generated pictures are from real ones, in what a classifier of the training pictures sees in them.
+"""Fréchet distance between generated and real images, in the features of a classifier of the training images.
 
-The Fréchet distance of two sets of pictures (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017), with
-a judge that is trained here in place of Inception, which knows photographs. It depends on the number of pictures: two
-sets of real ones are at a distance too, the larger the fewer they are.
+The definition is that of Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017. Their feature extractor,
+Inception, knows photographs; here a small classifier, the judge, is trained in its place. The distance depends on the
+number of images: even two sets of real ones differ, the more the fewer they are.
 """
 
 import torch
@@ -13,26 +13,26 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from .cnn import CNN
 from .optimization import warmup_cosine
 
-STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the pictures that are compared
+STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the images compared
 
 
 class Judge(nn.Module):
-    """The features (B, D) that the classifier `network` sees in pictures (B, C, H, W)."""
+    """Features (B, D) that the classifier `network` extracts from images (B, C, H, W)."""
 
     def __init__(self, network: CNN) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):  # the same judge for each precision of a training
+        with torch.autocast(images.device.type, enabled=False):  # the same judge whatever the precision of the training
             return self.network.features(images.float())
 
 
 def train_judge(images: Tensor, targets: Tensor) -> Judge:
-    """A small CNN that tells the classes `targets` (N,) of `images` (N, C, H, W) in [0, 1] apart.
+    """Train a small CNN to classify `images` (N, C, H, W) in [0, 1] into the classes `targets` (N,).
 
-    The same bits for the same pictures: on the CPU, from a seed of its own, and torch's random state is left as it was.
-    Where there is one class only, it tells a picture from its mirror images.
+    Deterministic: it runs on the CPU with its own seed, and restores torch's random state. If there is only one class,
+    it learns to tell an image from its mirror images.
     """
     if not targets.any():
         images = torch.cat([images, images.flip(2), images.flip(3), images.flip(2, 3)])
@@ -53,6 +53,6 @@ def train_judge(images: Tensor, targets: Tensor) -> Judge:
 
 
 def frechet_distance(judge: Judge, shape: list[int]) -> FrechetInceptionDistance:
-    """A metric of `update(images (B, C, H, W) in [0, 1], real=…)`: the squared distance, whatever the processes."""
+    """A metric with `update(images (B, C, H, W) in [0, 1], real=…)`: the squared distance, over all processes."""
     channels, height, width = shape
     return FrechetInceptionDistance(judge, normalize=True, input_img_size=(channels, height, width))

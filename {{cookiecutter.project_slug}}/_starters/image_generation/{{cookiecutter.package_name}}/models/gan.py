@@ -1,10 +1,10 @@
-"""A generative adversarial network: two networks, two optimizers, and the training step written out.
+"""Generative adversarial network: two networks, two optimizers, and a training step with manual optimization.
 
-Goodfellow et al., 2014, with its non-saturating loss, kept stable by the gradient penalty R1 on real pictures
-(Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018).
+Goodfellow et al., 2014, with the non-saturating loss, stabilised by the gradient penalty R1 on real images (Mescheder
+et al., "Which Training Methods for GANs do actually Converge?", 2018).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,34 +12,32 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import RefusedError
-from ..front_door.values import Count, Pixels
+from ..engine import Config, Count, Given, OptimizerConfig, Pixels, RefusedError, SchedulerConfig, build
 from .generation import Batch, ImageGenerator
 
 
 class GAN(ImageGenerator):
-    """Trains `generator` to make pictures that `discriminator` takes for real ones, and the latter not to.
+    """Train `generator` to make images that `discriminator` classifies as real, and `discriminator` to detect them.
 
-    Each has an optimizer (and a schedule) of its own, made from the same node; the discriminator's rate is
-    `discriminator_speed` times as high (Heusel et al., 2017). What their losses say depends on the opponent: `val/loss`
-    is the Fréchet distance to the validation pictures.
+    Each has its own optimizer and schedule, built from the same config node; the discriminator's learning rate is
+    `discriminator_speed` times as high (Heusel et al., 2017). Since each loss depends on the opponent, `val/loss` is
+    the Fréchet distance to the validation images.
     """
 
-    # What `monitor` may name, and whether less or more of it is better (None: neither, it depends on the opponent).
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better; None: neither.
     logged = {"train/loss": None, "train/discriminator_loss": None, "val/loss": "min"}
 
     # 1. Computations
 
     def __init__(
         self,
-        generator: dict[str, Any],
-        discriminator: dict[str, Any],
-        optimizer: dict[str, Any],
+        generator: Annotated[Config, Given("input_shape", "num_classes", "noise_size")],
+        discriminator: Annotated[Config, Given("input_shape", "num_classes")],
+        optimizer: OptimizerConfig,
         num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         noise_size: Count = 64,
         gradient_penalty: NonNegativeFloat = 0.1,
         discriminator_speed: PositiveFloat = 2.0,
@@ -53,7 +51,7 @@ class GAN(ImageGenerator):
         self.gradient_penalty = gradient_penalty
 
     def forward(self, noise: Tensor, classes: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) in [0, 1] from normal `noise` (B, noise_size) and `classes` (B,)."""
+        """Generate images (B, C, H, W) in [0, 1] from normal `noise` (B, noise_size) and `classes` (B,)."""
         return self.generator(noise, classes)
 
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
@@ -62,7 +60,7 @@ class GAN(ImageGenerator):
     # 2. Train loop
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """A step of the discriminator, then one of the generator. Returns the loss of the latter."""
+        """Update the discriminator, then the generator. Returns the loss of the generator."""
         images, classes = batch
         optimizers: Any = self.optimizers()
         generator, discriminator = optimizers
@@ -85,7 +83,7 @@ class GAN(ImageGenerator):
         return self(torch.randn(len(classes), *self.noise_shape, device=self.device), classes)
 
     def discriminator_loss(self, images: Tensor, classes: Tensor, generated: Tensor) -> Tensor:
-        """That of telling `images` (B, C, H, W) from `generated` ones of the same `classes` (B,), and the penalty."""
+        """Loss () of telling `images` (B, C, H, W) from `generated`, both of `classes` (B,), plus the penalty R1."""
         images = images.detach().requires_grad_()
         real = self.discriminator(images, classes)
         (slope,) = torch.autograd.grad(real.sum(), images, create_graph=True)
@@ -94,7 +92,7 @@ class GAN(ImageGenerator):
         return told_apart + self.gradient_penalty / 2 * penalty
 
     def generator_loss(self, classes: Tensor, generated: Tensor) -> Tensor:
-        """That of being taken for real pictures of their `classes` (B,)."""
+        """Loss () of having `generated` images of `classes` (B,) classified as real."""
         return F.softplus(-self.discriminator(generated, classes)).mean()
 
     # 3. Validation loop
@@ -108,7 +106,7 @@ class GAN(ImageGenerator):
     def on_validation_epoch_end(self) -> None:
         self.log("val/loss", self.distances["generated"].compute(), prog_bar=True, sync_dist=True)
 
-    # 4. Test loop: its beginning and most of its end are ImageGenerator's
+    # 4. Test loop (the Fréchet distance is in ImageGenerator)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.compare(batch, self.seeds(batch[0], batch_idx))

@@ -1,4 +1,4 @@
-"""What generative models share, whatever they learn by: pictures from classes and seeds, and how good they are."""
+"""Base class of generative models: images from classes and seeds, and their Fréchet distance to real images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,56 +14,57 @@ Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) in [0, 1], classes (B,)
 
 
 class ImageGenerator(LightningModule):
-    """Draws pictures (`sample`), and compares them with the real ones of a split: as many, and as many of each class.
+    """Draws images (`sample`) and compares them with the real ones of a split, with equal numbers of each class.
 
-    What is drawn outside of training steps is a function of a seed for each picture: not of the batch that it is in,
-    and not of the random state of the training, which it leaves alone.
+    Outside of training steps, each image is a function of its seed: independent of the batch, and of the random state
+    of the training, which stays untouched.
     """
 
-    noise_shape: Sequence[int]  # of what one picture is made from
+    noise_shape: Sequence[int]  # shape of the noise for one image
 
     def __init__(self) -> None:
         super().__init__()
-        # Of generated pictures to those of a split, and of real ones. In a dict, so that no checkpoint holds the judge.
+        # Distance of generated images to a split, and of real ones to it. In a dict, so that checkpoints omit the
+        # judge.
         self.distances: dict[str, FrechetInceptionDistance] = {}
         self.seen = 0
 
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) in [0, 1] from normal `noise` (B, *noise_shape) and `classes` (B,)."""
+        """Generate images (B, C, H, W) in [0, 1] from normal `noise` (B, *noise_shape) and `classes` (B,)."""
         raise NotImplementedError
 
     def noise_of(self, seeds: Tensor) -> Tensor:
-        """Normal noise (B, *noise_shape) on the model's device: each row is a function of its seed (B,) alone."""
+        """Normal noise (B, *noise_shape) on the model's device; each row is a function of its seed (B,) alone."""
         generator = torch.Generator()
         rows = [torch.randn(*self.noise_shape, generator=generator.manual_seed(seed)) for seed in seeds.tolist()]
         return torch.stack(rows).to(self.device)
 
     def begin_comparing(self) -> None:
-        """At the start of an epoch of validation or test; the first trains the judge."""
+        """Reset the distances before an epoch of validation or test; the first call trains the judge."""
         if not self.distances:
-            images, targets = self.pictures("train")
-            if not len(images):  # other data, all of which is tested on
-                images, targets = self.pictures("test")
+            images, targets = self.images_of("train")
+            if not len(images):  # evaluation on other data has no training split
+                images, targets = self.images_of("test")
             judge, shape = train_judge(images, targets), list(images.shape[1:])
             self.distances = {kind: frechet_distance(judge, shape) for kind in ("generated", "real")}
         for distance in self.distances.values():
             distance.to(self.device).reset()
 
     def seeds(self, images: Tensor, batch_idx: int) -> Tensor:
-        """The number in its split of each picture of a batch of validation or test (B,)."""
+        """Seeds (B,) of a batch of validation or test: the index of each image in its split."""
         first = self.seen = self.seen if batch_idx else 0
         self.seen += len(images)
         return torch.arange(first, self.seen) * self.trainer.world_size + self.trainer.global_rank
 
     def compare(self, batch: Batch, seeds: Tensor) -> None:
-        """Draw a picture of the class of each real one, and take both in."""
+        """Generate an image of the class of each real one, and update the distances with both."""
         images, classes = batch
         self.distances["generated"].update(self.sample(self.noise_of(seeds), classes), real=False)
         for distance in self.distances.values():
             distance.update(images, real=True)
 
-    def pictures(self, split: str) -> Batch:
-        """All pictures of a split of the data at hand, and their classes."""
+    def images_of(self, split: str) -> Batch:
+        """Images and classes of a split of the trainer's datamodule."""
         trainer: Any = self.trainer
         return trainer.datamodule.splits[split]
 
@@ -73,14 +74,14 @@ class ImageGenerator(LightningModule):
         self.begin_comparing()
 
     def on_test_epoch_end(self) -> None:
-        """The distance of the generated pictures, and for comparison that of the validation's, which are real."""
-        real = self.pictures("val")[0][self.trainer.global_rank :: self.trainer.world_size]
+        """Log the distance of the generated images and, for comparison, of the real validation images."""
+        real = self.images_of("val")[0][self.trainer.global_rank :: self.trainer.world_size]
         self.log("test/frechet", self.distances["generated"].compute(), sync_dist=True)
         if len(real):
             self.distances["real"].update(real.to(self.device), real=False)
             self.log("test/frechet_real", self.distances["real"].compute(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Pictures (B, C, H, W) of a batch of classes and seeds, (B,) each."""
+        """Generate images (B, C, H, W) from a batch of classes (B,) and seeds (B,)."""
         classes, seeds = batch
         return self.sample(self.noise_of(seeds), classes)

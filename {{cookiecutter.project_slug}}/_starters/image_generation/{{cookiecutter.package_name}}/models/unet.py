@@ -1,4 +1,4 @@
-"""A small U-Net that is told the time and the class: the network of the flow."""
+"""A small U-Net conditioned on time and class: the network of the flow."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..front_door.values import Count, Share, Stages
+from ..engine import Count, From0Below1, Stages
 
 
 class Block(nn.Module):
-    """A residual block whose features are scaled and shifted by the condition: (B, in, H, W) to (B, out, H, W).
+    """Residual block whose features the condition scales and shifts: (B, in, H, W) to (B, out, H, W).
 
-    Its last convolution begins at zero. The style is that of Dhariwal & Nichol, 2021, section 3.1.
+    Its last convolution is initialised to zero. The style is that of Dhariwal & Nichol, 2021, section 3.1.
     """
 
     def __init__(self, channels_in: int, channels_out: int, condition: int, dropout: float) -> None:
@@ -35,11 +35,11 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """A block a stage on the way down, one in the middle, a block a stage on the way up, with the features of the same
-    size beside: pictures (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
+    """U-Net: images (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
 
-    `width` channels in the first stage, doubled in each later one, as the picture is halved. Class `num_classes` is
-    that of no class in particular.
+    One block per stage on the way down, one in the middle, and one per stage on the way up, which also gets the
+    features of the same size from the way down. The first stage has `width` channels; each later one has twice as many
+    at half the size. Class `num_classes` means "no class".
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class UNet(nn.Module):
         num_classes: int,
         width: Count = 24,
         stages: Stages = 2,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class UNet(nn.Module):
         pairs = zip(wider, widths[::-1], strict=True)
         self.up = nn.ModuleList([Block(one + other, other, condition, dropout) for one, other in pairs])
         self.leave = nn.Sequential(nn.GroupNorm(groups(width), width), nn.SiLU(), conv_from_zero(width, input_shape[0]))
-        if channels_last:  # the layout of the weights in memory; their names and shapes stay
+        if channels_last:  # memory layout only: names and shapes of the weights stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, classes: Tensor) -> Tensor:
@@ -83,18 +83,18 @@ class UNet(nn.Module):
 
 
 def conv_from_zero(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """A convolution that gives zero until it has learnt: the block then begins as its shortcut."""
+    """A convolution initialised to zero, so that a residual block starts as its shortcut."""
     layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
     nn.init.zeros_(layer.weight)
     return layer
 
 
 def groups(channels: int) -> int:
-    """Of at least 4 channels each, 8 at most, and as many in each."""
+    """Number of groups for GroupNorm: at most 8, of at least 4 channels each."""
     return math.gcd(8, max(1, channels // 4))
 
 
 def waves(t: Tensor, count: int) -> Tensor:
-    """Times (B,) in [0, 1] as sines and cosines of `count` frequencies from 1 to 1,000: (B, 2 · count)."""
+    """Encode times (B,) in [0, 1] as sines and cosines of `count` frequencies from 1 to 1,000: (B, 2 · count)."""
     angles = t[:, None] * torch.logspace(0, 3, count, device=t.device)
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,4 +1,4 @@
-"""Show how a language model learns: the loss beside the learning rate, and what it writes at intervals."""
+"""Plots and samples for a language model: training loss, learning rate, and text generated during training."""
 
 import textwrap
 import warnings
@@ -10,13 +10,12 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..front_door.values import Seed
+from ..engine import Seed, save_plot
 from ..models.generate import Temperature, TopP, generate
-from ..run_folder.metrics import picture
 
 
 class LossCurve(Callback):
-    """After the test: `pictures/loss_and_rate.png`, the training loss of each `every` steps and the learning rate."""
+    """Save `plots/loss_and_rate.png` after the test: training loss, averaged over `every` steps, and learning rate."""
 
     def __init__(self, every: PositiveInt = 10) -> None:
         self.every = every
@@ -41,14 +40,14 @@ class LossCurve(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.points:
-            picture(trainer, "loss_and_rate", lambda path: draw_loss(self.points, path))
+            save_plot(trainer, "loss_and_rate", lambda path: draw_loss(self.points, path))
 
 
 class SampledText(Callback):
-    """After each `every`-th validation: what follows `prompt`, added to `samples.txt` of the run.
+    """Generate text from `prompt` after each `every`-th validation, and add it to the run's `samples.txt`.
 
-    After the test the first, the middle and the last one are drawn: `pictures/samples.png`. Its random numbers are its
-    own: training is the same with and without it.
+    After the test the first, the middle and the last sample are drawn in `plots/samples.png`. Sampling has its own
+    random generator, so training is the same with and without it.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class SampledText(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.samples:
             shown = [self.samples[number] for number in sorted({0, len(self.samples) // 2, len(self.samples) - 1})]
-            picture(trainer, "samples", lambda path: draw_samples(shown, self.prompt, path))
+            save_plot(trainer, "samples", lambda path: draw_samples(shown, self.prompt, path))
 
 
 def title(sample: dict[str, Any]) -> str:
@@ -102,7 +101,7 @@ def title(sample: dict[str, Any]) -> str:
 
 
 def draw_loss(points: list[list[float]], path: Path) -> None:
-    """Points of step, loss (nats a token) and learning rate."""
+    """Draw points of step, loss (nats per token) and learning rate."""
     from matplotlib.figure import Figure
 
     steps, losses, rates = zip(*points, strict=True)
@@ -121,7 +120,7 @@ def draw_loss(points: list[list[float]], path: Path) -> None:
 
 
 def draw_samples(samples: list[dict[str, Any]], prompt: str, path: Path, columns: int = 44, lines: int = 22) -> None:
-    """Text of each sample beside the others, the prompt before it."""
+    """Draw samples side by side, each after the prompt."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.7 * len(samples), 3.9), layout="constrained")
@@ -131,12 +130,12 @@ def draw_samples(samples: list[dict[str, Any]], prompt: str, path: Path, columns
         axes.text(0.02, 0.98, shown, va="top", family="monospace", fontsize=7.5, parse_math=False)
         axes.set(xticks=[], yticks=[])
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of letters that the font has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # for characters that the font lacks
         figure.savefig(path, dpi=120)
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """The lines of a text, those that are too long cut in several; signs that can't be shown as �."""
+    """Split a text into lines, with long ones wrapped; unprintable characters become �."""
     lines: list[str] = []
     for line in text.split("\n"):
         shown = "".join(sign if sign.isprintable() else "�" for sign in line.expandtabs(4))

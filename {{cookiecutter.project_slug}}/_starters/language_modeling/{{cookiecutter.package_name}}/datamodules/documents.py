@@ -1,4 +1,4 @@
-"""Text files: which can be read, and which part of them trains, validates and tests."""
+"""Text files: find those that can be read, and split them into train, validation and test."""
 
 import codecs
 import hashlib
@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RefusedError
-from ..run_folder.folder import log
-from .base import split_at_random
+from ..engine import RefusedError, log
+from .splits import split_at_random
 
-ENOUGH = 10  # files, from which on each is in one split as a whole
-PIECE = 2**20  # characters that are read at once
+ENOUGH = 10  # with at least this many files, whole files are held out, otherwise parts of each
+PIECE = 2**20  # characters per piece
 NAMED = 10  # files left out that are named one by one
-# Where a text is best cut: behind a line, else behind a sentence, else behind a word. Of bytes, so that a letter of
-# several is one alternative, not a set.
+# Where to cut a text, best first: after a line, a sentence or a word. The patterns match bytes; a character of several
+# bytes is an alternative, since a set would match its single bytes.
 ENDS = (rb"\n", r"""(?:[.!?]|…)(?:["')\]]|”|’|»)*\s+|。|！|？""".encode(), rb"\s")
-# With which bytes a text of another encoding begins; UTF-32's are longer, and so come first.
+# Byte order marks of other encodings. UTF-32 comes first, because its marks begin like those of UTF-16.
 OTHER_BOMS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
@@ -38,7 +37,7 @@ class Document(NamedTuple):
             return file.read(self.end - self.begin)
 
     def pieces(self) -> Iterator[str]:
-        """The text in pieces, of whole lines where they are short, so that it need not be held as tokens at once."""
+        """Yield the text in pieces, of whole lines if they are short, so that its tokens need not fit into memory."""
         lines, size = [], 0
         for line in self.read().decode().splitlines(keepends=True):
             for start in range(0, len(line), PIECE):
@@ -51,9 +50,10 @@ class Document(NamedTuple):
 
 
 def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False) -> list[Document]:
-    """The files that are UTF-8 text, in the order of `paths`; the log says which others there are.
+    """Select the files that are UTF-8 text, in the order of `paths`, and log the others.
 
-    An empty file is left out too; and, if not `copies_too`, a copy of one before: it could be trained on and tested.
+    Empty files are left out and, unless `copies_too`, copies of earlier files, since a copy could be trained on and
+    tested.
     """
     documents: list[Document] = []
     unreadable, empty, copies = [], [], []
@@ -85,7 +85,7 @@ def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False)
 
 
 def not_text(content: bytes) -> str:
-    """Why the content of a file is no UTF-8 text; empty where it is."""
+    """The reason why the content of a file is not UTF-8 text; empty if it is."""
     for encoding, begins in OTHER_BOMS.items():
         if content.startswith(begins):
             why = f"it is {encoding}; iconv -f {encoding} -t UTF-8 converts it"
@@ -100,7 +100,7 @@ def not_text(content: bytes) -> str:
 def split_documents(
     documents: list[Document], val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, list[Document]]:
-    """Whole files at random; of fewer than ENOUGH each file is cut: its start trains, its end tests."""
+    """Divide whole files at random. With fewer than ENOUGH, cut each file: its start trains, its end tests."""
     if len(documents) >= ENOUGH:
         parts = split_at_random(len(documents), val_fraction, test_fraction, seed, what="files")._asdict()
         chosen = {name: [documents[number] for number in sorted(index.tolist())] for name, index in parts.items()}
@@ -126,18 +126,18 @@ def split_documents(
 
 
 def _cut(content: bytes, near: int, slack: int) -> int:
-    """Behind a line, else a sentence, else a word that ends up to `slack` bytes before `near`; or between letters."""
+    """Find a cut after a line, a sentence or a word, at most `slack` bytes before `near`; else between characters."""
     low = max(0, near - slack)
     for end in ENDS:
         if found := [match.end() for match in re.finditer(end, content[low:near])]:
             return low + found[-1]
-    while near < len(content) and content[near] & 0xC0 == 0x80:  # within a letter of several bytes
+    while near < len(content) and content[near] & 0xC0 == 0x80:  # inside a character of several bytes
         near += 1
     return near
 
 
 def digest(documents: Iterable[Document]) -> str:
-    """SHA-256 of names and texts. Raises RefusedError where a file has been removed meanwhile."""
+    """SHA-256 of names and texts. Raises RefusedError if a file can't be read any more."""
     sha = hashlib.sha256()
     for document in documents:
         try:

@@ -1,19 +1,19 @@
-"""Your own text: a file, or all the text files of a folder, in UTF-8."""
+"""Your own text: one file, or all text files in a folder, in UTF-8."""
 
 import os
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import RefusedError, refusal
-from ..run_folder.folder import log
+from ..engine import RefusedError, log, refusal
 from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 
 
 class TextDataModule(TokenDataModule):
-    """The file `root`, or the files below the folder `root` whose name fits `pattern` (`*.md`), hidden ones apart.
+    """The file `root`, or the files in the folder `root` whose names match `pattern` (`*.md`), except hidden ones.
 
-    A file that is no UTF-8 text is named and left out. Fewer than ten are cut: their start trains, their end tests.
+    Files that are not UTF-8 text are logged and skipped. Fewer than ten files are cut: their start trains, their end
+    tests.
     """
 
     def __init__(self, root: str, pattern: str = "*", **options: Any) -> None:
@@ -37,12 +37,12 @@ class TextDataModule(TokenDataModule):
         return documents
 
     def _below(self) -> list[Path]:
-        """The files below the folder that fit the pattern, also behind links; hidden ones are counted in the log."""
+        """Files in the folder that match the pattern, also behind links; hidden ones are counted in the log."""
         found, hidden, seen = [], [], set()
-        pattern = self.pattern.removeprefix("**/")  # in any folder: as a pattern without it
+        pattern = self.pattern.removeprefix("**/")  # all folders are searched anyway
         for folder, folders, names in os.walk(self.root, followlinks=True):
             place = Path(folder)
-            if (real := os.path.realpath(folder)) in seen:  # a link to a folder above
+            if (real := os.path.realpath(folder)) in seen:  # a link to a folder already visited
                 folders.clear()
                 continue
             seen.add(real)
@@ -56,5 +56,5 @@ class TextDataModule(TokenDataModule):
 
 
 def is_hidden(name: str) -> bool:
-    """Of a file or folder that no user has made, such as .ipynb_checkpoints and a Mac's __MACOSX."""
+    """True for files and folders that no user made, such as .ipynb_checkpoints and a Mac's __MACOSX."""
     return name.startswith(".") or name in ("__MACOSX", "__pycache__")

@@ -1,7 +1,7 @@
-"""Merges and tokens of texts, made once and kept: files in the user's cache folder, named after their content.
+"""Merges and tokens of texts, computed once and kept in the user's cache folder, in files named by content hash.
 
-A file is written beside its place and renamed, so it is whole or not there; of several processes that want the same
-one, the first makes it and the others wait.
+A file is written under another name and then renamed, so it is complete or absent. If several processes want the same
+file, the first writes it and the others wait.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from typing import BinaryIO
 import numpy as np
 from filelock import FileLock
 
-from ..errors import RefusedError
+from ..engine import RefusedError
 from .documents import Document, digest
 from .tokenizer import Vocabulary, learn_merges
 
-VERSION = 2  # of what is written; another one makes the files anew
+VERSION = 2  # of the file format; a new version is written anew
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/<package>`, or `~/.cache/<package>`. Raises RefusedError where it can't be written to."""
+    """`$XDG_CACHE_HOME/<package>`, or `~/.cache/<package>`. Raises RefusedError if it is not writable."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / __name__.partition(".")[0]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def kept(name: str, write: Callable[[BinaryIO], None]) -> Path:
-    """The file `name` of the cache; made by `write` where it is not there."""
+    """Path of the file `name` in the cache; `write` makes it if it is missing."""
     path = cache_folder() / name
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
@@ -54,7 +54,7 @@ def kept(name: str, write: Callable[[BinaryIO], None]) -> Path:
 
 
 def merges_of(documents: Sequence[Document], vocab_size: int) -> list[list[int]]:
-    """Learn a BPE of `vocab_size` tokens from texts, or find what was learnt from the same ones before."""
+    """Learn a BPE of `vocab_size` tokens from texts, or load what was learnt from the same texts before."""
 
     def write(file: BinaryIO) -> None:
         texts = (piece for document in documents for piece in document.pieces())
@@ -65,7 +65,7 @@ def merges_of(documents: Sequence[Document], vocab_size: int) -> list[list[int]]
 
 
 def tokens_of(documents: Sequence[Document], vocabulary: Vocabulary) -> np.ndarray:
-    """All tokens (N,) of texts, mapped from their file; the end of a text stands before, between and behind them."""
+    """Tokens (N,) of all texts, mapped from a file, with the end token before, between and after them."""
     kind = np.dtype(np.uint16 if len(vocabulary) <= 2**16 else np.uint32)
 
     def write(file: BinaryIO) -> None:

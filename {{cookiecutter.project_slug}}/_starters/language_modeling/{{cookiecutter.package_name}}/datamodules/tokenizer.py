@@ -1,4 +1,4 @@
-"""Text to tokens and back: the 256 bytes, pairs of tokens that were merged (BPE), and the end of a text."""
+"""Byte-level BPE tokenizer: 256 bytes, merged pairs of tokens, and an end-of-text token."""
 
 import codecs
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said once, it does not warn of a DataLoader's workers
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # once set, it does not warn of a DataLoader's workers
 
 BYTES = 256
-LONGEST = 64  # bytes of a token: a row of dashes needs no more, and a stranger's checkpoint gets no more memory
+LONGEST = 64  # bytes per token: enough for a row of dashes, and a limit for untrusted checkpoints
 
 
 def byte_letters() -> list[str]:
-    """The visible letter by which a byte-level BPE writes each byte (Radford et al., "GPT-2", 2019)."""
+    """The printable character by which byte-level BPE writes each byte (Radford et al., "GPT-2", 2019)."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(BYTES) if byte not in visible]
     letters = {byte: chr(byte) for byte in visible} | {byte: chr(BYTES + n) for n, byte in enumerate(hidden)}
@@ -23,13 +23,13 @@ def byte_letters() -> list[str]:
 
 
 def words() -> Any:
-    """Cuts a text into words, within which tokens are merged; one without an end, such as a genome, into many."""
+    """Splits a text into words, within which tokens are merged; an endless word, such as a genome, into many."""
     long = pre_tokenizers.Split(Regex(r"\S{512}|\s{512}"), "isolated")
     return pre_tokenizers.Sequence([long, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
 
 def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
-    """The most useful pairs of tokens, in the order in which they are merged, for a vocabulary of `vocab_size`.
+    """Learn pairs of tokens to merge, in order, for a vocabulary of `vocab_size`.
 
     Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016.
     """
@@ -50,14 +50,14 @@ def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
 
 
 class Vocabulary:
-    """What `statistics` says: token n is byte n, or merge n - 256; the last is the end of a text.
+    """Vocabulary of a model, built from its `statistics`: token n is byte n or merge n - 256, the last ends a text.
 
-    `merges` are pairs of tokens; with none of them each byte is a token. Raises ValueError where they are none.
+    `merges` are pairs of earlier tokens; without merges each byte is a token. Raises ValueError if they are invalid.
     """
 
     def __init__(self, merges: Sequence[Sequence[int]]) -> None:
         self.merges = [(one, other) for one, other in merges]
-        self.pieces = [bytes([byte]) for byte in range(BYTES)]  # the bytes that each token stands for
+        self.pieces = [bytes([byte]) for byte in range(BYTES)]  # bytes of each token
         for one, other in self.merges:
             if not (0 <= one < len(self.pieces) and 0 <= other < len(self.pieces)):
                 raise ValueError(f"merge {one}, {other}: there are {len(self.pieces)} tokens before it")
@@ -71,7 +71,7 @@ class Vocabulary:
         return len(self.pieces)
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text."""
+        """Encode a text as tokens."""
         if not self.merges:
             return list(text.encode())
         if not hasattr(self, "encoder"):
@@ -79,11 +79,11 @@ class Vocabulary:
         return self.encoder.encode(text).ids
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens; what is no UTF-8 becomes �."""
+        """Decode tokens to text; invalid UTF-8 becomes �."""
         return "".join(self.stream(tokens))
 
     def stream(self, tokens: Iterable[int]) -> Iterator[str]:
-        """The text of each token as it comes; a letter of several bytes comes once it is whole."""
+        """Decode tokens one by one; a character of several bytes is yielded once it is complete."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for token in tokens:
             yield decoder.decode(self.pieces[token])

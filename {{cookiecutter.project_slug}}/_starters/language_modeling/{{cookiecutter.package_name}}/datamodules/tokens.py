@@ -1,6 +1,6 @@
-"""What every datamodule of text shares: splits, vocabulary, tokens in a mapped file, windows, prompts of predict.py.
+"""Base class for datamodules of text: splits, vocabulary, tokens in a mapped file, windows, prompts of predict.py.
 
-A corpus of your own is a subclass with one method, `load_documents`; see library.py and text.py.
+To use your own corpus, subclass TokenDataModule and write `load_documents`; see library.py and text.py.
 """
 
 import hashlib
@@ -15,29 +15,30 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Count, Fraction, Length, Seed
+from ..engine import Above0Below1, Count, Length, RefusedError, Seed, refusal
+from ..engine.order import BatchOrder, batches, seed_of
 from ..models.generate import Temperature, TopP
-from .base import BatchOrder, TensorDataModule, batches, check_split, seed_of
+from .base import TensorDataModule
 from .documents import Document, digest, not_text, split_documents
+from .splits import check_split
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Vocabulary
 from .windows import GRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
 
 
 class TokenFacts(TypedDict):
-    """What a model is told of the text."""
+    """The data's properties that are passed to the model."""
 
-    context: int  # tokens before the one that is predicted
-    statistics: dict[str, Any]  # the vocabulary that was learnt from the training text, see Vocabulary
+    context: int  # maximum number of tokens before the predicted one
+    statistics: dict[str, Any]  # vocabulary learnt from the training text, see Vocabulary
 
 
 class TokenDataModule(TensorDataModule):
-    """Text as tokens, split by file; of each split a row of tokens mapped from a file, see token_files.py.
+    """Text as tokens, split by file; each split is one array of tokens mapped from a file, see token_files.py.
 
-    `tokenizer` is `bytes`, or `bpe` with `vocab_size` tokens. A batch is windows (B, context + 1) and how many of their
-    targets do not count (B,). Training takes `epoch_batches` batches an epoch, validation `val_windows` windows; null:
-    all. `temperature`, `top_p`, `seed` and `max_new_tokens` are for predict.py: see models/generate.py.
+    `tokenizer` is `bytes`, or `bpe` with `vocab_size` tokens. A batch is windows (B, context + 1) and the number of
+    leading targets that do not count (B,). An epoch has `epoch_batches` batches, validation `val_windows` windows; None
+    means all. `temperature`, `top_p`, `seed` and `max_new_tokens` are for predict.py: see models/generate.py.
     """
 
     sample_name = "windows"
@@ -51,8 +52,8 @@ class TokenDataModule(TensorDataModule):
         context: Length = 256,
         epoch_batches: PositiveInt | None = None,
         val_windows: PositiveInt | None = None,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.1,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.1,
         split_seed: Seed = 0,
         temperature: Temperature = 0.8,
         top_p: TopP = 0.95,
@@ -61,7 +62,7 @@ class TokenDataModule(TensorDataModule):
     ) -> None:
         try:
             super().__init__(**options)
-        except TypeError as error:  # `folds`, say: text is not cut into folds
+        except TypeError as error:  # such as `folds`, since text is not cut into folds
             raise RefusedError(f"datamodule: {error}") from error
         check_split(val_fraction, test_fraction, None, None)
         self.tokenizer, self.vocab_size, self.context = tokenizer, vocab_size, context
@@ -71,14 +72,14 @@ class TokenDataModule(TensorDataModule):
         self.documents: dict[str, list[Document]] = {}
         self.statistics: dict[str, Any] = {}
         self.tokens: dict[str, np.ndarray] = {}
-        self.kept: Tensor | None = None  # which windows are tested, of other text
+        self.kept: Tensor | None = None  # windows to test, in evaluation on other text
 
     def load_documents(self) -> list[Document]:
-        """The texts. Raises RefusedError where there are none."""
+        """Load the texts. Raises RefusedError if there are none."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its text comes from: load_documents()")
 
     def setup(self, stage: str | None = None) -> None:
-        """A model that was trained on other text is tested with the vocabulary that it has learnt."""
+        """Load and tokenise the text; a trained model, tested on other text, keeps its own vocabulary."""
         if stage == "predict":
             return
         if not self.documents:
@@ -96,7 +97,7 @@ class TokenDataModule(TensorDataModule):
         return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
 
     def _check_lengths(self) -> None:
-        """Raises RefusedError where a part has no whole window: how much text there is, and how much it takes."""
+        """Raises RefusedError, with the text needed, if a split is too short for a window."""
         needed = {name: 2 * self.context if name == "train" else self.context + 1 for name in self.tokens}
         for name, tokens in self.tokens.items():
             if len(tokens) < needed[name] and (self.documents[name] or self.test_fraction < 1):
@@ -106,7 +107,7 @@ class TokenDataModule(TensorDataModule):
                 raise refusal("datamodule.context", self.context, f"{why}; {self._enough(needed)}")
 
     def _enough(self, needed: dict[str, int]) -> str:
-        """The text that would be enough, and the longest context that this one is enough for."""
+        """Say how much text, or which context, would be enough."""
         size = sum(document.end - document.begin for part in self.documents.values() for document in part)
         times = max(needed[name] / len(tokens) for name, tokens in self.tokens.items())
         longest = min(len(tokens) // 2 if name == "train" else len(tokens) - 1 for name, tokens in self.tokens.items())
@@ -115,11 +116,11 @@ class TokenDataModule(TensorDataModule):
 
     @property
     def facts(self) -> TokenFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         return {"context": self.context, "statistics": self.statistics}
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(
             f"{name} {shown(sum(each.end - each.begin for each in part))} in {len(part)} files"
             for name, part in self.documents.items()
@@ -127,14 +128,14 @@ class TokenDataModule(TensorDataModule):
         return f"{len(Vocabulary(**self.statistics)):,} tokens; {sizes}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the texts of each split and of the vocabulary, of which the tokens are a function."""
+        """SHA-256 of the texts of each split and of the vocabulary, which determine the tokens."""
         known = [{name: digest(part) for name, part in self.documents.items()}, self.statistics]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
         """File and token at which each of the windows `index` (B,) begins."""
         tokens = self.tokens[split]
-        begins = np.flatnonzero(tokens == tokens[0])[:-1]  # the end of a text also stands before the first
+        begins = np.flatnonzero(tokens == tokens[0])[:-1]  # an end token also precedes the first text
         ids = []
         for place in self.dataset(split).places(index).tolist():
             number = int(np.searchsorted(begins, place, side="right")) - 1
@@ -148,13 +149,13 @@ class TokenDataModule(TensorDataModule):
         return windows if split != "test" or self.kept is None else windows.chosen(self.kept)
 
     def trained_on(self) -> np.ndarray:
-        """Keys of the text, a number of tokens each: windows begin at any place."""
+        """Hashes of GRAM tokens at every position, since windows may begin anywhere."""
         return np.concatenate([token_keys(self.tokens[split], GRAM) for split in ("train", "val")])
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """Whether a window (N,) meets GRAM tokens in a row that were trained on."""
+        """True for each test window (N,) that shares GRAM consecutive tokens with the training data."""
         found = np.isin(token_keys(self.tokens["test"]), keys)
-        before = np.concatenate([np.zeros(GRAM, np.int64), found.cumsum()])  # of those that begin before a place
+        before = np.concatenate([np.zeros(GRAM, np.int64), found.cumsum()])  # hits that begin before each position
         starts = self.dataset("test").tensors[0].numpy()
         last = np.minimum(starts + self.context + GRAM, len(before) - 1)
         return before[last] > before[np.minimum(starts, len(before) - 1)]
@@ -173,10 +174,10 @@ class TokenDataModule(TensorDataModule):
         )  # fmt: skip
         return batches(data, order, self.num_workers)
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Take `source` as the prompt, or the text of the file of that name. Raises RefusedError for a folder."""
+        """Take `source` as the prompt, or read it from the file of that name. Raises RefusedError for a folder."""
         path = Path(source)
         if path.is_dir():
             raise refusal("input", source, "is a folder; expected a prompt, or a text file that holds one")
@@ -195,9 +196,9 @@ class TokenDataModule(TensorDataModule):
         return []
 
     def predict_dataloader(self) -> DataLoader:
-        """The prompt (1, T), and how to go on from it."""
+        """Load the prompt (1, T) and the sampling parameters."""
         if self.trainer is not None and self.trainer.progress_bar_callback is not None:
-            self.trainer.progress_bar_callback.disable()  # the text itself shows how far it is
+            self.trainer.progress_bar_callback.disable()  # the text itself shows the progress
         sampling = torch.tensor([[self.temperature, self.top_p]])
         numbers = torch.tensor([[self.max_new_tokens, seed_of(self.seed, 0)]])
         return batches((*self.inputs, sampling, numbers), BatchOrder(1, 1))
@@ -206,11 +207,11 @@ class TokenDataModule(TensorDataModule):
         return f"{Path(source).stem}.txt" if Path(source).is_file() else "prompt.txt"
 
     def write_predictions(self, outputs: list[str], path: Path, model: Mapping[str, Any]) -> int:
-        """Write the prompt and what follows it. Returns the number of texts."""
+        """Write the prompt and its continuation. Return the number of texts."""
         path.write_text("".join(f"{self.prompt}{text}" for text in outputs), encoding="utf-8", newline="")
         return len(outputs)
 
 
 def shown(size: float) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -1,4 +1,4 @@
-"""Windows of a long row of tokens: cut out a whole batch at a time, in an order that is a function of (seed, epoch)."""
+"""Windows of a long array of tokens, cut a whole batch at a time, in an order that depends only on (seed, epoch)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BatchOrder, TensorBatches, seed_of
+from ..engine.order import BatchOrder, TensorBatches, seed_of
 
-GRAM = 32  # tokens in a row by which a text is known again
+GRAM = 32  # consecutive tokens by which training text is recognised
 
 
 class TokenWindows(TensorBatches):
-    """Window i: `context` tokens from `starts[i]` on and the one behind them. Index i + N is window i, one token later.
+    """Window i has `context` tokens from `starts[i]` on and the next one. Index i + k * N is window i, k tokens later.
 
-    A batch is windows (B, context + 1), and of each how many of its targets do not count, (B,).
+    A batch is windows (B, context + 1) and the number of their leading targets that do not count, (B,).
     """
 
     def __init__(self, tokens: np.ndarray, context: int, starts: Tensor, uncounted: Tensor) -> None:
@@ -24,11 +24,11 @@ class TokenWindows(TensorBatches):
         self.offsets = torch.arange(context + 1)
 
     def places(self, index: Tensor) -> Tensor:
-        """Where the windows `index` (B,) begin."""
+        """Positions at which the windows `index` (B,) begin."""
         return self.tensors[0][index % len(self)] + index // len(self)
 
     def chosen(self, kept: Tensor) -> "TokenWindows":
-        """Those of the windows for which `kept` (N,) is True."""
+        """Select the windows for which `kept` (N,) is True."""
         starts, uncounted = self.tensors
         return TokenWindows(self.tokens, len(self.offsets) - 1, starts[kept], uncounted[kept])
 
@@ -39,7 +39,7 @@ class TokenWindows(TensorBatches):
 
 
 def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:
-    """64 bits, a multilinear hash, of GRAM tokens in a row from each `step`-th of `tokens` on."""
+    """Multilinear 64-bit hashes of GRAM consecutive tokens, at every `step`-th position."""
     factors = np.random.default_rng(0).integers(0, 2**64, GRAM, np.uint64) | np.uint64(1)
     begins = max(0, len(tokens) - GRAM + 1)
     keys = np.zeros(len(range(0, begins, step)), np.uint64)
@@ -49,15 +49,15 @@ def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:
 
 
 def training_windows(tokens: np.ndarray, context: int) -> TokenWindows:
-    """Side by side over all tokens, with room for each to begin up to `context` - 1 tokens later."""
+    """Adjacent windows over all tokens, with room for each to begin up to `context` - 1 tokens later."""
     starts = torch.arange((len(tokens) - context) // context) * context
     return TokenWindows(tokens, context, starts, torch.zeros_like(starts))
 
 
 def evaluation_windows(tokens: np.ndarray, context: int, at_most: int | None = None) -> TokenWindows:
-    """They overlap by half, so that a token has at least half a context before it; a target counts once.
+    """Windows that overlap by half, so that targets have at least half a context before them; each target counts once.
 
-    `at_most` of them are taken, at even distances.
+    At most `at_most` are taken, evenly spaced.
     """
     last = len(tokens) - context - 1
     step = max(1, context // 2)
@@ -69,9 +69,9 @@ def evaluation_windows(tokens: np.ndarray, context: int, at_most: int | None = N
 
 
 class WindowOrder(BatchOrder):
-    """Training windows at random. A pass goes once over the text, cut at an offset of its own.
+    """Random order of training windows. One pass over the text cuts it at a random offset.
 
-    With `epoch_batches` a pass takes several epochs, of so many batches each.
+    With `epoch_batches`, a pass takes several epochs of that many batches.
     """
 
     def __init__(self, size: int, batch_size: int, context: int, epoch_batches: int | None, **options: Any) -> None:
@@ -79,7 +79,7 @@ class WindowOrder(BatchOrder):
         self.context = context
         every = super().__len__()
         self.epoch_batches = min(epoch_batches or every, every)
-        self.epochs = every // self.epoch_batches  # of a pass
+        self.epochs = every // self.epoch_batches  # per pass
 
     def __len__(self) -> int:
         return self.epoch_batches

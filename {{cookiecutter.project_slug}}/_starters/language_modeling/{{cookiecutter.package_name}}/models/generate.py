@@ -1,4 +1,4 @@
-"""Text, a token at a time: temperature, nucleus, and a generator of its own."""
+"""Text generation, one token at a time, with temperature, top-p (nucleus) sampling and a seed."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 TopP = Annotated[float, Field(gt=0, le=1)]
-Temperature = Annotated[float, Field(ge=0, le=100)]  # from the likeliest token to any
-# tokens (1, T) and the cache of all tokens before them, to logits (1, T, V); the cache is changed in place.
+Temperature = Annotated[float, Field(ge=0, le=100)]  # 0: most likely token; high: nearly uniform
+# Maps tokens (1, T) and a cache of all tokens before them to logits (1, T, V); the cache is changed in place.
 Network = Callable[[Tensor, dict[str, Any]], Tensor]
 
 
@@ -23,9 +23,9 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Iterator[int]:
-    """The tokens that follow `prompt` (1, T), each as it is drawn, up to the token `end` or `max_new_tokens`.
+    """Generate the tokens that follow `prompt` (1, T), up to the token `end` or `max_new_tokens`.
 
-    `temperature` 0 takes the likeliest token each time. Equal seeds give equal text; no other random state is touched.
+    `temperature` 0 always takes the most likely token. Equal seeds give equal text; no other random state is touched.
     """
     generator = torch.Generator().manual_seed(seed)
     cache: dict[str, Any] = {}
@@ -40,13 +40,13 @@ def generate(
 
 
 def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token by `logits` (V,): of the likeliest ones that together have the probability `top_p`.
+    """Sample a token from `logits` (V,), among the most likely ones whose total probability reaches `top_p`.
 
     Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020.
     """
     if temperature == 0:
         return int(logits.argmax())
-    logits = (logits - logits.max()) / max(temperature, 1e-6)  # so that it can't overflow
+    logits = (logits - logits.max()) / max(temperature, 1e-6)  # prevents overflow
     probabilities, tokens = logits.softmax(-1).sort(descending=True, stable=True)
     probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
     return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])

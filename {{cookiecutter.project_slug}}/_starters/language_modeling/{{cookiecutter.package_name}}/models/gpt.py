@@ -8,16 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import refusal
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1, refusal
 
 
 class GPT(nn.Module):
-    """Tokens (B, T) to logits (B, T, V) of the token behind each. T is at most `context`.
+    """GPT: tokens (B, T) to logits (B, T, V) of each next token; T is at most `context`.
 
-    The style is GPT-2's (Radford et al., 2019) without biases, its positions those of RoFormer (Su et al., 2021). The
-    embedding is the output layer too (Press & Wolf, 2017). With `checkpointing` training keeps no activations within
-    the blocks, and computes them again for the gradient: less memory, a third more time.
+    The style is GPT-2's (Radford et al., 2019) without biases, with the rotary positions of RoFormer (Su et al., 2021).
+    The embedding is also the output layer (Press & Wolf, 2017). With `checkpointing`, activations within the blocks are
+    recomputed in the backward pass: less memory, a third more time.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class GPT(nn.Module):
         width: Count = 128,
         layers: Count = 4,
         heads: Count = 4,
-        dropout: Share = 0.0,
+        dropout: From0Below1 = 0.0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -43,16 +42,16 @@ class GPT(nn.Module):
         self._begin(layers)
 
     def _begin(self, layers: int) -> None:
-        """Small random weights; what is added to the residual stream is smaller the more layers add to it."""
+        """Initialise weights; those that write to the residual stream are scaled down by the number of layers."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 last = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if last else 0.02)
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
-        """With a `cache`, empty at first, `tokens` follow those that were given with it before, one at a time.
+        """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls, one at a time.
 
-        It holds keys and values of the last `context` tokens, and is changed in place.
+        The cache holds keys and values of the last `context` - 1 tokens and is changed in place.
         """
         if cache is not None:
             tokens = tokens[:, -self.context :]
@@ -66,7 +65,7 @@ class GPT(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)
 
     def _rotation(self, length: int, cache: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
-        """Cosine and sine (T, head / 2) of the angles of the positions of `length` new tokens."""
+        """Cosine and sine (T, head / 2) of the rotation angles of `length` new tokens."""
         first = 0
         if cache is not None:
             first = cache.setdefault("length", 0)
@@ -77,7 +76,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron of four times the width, each added to its input (B, T, width)."""
+    """Transformer block: attention, then an MLP of four times the width, each added to its input (B, T, width)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -95,7 +94,7 @@ class Block(nn.Module):
         return x + self.dropout(self.down(F.gelu(self.up(self.perceptron_norm(x)), approximate="tanh")))
 
     def _attention(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: dict[str, Any] | None) -> Tensor:
-        """Each position looks at itself and those before it; those of the cache are before all of them."""
+        """Causal attention; keys and values from the cache precede those of `x`."""
         shape = *x.shape[:2], 3, self.heads, x.shape[2] // self.heads
         queries, keys, values = self.queries_keys_values(x).view(shape).permute(2, 0, 3, 1, 4)
         queries, keys = rotated(queries, *rotation), rotated(keys, *rotation)
@@ -111,6 +110,6 @@ class Block(nn.Module):
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Pairs of numbers of `x` (B, heads, T, head) turned by the angle of their position: RoFormer, section 3.4."""
+    """Rotate pairs of features of `x` (B, heads, T, head) by the angle of their position: RoFormer, section 3.4."""
     one, other = x.chunk(2, -1)
-    return torch.cat((one * cos - other * sin, other * cos + one * sin), -1).to(x.dtype)  # also with bfloat16
+    return torch.cat((one * cos - other * sin, other * cos + one * sin), -1).to(x.dtype)  # keeps bfloat16

@@ -1,46 +1,44 @@
-"""The LightningModule of language modelling: what is computed, trained and measured, whatever the network."""
+"""LightningModule for language modelling: loss, metrics and optimizer, for any network."""
 
 import math
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Vocabulary
-from ..engine.build import build
-from ..errors import printable
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable
 from .generate import generate
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 
-UNCOUNTED = -100  # a target that no loss is taken of
+UNCOUNTED = -100  # index of targets that the loss ignores
 Batch = tuple[Tensor, Tensor]
 
 
 class LanguageModel(LightningModule):
-    """Trains `network` to tell the next token of a text, by its cross-entropy.
+    """Train `network` with cross-entropy to predict the next token of a text.
 
-    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
-    plain values alone. `context` and `statistics` (the vocabulary) are told by the datamodule; so a checkpoint is
-    enough to go on from a prompt. Losses are in nats a token; bits per byte can be compared between vocabularies.
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
+    only plain values. The datamodule provides `context` and `statistics` (the vocabulary), so that a checkpoint is
+    enough to continue a prompt. Losses are in nats per token; bits per byte can be compared across vocabularies.
     """
 
-    # What `monitor` may name, and whether less or more of it is better.
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {"train/loss": "min", "val/loss": "min", "val/bits_per_byte": "min"}
 
     # 1. Computations
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("vocab_size", "context")],
+        optimizer: OptimizerConfig,
         context: int,
         statistics: dict[str, Any],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -48,16 +46,16 @@ class LanguageModel(LightningModule):
         self.vocabulary = Vocabulary(**statistics)
         self.network = build(network, vocab_size=len(self.vocabulary), context=context)
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         lengths = torch.tensor([len(piece) for piece in self.vocabulary.pieces])
         self.register_buffer("lengths", lengths, persistent=False)  # bytes of each token (V,)
-        self.nats, self.tokens, self.bytes = SumMetric(), SumMetric(), SumMetric()  # of the split that is evaluated
+        self.nats, self.tokens, self.bytes = SumMetric(), SumMetric(), SumMetric()  # sums over the evaluated split
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
-        """Logits (B, T, V) of the token behind each of `tokens` (B, T); with a cache they follow those before."""
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        """Compute logits (B, T, V) of the token after each of `tokens` (B, T), which follow those in `cache`."""
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return network(tokens, cache)
 
     # 2. Train loop
@@ -85,14 +83,14 @@ class LanguageModel(LightningModule):
         self._log_epoch("test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> str:
-        """What follows the prompt (1, T), shown as it comes."""
+        """Continue the prompt (1, T), and print the text as it is generated."""
         prompt, sampling, numbers = batch
         (temperature, top_p), (length, seed) = sampling[0].tolist(), numbers[0].tolist()
         tokens = generate(self, prompt, self.vocabulary.end, length, temperature, top_p, seed)
         sys.stdout.write(printable(self.vocabulary.decode(prompt[0].tolist()), keep="\n\t"))
         text = ""
         for piece in self.vocabulary.stream(tokens):
-            sys.stdout.write(printable(piece, keep="\n\t"))  # a model can write what a terminal acts on
+            sys.stdout.write(printable(piece, keep="\n\t"))  # a model can generate control characters
             sys.stdout.flush()
             text += piece
         sys.stdout.write("\n")
@@ -109,7 +107,7 @@ class LanguageModel(LightningModule):
         self.bytes.update(self.lengths[targets][counted].sum())
 
     def _log_epoch(self, split: str) -> None:
-        """The mean loss of a token, and bits per byte, of the whole split."""
+        """Log the mean loss per token and the bits per byte of the whole split."""
         nats = self.nats.compute()
         bits = nats / math.log(2) / self.bytes.compute()
         self.log_dict(
@@ -124,11 +122,4 @@ class LanguageModel(LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, without=(torch.nn.Embedding,))
-        optimizer = build(self.hparams["optimizer"], groups)
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, groups, monitor="val/loss")

@@ -1,18 +1,18 @@
-"""A long short-term memory: what a second network costs is this file and configs/model/lstm.yaml."""
+"""Long short-term memory. A second network takes two files: this one and configs/model/lstm.yaml."""
 
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1
 
 
 class LSTM(nn.Module):
-    """Tokens (B, T) to logits (B, T, V) of the token behind each; the embedding is the output layer too."""
+    """LSTM: tokens (B, T) to logits (B, T, V) of each next token; the embedding is also the output layer."""
 
     def __init__(
-        self, vocab_size: int, context: int, width: Count = 256, layers: Count = 1, dropout: Share = 0.0
+        self, vocab_size: int, context: int, width: Count = 256, layers: Count = 1, dropout: From0Below1 = 0.0
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
@@ -22,7 +22,7 @@ class LSTM(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
-        """With a `cache`, empty at first, `tokens` follow those that were given with it before."""
+        """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls."""
         cache = {} if cache is None else cache
         x, cache["state"] = self.lstm(self.dropout(self.embedding(tokens)), cache.get("state"))
         return F.linear(self.dropout(self.norm(x)), self.embedding.weight)

@@ -1,6 +1,6 @@
-"""Muon for the matrices of a network, AdamW for the rest, as one optimizer: at equal steps it gets further than AdamW.
+"""Muon for the matrices of a network and AdamW for the rest, in one optimizer; better than AdamW at equal steps.
 
-torch.optim.Muon takes matrices alone, and works in bfloat16, which many CPUs have to imitate: twenty times slower.
+torch.optim.Muon takes only matrices, and works in bfloat16, which many CPUs emulate, twenty times slower.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from torch.optim import AdamW
 
 
 class MuonAdamW(AdamW):
-    """Groups of parameters that hold matrices alone take Muon's step, all others AdamW's; the arguments are AdamW's.
+    """AdamW that takes Muon's step for parameter groups of matrices alone; the arguments are AdamW's.
 
-    Muon's step is the gradient's momentum with all its singular values made one, scaled to the size of AdamW's steps,
-    so that one `lr` fits both. Sources: Jordan et al., "Muon", 2024; Liu et al., "Muon is Scalable for LLM Training",
-    2025, section 2.2.
+    Muon's step is the momentum of the gradient with all singular values set to one, scaled to the size of AdamW's
+    steps, so that one `lr` fits both. Sources: Jordan et al., "Muon", 2024; Liu et al., "Muon is Scalable for LLM
+    Training", 2025, section 2.2.
     """
 
     momentum = 0.95
@@ -47,7 +47,7 @@ class MuonAdamW(AdamW):
                 continue
             state = self.state[parameter]
             if not state:
-                state["step"] = torch.zeros(())  # AdamW, which loads the state, looks for it
+                state["step"] = torch.zeros(())  # AdamW expects it when it loads the state
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(parameter.grad, 1 - self.momentum)
             update = orthogonal(parameter.grad.lerp(state["momentum"], self.momentum))
@@ -56,9 +56,9 @@ class MuonAdamW(AdamW):
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix of the same singular vectors whose singular values are between about 0.7 and 1.2.
+    """Orthogonalise a matrix: keep its singular vectors, with singular values between about 0.7 and 1.2.
 
-    By Newton and Schulz's iteration, with Jordan's polynomial of the fifth degree.
+    Newton-Schulz iteration with Jordan's polynomial of degree five.
     """
     x = matrix.bfloat16() if matrix.is_cuda else matrix
     x = x.T if matrix.shape[0] > matrix.shape[1] else x

@@ -1,4 +1,4 @@
-"""Draw what bicubic interpolation blurs and the network does not: low, bicubic, ours and true side by side."""
+"""Plot for super-resolution: low, bicubic, enlarged and true images side by side."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +9,13 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..engine import save_plot
 from ..models.enlarge import bicubic
 from ..models.metrics import quality
-from ..run_folder.metrics import picture
 
 
 class Example(NamedTuple):
-    """One test region: its number, the PSNR of bicubic interpolation in dB, and the pictures (3, H, W) drawn of it."""
+    """One test region: its number, the PSNR of bicubic interpolation in dB, and the images (3, H, W) to draw."""
 
     number: int
     psnr: float
@@ -25,10 +25,10 @@ class Example(NamedTuple):
 
 
 class SuperResolutionReport(Callback):
-    """After the test: `enlarged.png` in the run's `pictures/`, and in the loggers, with PSNR and SSIM of each picture.
+    """Save `enlarged.png` after the test, in the run's `plots/` and in the loggers, with PSNR and SSIM of each image.
 
-    Drawn are the `examples` regions of which bicubic interpolation got the lowest PSNR: those with something to win. A
-    picture that can't be drawn is a warning, never the end of a run.
+    It shows the `examples` regions for which bicubic interpolation has the lowest PSNR, as they leave the most to gain.
+    A plot that can't be drawn is a warning and never ends a run.
     """
 
     def __init__(self, examples: PositiveInt = 4) -> None:
@@ -48,13 +48,13 @@ class SuperResolutionReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are the enlarged pictures (B, 3, H, W) that `test_step` returns."""
+        """Collect the enlarged images (B, 3, H, W) that `test_step` returns as `outputs`."""
         low, true, _ = batch
         scale = pl_module.hparams["scale"]
         psnr = quality(bicubic(low, scale), true, scale)["psnr"].tolist()
         for place in sorted(range(len(psnr)), key=psnr.__getitem__)[: self.examples]:
-            pictures = (each[place].float().cpu() for each in (low, outputs, true))
-            self.hardest.append(Example((self.seen + place) * trainer.world_size, psnr[place], *pictures))
+            images = (each[place].float().cpu() for each in (low, outputs, true))
+            self.hardest.append(Example((self.seen + place) * trainer.world_size, psnr[place], *images))
         self.hardest = sorted(self.hardest, key=lambda each: each.psnr)[: self.examples]
         self.seen += len(psnr)
 
@@ -65,11 +65,11 @@ class SuperResolutionReport(Callback):
         numbers = torch.tensor([each.number for each in self.hardest])
         names = data.sample_ids("test", numbers) if hasattr(data, "sample_ids") else [f"region {n}" for n in numbers]
         scale = pl_module.hparams["scale"]
-        picture(trainer, "enlarged", lambda path: draw_examples(self.hardest, names, scale, path))
+        save_plot(trainer, "enlarged", lambda path: draw_examples(self.hardest, names, scale, path))
 
 
 def draw_examples(examples: list[Example], names: list[str], scale: int, path: Path) -> None:
-    """A row an example; over each picture its PSNR and SSIM against the true one."""
+    """Draw one row per example, with PSNR and SSIM against the true image above each image."""
     from matplotlib.figure import Figure
 
     high, wide = examples[0].low.shape[1:]
@@ -77,8 +77,8 @@ def draw_examples(examples: list[Example], names: list[str], scale: int, path: P
     figure = Figure(figsize=(10.4, 2.9 * len(examples)), layout="constrained")
     for row, example, name in zip(figure.subplots(len(examples), 4, squeeze=False), examples, names, strict=True):
         low, true = example.low[None], example.true[None]
-        pictures = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
-        for axes, each, title in zip(row, pictures, titles, strict=True):
+        images = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
+        for axes, each, title in zip(row, images, titles, strict=True):
             scores = {key: value.item() for key, value in quality(each, true, scale).items()}
             said = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
             axes.set_title(f"{title}\n{said}", fontsize=9)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def random_crops(regions: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Of each region (B, C, R, R) a square (B, C, size, size) from a random place, in one of its eight positions."""
+    """Crop a random square (B, C, size, size) from each region (B, C, R, R), in one of eight flips and rotations."""
     count, side, device = len(regions), regions.shape[-1], regions.device
     corners = torch.randint(side - size + 1, (2, count, 1), generator=generator, device=device)
     mirrored, turned = torch.rand(3, count, 1, generator=generator, device=device).lt(0.5).split([2, 1])

@@ -1,4 +1,4 @@
-"""Two photographs of 640x427 pixels that ship with scikit-learn, so nothing is downloaded.
+"""Two photographs of 640x427 pixels that come with scikit-learn, so nothing is downloaded.
 
 Source: china.jpg by danielbuechele and flower.jpg by vultilion, both from Flickr under CC BY 2.0.
 """
@@ -12,9 +12,9 @@ from .regions import RegionDataModule
 
 
 class PhotographsDataModule(RegionDataModule):
-    """A Chinese temple and a flower before a blurred ground."""
+    """A Chinese temple, and a flower in front of a blurred background."""
 
-    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
+    def load_images(self) -> Iterator[tuple[str, Tensor]]:
         from sklearn.datasets import load_sample_images
 
         photographs = load_sample_images()

@@ -1,6 +1,6 @@
-"""What datamodules of pictures to be enlarged share: regions that never touch, random crops, inputs of predict.py.
+"""Base class for super-resolution data: disjoint regions, random crops, and input and output of predict.py.
 
-Pictures of your own are a subclass with one method, `load_pictures`; see photographs.py and picture_folder.py.
+To use your own images, subclass RegionDataModule and write `load_images`; see photographs.py and image_folder.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,64 +14,45 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import FailedError, RefusedError, refusal
-from ..front_door.values import Draws, Fraction, Pixels, Seed
-from ..run_folder.folder import log
+from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, Seed, log, refusal
+from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
 from .augment import random_crops
-from .base import (
-    BatchOrder,
-    TensorBatches,
-    TensorDataModule,
-    batches,
-    check_split,
-    content_keys,
-    split_as_given,
-    split_at_random,
-)
+from .base import TensorDataModule
+from .image_files import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, left_out, say, unreadable
 from .image_splits import ALL, digest, given_parts, say_given
-from .pictures import (
-    UNREADABLE,
-    Decoded,
-    Folder,
-    as_tensor,
-    decode,
-    image_files,
-    left_out,
-    say,
-    unreadable,
-)
 from .resize import downscale
+from .splits import check_split, split_as_given, split_at_random
 
-WHOLE_PICTURES = 10  # from this many on, whole pictures are held out; of fewer, regions
-STRATIFIED = 10  # regions of each picture, from which on each split has them in the same proportions
+WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
+STRATIFIED = 10  # with at least this many regions in each image, splits are stratified by image
 
 
 class SuperResolutionFacts(TypedDict):
-    """What a model is told of the pictures."""
+    """The data's properties that are passed to the model."""
 
-    scale: int  # how many pixels of the true picture a pixel of the low one is wide
+    scale: int  # enlargement factor of width and height
 
 
 class Crops(TensorBatches):
-    """Regions (N, C, R, R) in bytes, each `times` over, and the number of the picture (N,) that each is from.
+    """Regions (N, C, R, R) in bytes, each repeated `times`, and the image number (N,) of each.
 
-    A batch of the regions is floats in [0, 1].
+    A batch holds the regions as floats in [0, 1].
     """
 
-    def __init__(self, regions: Tensor, pictures: Tensor, times: int = 1) -> None:
-        super().__init__(regions, pictures)
+    def __init__(self, regions: Tensor, images: Tensor, times: int = 1) -> None:
+        super().__init__(regions, images)
         self.times = times
 
     def __len__(self) -> int:
         return super().__len__() * self.times
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
-        regions, pictures = super().__getitem__(index % super().__len__())
-        return regions.float() / 255, pictures
+        regions, images = super().__getitem__(index % super().__len__())
+        return regions.float() / 255, images
 
 
-class PictureFiles(Dataset[tuple[Tensor, int]]):
-    """Pictures (1, 3, H, W) in [0, 1], read when their turn comes; with each the size of the tiles to enlarge it by."""
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Images (1, 3, H, W) in [0, 1], read on access; each comes with the tile size to enlarge it by."""
 
     def __init__(self, files: Sequence[Path], tile: int) -> None:
         self.files, self.tile = files, tile
@@ -81,7 +62,7 @@ class PictureFiles(Dataset[tuple[Tensor, int]]):
 
 
 def opaque(image: Decoded) -> Image.Image:
-    """RGB without alpha; what is fully transparent takes the colours around it, so that edges stay clean."""
+    """Convert to RGB without alpha; fully transparent pixels take the colours around them, so that edges stay clean."""
     pixels = image.pixels.convert("RGB")
     if image.alpha is None:
         return pixels
@@ -92,27 +73,27 @@ def opaque(image: Decoded) -> Image.Image:
 
 
 def rgb_profile(image: Decoded) -> bytes | None:
-    """The colour profile, if it says what values of RGB mean: not that of CMYK or of grey."""
+    """The colour profile if it is for RGB, else None: profiles for CMYK or grey do not fit the output."""
     return image.profile if image.profile and image.profile[16:20] == b"RGB " else None
 
 
-def cut(picture: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
-    """Squares (C, region, region) of a picture (C, H, W), `gap` pixels apart, each with its place: top, left."""
-    height, width = picture.shape[1:]
+def cut(image: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
+    """Cut an image (C, H, W) into squares (C, region, region), `gap` pixels apart; yield each with its "top,left"."""
+    height, width = image.shape[1:]
     for top in range(0, height - region + 1, region + gap):
         for left in range(0, width - region + 1, region + gap):
-            yield picture[:, top : top + region, left : left + region], f"{top},{left}"
+            yield image[:, top : top + region, left : left + region], f"{top},{left}"
 
 
 class RegionDataModule(TensorDataModule):
-    """Regions of RGB pictures, split into train, validation and test by `split_seed`, and the low pictures of them.
+    """Regions of RGB images and their low images, in train, validation and test splits that `split_seed` determines.
 
-    A batch comes to the model as `(low (B, 3, h, w), high (B, 3, h * scale, w * scale), picture (B,))`: of training
-    regions a random crop of `patch` pixels, each region `crops` times an epoch; of the others the whole.
+    The model gets batches of `(low (B, 3, h, w), high (B, 3, h * scale, w * scale), image (B,))`. In training `high` is
+    a random crop of `patch` pixels from each region, with `crops` per region and epoch; otherwise the whole region.
     """
 
     sample_name = "regions"
-    output_is_folder = True  # of predict.py
+    output_is_folder = True  # predict.py writes a folder
     input_example = "<an image or a folder of images>"
 
     def __init__(
@@ -122,8 +103,8 @@ class RegionDataModule(TensorDataModule):
         region: Pixels = 64,
         gap: NonNegativeInt = 10,
         crops: Draws = 1,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
@@ -139,33 +120,36 @@ class RegionDataModule(TensorDataModule):
         self.scale, self.patch, self.region, self.gap, self.crops, self.tile = scale, patch, region, gap, crops, tile
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.given: dict[str, str] = {}  # the split of each picture, where the data comes divided
-        self.files: list[Path] = []  # of predict.py, and what is made of each
+        self.given: dict[str, str] = {}  # split of each image, if the data comes with splits
+        self.files: list[Path] = []  # input files of predict.py, and the names of their outputs
         self.names: list[str] = []
-        self.image_keys = np.empty(0, np.uint64)  # of the content of each image that `load_pictures` gives
+        self.image_keys = np.empty(0, np.uint64)  # hash of the content of each image from `load_images`
 
-    def load_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and bytes (3, H, W) of each picture; their splits may be `given`. Raises RefusedError where none is."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its pictures come from: load_pictures()")
+    def load_images(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and bytes (3, H, W) of each image, and set `given` if the data has splits.
+
+        Raises RefusedError if there are no images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        regions, ids, pictures, splits, small, keys = [], [], [], [], [], []
-        for number, (name, picture) in enumerate(self._distinct_pictures()):
-            keys.append(content_keys([picture[None]]))
-            parts = list(cut(picture, self.region, self.gap))
+        regions, ids, images, splits, small, keys = [], [], [], [], [], []
+        for number, (name, image) in enumerate(self._distinct_images()):
+            keys.append(content_keys([image[None]]))
+            parts = list(cut(image, self.region, self.gap))
             if not parts:
-                small.append(f"{name} is {picture.shape[2]}x{picture.shape[1]}, smaller than a region")
+                small.append(f"{name} is {image.shape[2]}x{image.shape[1]}, smaller than a region")
             regions += [part for part, _ in parts]
             ids += [f"{name} {place}" for _, place in parts]
-            pictures += [number] * len(parts)
+            images += [number] * len(parts)
             splits += [self.given.get(name, ALL)] * len(parts)
         if not regions or {*self.given.values()}.difference(splits):
             missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
-            why = f"no picture{missing} that could be read is as wide and as high as this"
+            why = f"no image{missing} that could be read is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
         self.image_keys = np.concatenate(keys)
         say(f"Left out: {each}" for each in small)
-        of = torch.tensor(pictures)
+        of = torch.tensor(images)
         index = self._split(of, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
         empty = regions[0][None][:0]
@@ -174,40 +158,40 @@ class RegionDataModule(TensorDataModule):
             for split, part in index.items()
         }
 
-    def _distinct_pictures(self) -> Iterator[tuple[str, Tensor]]:
-        """The pictures without exact copies of one of the same split: a copy in another split is warned of."""
-        seen: dict[bytes, dict[str, str]] = {}  # of what is equal, the first in each split
+    def _distinct_images(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the images without exact copies within a split; warn of copies in another split."""
+        seen: dict[bytes, dict[str, str]] = {}  # by content: the first name in each split
         copies, leaks = [], []
-        for name, picture in self.load_pictures():
-            split, equal = self.given.get(name, ALL), seen.setdefault(digest(picture), {})
+        for name, image in self.load_images():
+            split, equal = self.given.get(name, ALL), seen.setdefault(digest(image), {})
             if split in equal:
                 copies.append(f"{name} of {equal[split]}")
                 continue
             leaks += [f"{name} of {other}" for other in [*equal.values()][:1]]
             equal[split] = name
-            yield name, picture
+            yield name, image
         if copies:
             log.warning(f"Left out as exact copies: {len(copies):,}, as {copies[0]}")
         if leaks:
             log.warning(f"Images with an exact copy in another split: {len(leaks):,}, as {leaks[0]}")
 
-    def _split(self, pictures: Tensor, splits: list[str]) -> dict[str, Tensor]:
-        """The numbers of the regions of each split, of which `pictures` and `splits` (N,) say where they come from."""
-        _, pictures = pictures.unique(return_inverse=True)
+    def _split(self, images: Tensor, splits: list[str]) -> dict[str, Tensor]:
+        """Divide regions into splits; `images` and `splits` (N,) are the image number and given split of each."""
+        _, images = images.unique(return_inverse=True)
         fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"what": "regions"}
         folds: dict[str, Any] = {"folds": self.folds, "fold": self.fold, **options}
         if ALL not in splits:
             say_given(splits, self.val_fraction, self.test_fraction, self.folds)
             parts = given_parts(splits)
-            whole = len(pictures[parts["train"]].unique()) >= WHOLE_PICTURES
-            return split_as_given(parts, *fractions, **folds, groups=pictures if whole else None)._asdict()
-        counts = pictures.bincount()
-        whole = len(counts) >= WHOLE_PICTURES
-        by = {"groups": pictures} if whole else {"strata": pictures} if counts.min() >= STRATIFIED else {}
-        return split_at_random(len(pictures), *fractions, **folds, **by)._asdict()
+            whole = len(images[parts["train"]].unique()) >= WHOLE_IMAGES
+            return split_as_given(parts, *fractions, **folds, groups=images if whole else None)._asdict()
+        counts = images.bincount()
+        whole = len(counts) >= WHOLE_IMAGES
+        by = {"groups": images} if whole else {"strata": images} if counts.min() >= STRATIFIED else {}
+        return split_at_random(len(images), *fractions, **folds, **by)._asdict()
 
     def trained_on(self) -> np.ndarray:
-        """Keys of the images: one that is cut otherwise is still known."""
+        """Hashes of whole images, so that an image is recognised even if it is cut differently."""
         return self.image_keys[torch.cat([self.splits["train"][1], self.splits["val"][1]]).unique().numpy()]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
@@ -217,7 +201,7 @@ class RegionDataModule(TensorDataModule):
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """File, top and left of a region; of training regions too which of the epoch's crops it is."""
+        """File, top and left of each region; in training also the number of the crop within the epoch."""
         ids = self.ids[split]
         return [ids[n % len(ids)] + (f" #{n // len(ids)}" if split == "train" else "") for n in index.tolist()]
 
@@ -230,30 +214,30 @@ class RegionDataModule(TensorDataModule):
 
     @property
     def facts(self) -> SuperResolutionFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         return {"scale": self.scale}
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         sizes = ", ".join(f"{len(regions):,} {name}" for name, (regions, _) in self.splits.items())
         return f"x{self.scale}, regions of {self.region} pixels: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """The low pictures, and of training regions random crops: on the device, a whole batch at a time."""
+        """Make low images, and in training random crops, a whole batch at a time on its device."""
         trainer = self.trainer
         if trainer is None or trainer.predicting:
             return batch
-        high, pictures = batch
+        high, images = batch
         if trainer.training:
             high = random_crops(high, self.patch, self.generator(high.device))
-        return downscale(high, self.scale), high, pictures
+        return downscale(high, self.scale), high, images
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Find the picture, or those of the folder, at `source`; returns a line for each file that can't be read.
+        """Find the image, or the images of the folder, at `source`; return one line for each file that can't be read.
 
-        Raises RefusedError where none can.
+        Raises RefusedError if none can.
         """
         path, problems, reduced, lost = Path(source), [], 0, 0
         found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
@@ -267,7 +251,7 @@ class RegionDataModule(TensorDataModule):
             reduced += image.reduced
             lost += image.profile is not None and rgb_profile(image) is None
         if not self.files:
-            raise RefusedError(f"input={source}: no picture could be read; {problems[0]}")
+            raise RefusedError(f"input={source}: no image could be read; {problems[0]}")
         say(left_out(found))
         if reduced:
             log.info(f"Images reduced to 8 bits a channel: {reduced:,}")
@@ -275,24 +259,24 @@ class RegionDataModule(TensorDataModule):
             log.info(f"Images whose colour profile is lost, for it is not of RGB: {lost:,}")
         stems = [file.relative_to(found.root).with_suffix("") for file in self.files]
         for file, stem in zip(self.files, stems, strict=True):
-            kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # cat.png and cat.jpg
+            kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # keeps cat.png and cat.jpg apart
             self.names.append(f"{stem.as_posix()}{kind}_x{model['scale']}.png")
         return problems
 
     def predict_dataloader(self) -> DataLoader:
-        return batches(PictureFiles(self.files, self.tile), BatchOrder(len(self.files), 1))
+        return batches(ImageFiles(self.files, self.tile), BatchOrder(len(self.files), 1))
 
     def predictions_name(self, source: str) -> str:
-        """A folder."""
-        return Path(source).stem or "pictures"
+        """Name of the output folder."""
+        return Path(source).stem or "images"
 
     def written(self, path: Path) -> list[Path]:
         return [path / name for name in self.names]
 
     def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
-        """Write the enlarged picture (3, H, W), in bytes, of the input of this number. No input is overwritten.
+        """Write the enlarged image (3, H, W), in bytes, of input number `number`. An input is never overwritten.
 
-        It keeps the colour profile of the input, and its transparency, enlarged by bicubic interpolation.
+        The file keeps the input's colour profile, and its transparency, enlarged by bicubic interpolation.
         """
         file = path / self.names[number]
         if file.resolve() in {each.resolve() for each in self.files}:
@@ -304,5 +288,5 @@ class RegionDataModule(TensorDataModule):
         enlarged.save(file, icc_profile=rgb_profile(image))
 
     def write_predictions(self, outputs: Any, path: Path, model: Mapping[str, Any]) -> int:
-        """They are written one by one. Returns their number."""
+        """Return the number of images; `write_batch` has written them."""
         return len(self.files)

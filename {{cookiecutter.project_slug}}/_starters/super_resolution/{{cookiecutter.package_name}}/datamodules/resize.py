@@ -1,13 +1,14 @@
-"""Make the low picture of a true one, as a camera or a web page would have made it."""
+"""Downscaling that makes the low images."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def downscale(high: Tensor, scale: int) -> Tensor:
-    """Pictures (B, C, H, W) in [0, 1] by antialiased bicubic to (B, C, H / scale, W / scale), rounded to bytes.
+    """Downscale images (B, C, H, W) in [0, 1] to (B, C, H / scale, W / scale), rounded to bytes.
 
-    H and W are multiples of `scale`; the kernel is that of Pillow and MATLAB's imresize (Keys 1981, a = -0.5).
+    H and W are multiples of `scale`. Antialiased bicubic, with the kernel of Pillow and MATLAB's imresize (Keys 1981, a
+    = -0.5).
     """
     size = [side // scale for side in high.shape[-2:]]
     low = F.interpolate(high, size=size, mode="bicubic", antialias=True)

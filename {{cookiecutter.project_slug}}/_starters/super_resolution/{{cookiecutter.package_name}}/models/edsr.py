@@ -1,15 +1,15 @@
-"""EDSR in small: residual blocks without normalisation, then a sub-pixel convolution."""
+"""A small EDSR: residual blocks without normalisation, followed by a sub-pixel convolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ..front_door.values import Count
+from ..engine import Count
 from .subpixel import SubPixel
 
 
 class ResidualBlock(nn.Module):
-    """`x + conv(relu(conv(x)))` (B, C, h, w); the branch begins small, so that deep networks train at once."""
+    """`x + conv(relu(conv(x)))` (B, C, h, w); the branch starts small, so that deep networks train from the start."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class ResidualBlock(nn.Module):
 
 
 class EDSR(nn.Module):
-    """Low pictures (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
+    """Residual network: centred low images (B, 3, h, w) to a correction of bicubic (B, 3, h * scale, w * scale).
 
-    Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017, whose own has 32
-    blocks of width 256. The last convolution is at the low size, as in ESPCN: a quarter of the work.
+    Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017, who use 32 blocks of
+    width 256. The last convolution works at the low size, as in ESPCN, which is a quarter of the work.
     """
 
     def __init__(self, scale: int, width: Count = 32, blocks: Count = 6, channels_last: bool = False) -> None:
@@ -36,7 +36,7 @@ class EDSR(nn.Module):
         residual = [ResidualBlock(width) for _ in range(blocks)]
         self.body = nn.Sequential(*residual, nn.Conv2d(width, width, kernel_size=3, padding=1))
         self.tail = SubPixel(width, scale)
-        if channels_last:  # the layout of the weights in memory; their names and shapes stay
+        if channels_last:  # memory layout only: names and shapes of the weights stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, low: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Enlarge pictures by bicubic interpolation, and large ones tile by tile."""
+"""Bicubic enlargement, and tiled enlargement of large images."""
 
 from collections.abc import Callable
 
@@ -8,25 +8,24 @@ from torch import Tensor, nn
 
 
 def bicubic(low: Tensor, scale: int) -> Tensor:
-    """Pictures (B, C, h, w) to (B, C, h * scale, w * scale): torch's bicubic (Keys 1981, a = -0.75)."""
+    """Enlarge images (B, C, h, w) to (B, C, h * scale, w * scale) by torch's bicubic (Keys 1981, a = -0.75)."""
     return F.interpolate(low, scale_factor=scale, mode="bicubic")
 
 
 def reach(network: nn.Module) -> int:
-    """How many pixels of the low picture to each side a pixel of the enlarged one can depend on.
+    """Radius of the receptive field, in pixels of the low image.
 
-    The sum over all convolutions, which holds for any network whose convolutions have stride 1; at least the 2 of
-    bicubic interpolation.
+    The sum over all convolutions, correct for any network whose convolutions have stride 1; at least 2, for bicubic.
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return max(2, sum(int(each.dilation[0]) * (int(each.kernel_size[0]) // 2) for each in convolutions))
 
 
 def tiled(enlarge: Callable[[Tensor], Tensor], low: Tensor, scale: int, tile: int, halo: int) -> Tensor:
-    """`enlarge` of a picture (1, C, h, w) of any size, on the CPU: memory is that of a tile, beside the result's.
+    """Apply `enlarge` to an image (1, C, h, w) tile by tile; the result, on the CPU, is the only large allocation.
 
-    Each tile of `tile` pixels sees `halo` more to each side, so with a halo of the network's `reach` the result is
-    that of the whole picture.
+    Each tile of `tile` pixels is extended by `halo` pixels on each side. With a halo of at least the network's `reach`,
+    the result equals that for the whole image.
     """
     channels, height, width = low.shape[1:]
     result = torch.empty(0)

@@ -1,15 +1,15 @@
-"""ESPCN, three layers: what a second network costs is this file and configs/model/espcn.yaml."""
+"""ESPCN, with three layers. A second network takes two files: this one and configs/model/espcn.yaml."""
 
 from torch import Tensor, nn
 
-from ..front_door.values import Count
+from ..engine import Count
 from .subpixel import SubPixel
 
 
 class ESPCN(nn.Module):
-    """Low pictures (B, 3, h, w), centred, to what bicubic interpolation lacks, (B, 3, h * scale, w * scale).
+    """Three convolutions: centred low images (B, 3, h, w) to a correction of bicubic (B, 3, h * scale, w * scale).
 
-    Source: Shi et al. 2016 (see subpixel.py), with ReLU in place of tanh.
+    Source: Shi et al. 2016 (see subpixel.py), with ReLU instead of tanh.
     """
 
     def __init__(self, scale: int, width: Count = 64) -> None:

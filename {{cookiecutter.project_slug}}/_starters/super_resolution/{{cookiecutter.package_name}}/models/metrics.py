@@ -1,4 +1,4 @@
-"""How near an enlarged picture is to the true one."""
+"""PSNR and SSIM of enlarged images against true ones."""
 
 from typing import Any
 
@@ -7,48 +7,48 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
-SAME = 100.0  # dB, of pictures between which there is no difference
+SAME = 100.0  # dB, for identical images
 
 
-def quality(pictures: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
-    """`psnr` in dB and `ssim`, (B,) each, of RGB pictures (B, 3, H, W) in [0, 1]; `border` pixels are left out.
+def quality(images: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
+    """Compute `psnr` in dB and `ssim`, (B,) each, of RGB images (B, 3, H, W) in [0, 1] without `border` pixels.
 
-    PSNR is that of all three channels together, SSIM the mean of theirs (Wang et al. 2004, Gaussian window of 11).
+    PSNR is over all three channels together, SSIM is their mean (Wang et al. 2004, Gaussian window of 11).
     """
-    pictures, true = (each.float()[..., border:-border, border:-border] for each in (pictures.clamp(0, 1), true))
-    psnr = peak_signal_noise_ratio(pictures, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    ssim: Tensor = structural_similarity_index_measure(pictures, true, data_range=1.0, reduction="none")  # type: ignore
+    images, true = (each.float()[..., border:-border, border:-border] for each in (images.clamp(0, 1), true))
+    psnr = peak_signal_noise_ratio(images, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    ssim: Tensor = structural_similarity_index_measure(images, true, data_range=1.0, reduction="none")  # type: ignore
     return {"psnr": psnr.clamp(max=SAME), "ssim": ssim}
 
 
-class PictureScores(Metric):
-    """PSNR and SSIM of pictures whose regions come in any order: the mean over the pictures.
+class ImageScores(Metric):
+    """PSNR and SSIM averaged over images, whose regions may arrive in any order.
 
-    The PSNR of a picture is that of all its pixels together, so that a flat region, of which any method makes 50 dB,
-    does not hide what a method makes of the others; its SSIM is the mean over its regions.
+    The PSNR of an image is over all its pixels together, since a mean over regions would be dominated by flat ones,
+    where any method reaches 50 dB. Its SSIM is the mean over its regions.
     """
 
     psnr: Any
     ssim: Any
-    pictures: Any
+    images: Any
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("psnr", "ssim", "pictures"):
+        for name in ("psnr", "ssim", "images"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, scores: dict[str, Tensor], pictures: Tensor) -> None:
-        """Take in what `quality` says of regions (B,), and the number of the picture (B,) that each is from."""
+    def update(self, scores: dict[str, Tensor], images: Tensor) -> None:
+        """Add what `quality` returns for regions (B,), and the image number (B,) of each."""
         self.psnr.append(scores["psnr"])
         self.ssim.append(scores["ssim"])
-        self.pictures.append(pictures)
+        self.images.append(images)
 
     def compute(self) -> dict[str, Tensor]:
-        """`psnr` in dB and `ssim`, () each."""
-        _, pictures, regions = dim_zero_cat(self.pictures).unique(return_inverse=True, return_counts=True)
+        """Return `psnr` in dB and `ssim`, () each."""
+        _, images, regions = dim_zero_cat(self.images).unique(return_inverse=True, return_counts=True)
 
-        def of_pictures(values: Tensor) -> Tensor:
-            return values.new_zeros(len(regions)).index_add_(0, pictures, values) / regions
+        def of_images(values: Tensor) -> Tensor:
+            return values.new_zeros(len(regions)).index_add_(0, images, values) / regions
 
-        errors = of_pictures(10 ** (-dim_zero_cat(self.psnr) / 10))  # the mean squared error is 10 ** (-PSNR / 10)
-        return {"psnr": -10 * errors.log10().mean(), "ssim": of_pictures(dim_zero_cat(self.ssim)).mean()}
+        errors = of_images(10 ** (-dim_zero_cat(self.psnr) / 10))  # PSNR to mean squared error
+        return {"psnr": -10 * errors.log10().mean(), "ssim": of_images(dim_zero_cat(self.ssim)).mean()}

@@ -1,13 +1,13 @@
-"""The sub-pixel convolution, with which each network here ends."""
+"""Sub-pixel convolution, the last layer of each network here."""
 
 from torch import nn
 
 
 class SubPixel(nn.Sequential):
-    """Features (B, C, h, w) to a picture (B, 3, h * scale, w * scale), small at the beginning.
+    """Map features (B, C, h, w) to an image (B, 3, h * scale, w * scale), small at initialisation.
 
-    Each of 3 * scale**2 channels is one of the pixels that a pixel becomes: Shi et al., "Real-Time Single Image and
-    Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016.
+    The 3 * scale**2 channels hold the pixels that each pixel becomes: Shi et al., "Real-Time Single Image and Video
+    Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016.
     """
 
     def __init__(self, channels: int, scale: int) -> None:

@@ -1,37 +1,37 @@
-"""The LightningModule of super-resolution: what is computed, trained and measured, whatever the network."""
+"""LightningModule for super-resolution: loss, metrics and optimizer, for any network."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build
 from .enlarge import bicubic, reach, tiled
-from .metrics import PictureScores, quality
+from .metrics import ImageScores, quality
+from .optimization import build_optimizer
 
 
 class SuperResolution(LightningModule):
-    """Trains `network` to add to bicubic interpolation what it lacks, by the mean absolute error of RGB pictures.
+    """Train `network` to correct bicubic interpolation, with the mean absolute error of RGB images as loss.
 
-    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
-    plain values alone. `scale` is told by the datamodule. PSNR and SSIM are of the three channels together
-    and leave out a border of `scale` pixels; a batch names the picture that each of its regions is from.
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
+    only plain values. The datamodule provides `scale`. PSNR and SSIM are computed on RGB without a border of `scale`
+    pixels; a batch holds the image number of each region.
     """
 
-    # What `monitor` may name, and whether less or more of it is better.
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {"train/loss": "min", "val/loss": "min", "val/psnr": "max", "val/ssim": "max"}
 
     # 1. Computations
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("scale")],
+        optimizer: OptimizerConfig,
         scale: int,
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class SuperResolution(LightningModule):
         self.scale = scale
         self.network = build(network, scale=scale)
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.val_scores, self.test_scores, self.bicubic_scores = PictureScores(), PictureScores(), PictureScores()
+        self.val_scores, self.test_scores, self.bicubic_scores = ImageScores(), ImageScores(), ImageScores()
 
     def forward(self, low: Tensor) -> Tensor:
-        """Pictures (B, 3, h, w) in [0, 1] to pictures (B, 3, h * scale, w * scale), not quite within [0, 1]."""
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        """Enlarge images (B, 3, h, w) in [0, 1] to (B, 3, h * scale, w * scale), not clipped to [0, 1]."""
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return bicubic(low, self.scale) + network(low - 0.5)
 
     # 2. Train loop
@@ -68,29 +68,29 @@ class SuperResolution(LightningModule):
     # 4. Test loop
 
     def test_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
-        low, high, pictures = batch
-        self.bicubic_scores.update(quality(bicubic(low, self.scale), high, border=self.scale), pictures)
+        low, high, images = batch
+        self.bicubic_scores.update(quality(bicubic(low, self.scale), high, border=self.scale), images)
         return self._evaluation_step(batch, "test", self.test_scores)
 
     def on_test_epoch_end(self) -> None:
-        """What bicubic interpolation reaches is logged beside."""
+        """Log the test metrics of the model and, for comparison, of bicubic interpolation."""
         self._log_epoch("test", self.test_scores)
         self._log_epoch("test", self.bicubic_scores, suffix="_bicubic")
 
     def predict_step(self, batch: tuple[Tensor, int], batch_idx: int) -> Tensor:
-        """Bytes (3, H, W) of one picture of any size, on the CPU."""
+        """Enlarge one image of any size to bytes (3, H, W), on the CPU."""
         low, tile = batch
         return tiled(lambda part: _as_bytes(self(part)), low, self.scale, tile, halo=reach(self.network))
 
-    def _evaluation_step(self, batch: tuple[Tensor, Tensor, Tensor], split: str, scores: PictureScores) -> Tensor:
-        """Returns the enlarged pictures (B, 3, H, W), which callbacks may draw."""
-        low, high, pictures = batch
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor, Tensor], split: str, scores: ImageScores) -> Tensor:
+        """Log the loss and update `scores`; return the enlarged images (B, 3, H, W), which callbacks may plot."""
+        low, high, images = batch
         enlarged = self(low)
         self.log(f"{split}/loss", F.l1_loss(enlarged, high), prog_bar=True, batch_size=len(high), sync_dist=True)
-        scores.update(quality(enlarged, high, border=self.scale), pictures)
+        scores.update(quality(enlarged, high, border=self.scale), images)
         return enlarged
 
-    def _log_epoch(self, split: str, scores: PictureScores, suffix: str = "") -> None:
+    def _log_epoch(self, split: str, scores: ImageScores, suffix: str = "") -> None:
         self.log_dict(
             {f"{split}/{name}{suffix}": value for name, value in scores.compute().items()},
             prog_bar=True,
@@ -101,15 +101,8 @@ class SuperResolution(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self.hparams["optimizer"], self.parameters())
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
-def _as_bytes(pictures: Tensor) -> Tensor:
-    return pictures.clamp(0, 1).mul(255).round().to(torch.uint8)
+def _as_bytes(images: Tensor) -> Tensor:
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)

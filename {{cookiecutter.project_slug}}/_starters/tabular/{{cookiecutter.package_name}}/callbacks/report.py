@@ -1,4 +1,4 @@
-"""Draw what a model of a table gets right: predicted against true, residuals, and what each column is worth to it."""
+"""Plots for a model of a table: predicted against true, residuals, confusion matrix and column importance."""
 
 import time
 from pathlib import Path
@@ -10,14 +10,13 @@ from pydantic import PositiveFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..run_folder.folder import log
-from ..run_folder.metrics import picture
+from ..engine import log, save_plot
 
-LEAST_ROWS = 50  # on which an importance is measured, however many columns there are
+LEAST_ROWS = 50  # minimum for an importance, however many columns there are
 
 
 class Tested(NamedTuple):
-    """All test rows: numbers (N, F, 2), categories (N, C), targets, and what the model gives, (N,) or (N, K).
+    """All test rows: numbers (N, F, 2), categories (N, C), targets, and predictions (N,) or logits (N, K).
 
     Targets are classes (N,) or numbers (N, 2), each as two float32.
     """
@@ -29,17 +28,17 @@ class Tested(NamedTuple):
 
     @property
     def true(self) -> np.ndarray:
-        """The numbers to predict (N,), in float64."""
+        """Target numbers (N,) in float64."""
         return self.targets.double().sum(-1).numpy()
 
 
 class TabularReport(Callback):
-    """After the test, in the run's `pictures/` and in the loggers: `importance.png`, and of a number
-    `predicted_and_true.png` and `residuals.png`, of a class `confusion_matrix.png`.
+    """Save plots after the test, in the run's `plots/` and in the loggers.
 
-    The importance of a column is how much worse the model gets where the column's values are permuted among `rows` of
-    the test, `repeats` times; on fewer rows and fewer times where that would take longer than `seconds`. A picture that
-    can't be drawn is a warning, never the end of a run.
+    These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number or `confusion_matrix.png`
+    for a class. The importance of a column is the rise of the error when its values are permuted among `rows` test
+    rows, `repeats` times; fewer rows and repeats if that would take longer than `seconds`. A plot that can't be drawn
+    is a warning and never ends a run.
     """
 
     def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3, seconds: PositiveFloat = 30) -> None:
@@ -58,7 +57,7 @@ class TabularReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """`outputs` are what `forward` gives for the batch."""
+        """Collect what `forward` returns for the batch as `outputs`."""
         self.batches.append(tuple(part.cpu() for part in (*batch, outputs)))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,18 +66,18 @@ class TabularReport(Callback):
         tested = Tested(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
         name, class_names = pl_module.hparams["target"], pl_module.hparams["class_names"]
         if class_names:
-            picture(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
+            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
         else:
-            picture(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
-            picture(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
-        picture(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
+            save_plot(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
+            save_plot(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
+        save_plot(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
 
     def _draw_importance(self, model: LightningModule, tested: Tested, path: Path) -> None:
         names = [*model.hparams["numbers"], *model.hparams["categories"]]
         chosen = spaced(tested, self.rows)
         begun = time.monotonic()
-        importance(model, chosen, 1, columns=1)  # once, to know how long one takes
-        passes = int(self.seconds / (time.monotonic() - begun) * 2)  # it is two: with and without the column permuted
+        importance(model, chosen, 1, columns=1)  # a trial, to measure the time of one pass
+        passes = int(self.seconds / (time.monotonic() - begun) * 2)  # a trial is two passes: as is and permuted
         chosen = spaced(chosen, max(LEAST_ROWS, len(chosen.targets) * passes // len(names)))
         repeats = min(self.repeats, max(1, passes // len(names)))
         times = "once" if repeats == 1 else f"{repeats} times"
@@ -93,7 +92,7 @@ class TabularReport(Callback):
 
 
 def spaced(tested: Tested, count: int) -> Tested:
-    """At most `count` of the rows, at equal distances."""
+    """At most `count` rows, evenly spaced."""
     size = len(tested.targets)
     chosen = torch.linspace(0, size - 1, min(count, size)).long()
     return Tested(*(part[chosen] for part in tested))
@@ -103,11 +102,10 @@ def spaced(tested: Tested, count: int) -> Tested:
 def importance(
     model: Any, tested: Tested, repeats: int, columns: int | None = None, deadline: float = float("inf")
 ) -> Tensor:
-    """How much the error rises where a column is permuted: of each column and each of `repeats`, (F + C, R).
+    """Rise of the error when a column is permuted, for each column and each of `repeats`: (F + C, R).
 
-    The error is log loss, or the root of the mean squared error. Fewer columns are those that were measured before
-    `deadline`, in seconds of time.monotonic(), or the first `columns`. Source: Breiman, "Random Forests", 2001,
-    section 10.
+    The error is the log loss, or the root mean squared error. Only columns measured before `deadline`, in seconds of
+    time.monotonic(), or the first `columns`, are returned. Source: Breiman, "Random Forests", 2001, section 10.
     """
 
     def error(numbers: Tensor, categories: Tensor) -> Tensor:
@@ -133,7 +131,7 @@ def importance(
 
 
 def blues() -> Any:
-    """The colours of counts, in which a single row can be seen too."""
+    """Colour map for counts in which a single row is visible."""
     import matplotlib
 
     colours = matplotlib.colormaps["Blues"].resampled(256)
@@ -141,7 +139,7 @@ def blues() -> Any:
 
 
 def draw_predictions(tested: Tested, name: str, path: Path) -> None:
-    """How many rows have which true and which predicted number; on the line both are equal."""
+    """Draw the density of rows over true and predicted numbers, with the line on which both are equal."""
     from matplotlib.figure import Figure
 
     true, predicted = tested.true, tested.predictions.numpy()
@@ -159,7 +157,7 @@ def draw_predictions(tested: Tested, name: str, path: Path) -> None:
 
 
 def draw_residuals(tested: Tested, name: str, path: Path) -> None:
-    """Predicted less true, by what is predicted, and how often; the largest one in a hundred is cut off."""
+    """Draw residuals (predicted minus true) over predictions, and their histogram, without the largest 1 %."""
     from matplotlib.figure import Figure
 
     predicted = tested.predictions.numpy()
@@ -182,7 +180,7 @@ def draw_residuals(tested: Tested, name: str, path: Path) -> None:
 
 
 def draw_confusion(tested: Tested, name: str, class_names: list[str], path: Path) -> None:
-    """The share of each true class (rows) that is predicted as each class (columns)."""
+    """Draw the fraction of each true class (rows) that is predicted as each class (columns)."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
@@ -206,7 +204,7 @@ def draw_confusion(tested: Tested, name: str, class_names: list[str], path: Path
 
 
 def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, most: int = 25) -> None:
-    """Bars of the mean rise (F + C, R) of an error over the repeats, the largest on top, and its least and its most."""
+    """Draw bars of the mean rise (F + C, R) over the repeats, largest on top, with its minimum and maximum."""
     from matplotlib.figure import Figure
 
     means = rises.mean(1)

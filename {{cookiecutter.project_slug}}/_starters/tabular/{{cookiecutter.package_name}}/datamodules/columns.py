@@ -1,7 +1,7 @@
-"""What a model gets of a table: numbers as they are, and a code for each category; and what it has to know of them.
+"""Choose the columns of a table that predict, encode them as tensors, and compute their statistics.
 
-A code is a hash of column and text, so that it means the same in any table: which codes are known, and which tensor row
-is theirs, only the model knows (`statistics`). A missing category is a text too: none.
+Numbers stay as they are. A category becomes a code, a hash of column and text, which is the same in any table. Only the
+model maps the codes that it knows to rows of an embedding (`statistics`). A missing category is a category.
 """
 
 import hashlib
@@ -14,17 +14,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import RefusedError
+from ..engine import RefusedError, log
 from ..models.features import scaled, two_floats
-from ..run_folder.folder import log
 from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts
 
-MOST_TEXTS = 1000  # a column with more is a name or a number of its row: nothing is learnt from it
+MOST_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
 
 
 class Columns(NamedTuple):
-    """The names of the columns that predict, in their order."""
+    """Names of the columns that predict, in order."""
 
     numbers: list[str]
     categories: list[str]
@@ -33,9 +32,9 @@ class Columns(NamedTuple):
 def choose_columns(
     frame: pd.DataFrame, named: list[str] | None, others: list[str], as_categories: list[str], path: Path
 ) -> Columns:
-    """Sort the `named` columns, or else the `others`, into numbers and categories; says which it leaves out.
+    """Sort the `named` columns, or by default the `others`, into numbers and categories; log which are left out.
 
-    What most of a column's values are decides; `as_categories` are categories also where they are numbers. Raises
+    The majority of a column's values decides; those in `as_categories` are categories even if numeric. Raises
     RefusedError for columns of dates, lists and the like, and for texts among numbers.
     """
     names = others if named is None else named
@@ -65,12 +64,12 @@ def choose_columns(
 
 
 def is_constant(values: pd.Series) -> bool:
-    """Whether a column has one value alone; that none is there is one too."""
+    """True if a column has a single value, where "missing" counts as a value."""
     return (values.map(str) if values.dtype == object else values).nunique(dropna=False) < 2
 
 
 def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> None:
-    """Leave out what only numbers the rows, unless it was named or there is nothing else."""
+    """Leave out row counters, unless they were named or nothing else remains."""
     if named is not None or not any(chosen):
         chosen.numbers.extend(counters)
         return
@@ -79,7 +78,7 @@ def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> Non
 
 
 def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
-    """Raises RefusedError for columns of dates, times, lists or bytes, from which nothing is learnt yet."""
+    """Raises RefusedError for columns of dates, times, lists or bytes, which are not supported."""
     found = {name: kind for name in names if (kind := foreign(frame[name]))}
     if found:
         what = ", ".join(f"column {name!r} holds {kind}" for name, kind in found.items())
@@ -90,16 +89,16 @@ def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
 
 
 def hint(name: str) -> str:
-    """What to do about a text in a column of numbers."""
+    """Advice for a text in a column of numbers."""
     return f"; if the column holds texts: datamodule.categories=[{name}]; to leave it out: datamodule.drop=[{name}]"
 
 
 def encode(
     frame: pd.DataFrame, chosen: Columns, path: Path, known: Mapping[str, Mapping[str, int]] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Numbers (N, F, 2) as two_floats, NaN where missing, and codes of categories (N, C) as int64.
+    """Encode numbers (N, F, 2) as two_floats, NaN if missing, and categories (N, C) as int64 codes.
 
-    `known` are the categories that a model has learnt, of each column: truth may be written otherwise there.
+    `known` are the categories of a trained model by column; they may write booleans differently.
     """
     values = [two_floats(torch.tensor(numbers(frame, name, path))) for name in chosen.numbers]
     codes = []
@@ -114,7 +113,7 @@ def encode(
 
 
 def as_known(given: pd.Series, known: Mapping[str, int] | None) -> pd.Series:
-    """Texts with 1 and 0 for True and False, or the reverse, where all `known` texts are such."""
+    """Replace 1 and 0 by True and False, or the reverse, if all `known` texts are of the other kind."""
     for words in ({"1": "True", "0": "False"}, {"True": "1", "False": "0"}):
         if known and {*known} - {""} <= {*words.values()}:
             return given.map(lambda text: words.get(text, text), na_action="ignore")  # noqa: B023 (used at once)
@@ -122,14 +121,13 @@ def as_known(given: pd.Series, known: Mapping[str, int] | None) -> pd.Series:
 
 
 def code(column: str, text: Any) -> int:
-    """63 bits that stand for a text in a column; NaN for none."""
+    """Hash of a text in a column, 63 bits; NaN means missing."""
     words = repr((column, None if pd.isna(text) else text)).encode()
     return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") >> 1
 
 
 def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> dict[str, dict[str, float]]:
-    """Of each column of numbers its median, how far its values lie apart (the middle half of them, or else all), and
-    the lowest and the highest."""
+    """Median, spread (interquartile range, or standard deviation if that is 0), minimum and maximum of each column."""
     statistics = {}
     for name in chosen.numbers:
         values = numbers(training, name, path)
@@ -143,12 +141,12 @@ def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> di
 
 
 def spread(values: np.ndarray) -> float:
-    """The standard deviation, 1 where there is none."""
+    """Standard deviation, or 1 if it is 0."""
     return float(values.std()) or 1.0
 
 
 def check_precision(given: pd.Series, values: np.ndarray, centre: float, apart: float, path: Path) -> None:
-    """Raises RefusedError where most of a column's different values are equal once they are numbers of a network."""
+    """Raises RefusedError if most of a column's distinct values are equal in the precision of a network."""
     pairs = two_floats(torch.from_numpy(np.unique(values))[:, None])
     seen = scaled(pairs, two_floats(torch.tensor([centre], dtype=torch.float64)), torch.tensor([apart])).unique()
     different = given.nunique()
@@ -160,7 +158,7 @@ def check_precision(given: pd.Series, values: np.ndarray, centre: float, apart: 
 
 
 def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, dict[str, int]]:
-    """Of each column of categories the texts that are known and their codes; a missing one is the text ''."""
+    """Known texts of each category column, and their codes; a missing category is the text ''."""
     statistics = {}
     for name in chosen.categories:
         found = sorted(texts(training, name).unique(), key=str)
@@ -171,9 +169,9 @@ def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, di
 def unfamiliar(
     inputs: tuple[Tensor, Tensor], chosen: Columns, statistics: Mapping[str, Any], frame: pd.DataFrame | None = None
 ) -> list[str]:
-    """A line for each column with numbers (N, F, 2) beyond the training's range, or categories (N, C) it did not have.
+    """Describe columns with numbers (N, F, 2) outside the training range, or categories (N, C) unknown to it.
 
-    With the `frame` of these rows the first such category is named.
+    With the `frame` of these rows, the first unknown category is named.
     """
     lines, size = [], len(inputs[0])
     for values, name in zip(inputs[0].double().sum(-1).unbind(1), chosen.numbers, strict=True):

@@ -1,4 +1,4 @@
-"""The prices of 53,794 diamonds, a real table that ships with plotnine (MIT licence), so nothing is downloaded.
+"""Prices of 53,794 diamonds, a table that comes with plotnine (MIT licence), so nothing is downloaded.
 
 Source: the data set `diamonds` of ggplot2 (MIT licence), prices in US dollars of about 2008.
 """
@@ -15,14 +15,14 @@ MEASURED = ["x", "y", "z"]  # length, width and depth in mm
 
 
 class DiamondsDataModule(TabularDataModule):
-    """Weight (carat), cut, colour, clarity and measures of each diamond, and its price.
+    """Weight (carat), cut, colour, clarity and dimensions of each diamond, and its price.
 
-    Of 53,940 rows 146 are there twice: they would be trained and tested on, so the second is left out. A measure of 0
-    is one that nobody took.
+    Of 53,940 rows 146 are duplicates, which are dropped so that none is both trained and tested on. A dimension of 0
+    means that it was not measured.
     """
 
     def load_table(self) -> Table:
-        package = find_spec("plotnine")  # is not imported: that takes seconds
+        package = find_spec("plotnine")  # importing it would take seconds
         if package is None or package.origin is None:
             raise ModuleNotFoundError("No module named 'plotnine'", name="plotnine")
         path = Path(package.origin).parent / "data" / "diamonds.csv"

@@ -1,11 +1,11 @@
-"""Tell columns that are neither numbers nor categories: dates, lists and the like, and identifiers of rows."""
+"""Detect columns that are neither numbers nor categories, such as dates and lists, and identifiers of rows."""
 
 import re
 
 import numpy as np
 import pandas as pd
 
-SAMPLE = 1000  # values of a column that are looked at
+SAMPLE = 1000  # values of a column that are examined
 CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 DAY = "|".join(
@@ -20,7 +20,7 @@ DAY = "|".join(
     ]
 )
 DATE = re.compile(rf"(?:{DAY})(?:[T ]{CLOCK} ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)?)?|{CLOCK}", re.IGNORECASE)
-# What Pandas and R call the column of row names, and what people call one that tells rows apart.
+# Names that pandas and R give to row names, and common names of identifiers.
 CALLED_ID = re.compile(
     r"(?:.*[ _.-])?(?:id|ids|idx|index|uuid|guid|key|row|rowid|rownames?|row_?num(?:ber)?|nr|no|num|number|serial)"
     r"|unnamed: ?\d+|__index_level_\d+__",
@@ -30,7 +30,7 @@ CAMEL_ID = re.compile(r".*[a-z](?:Id|ID)")
 
 
 def foreign(values: pd.Series) -> str | None:
-    """What a column holds that is neither number nor category, with an example; None where it is one of these."""
+    """Describe values that are neither numbers nor categories, with an example; None if the column is either."""
     known = values.dropna()
     if known.empty:
         return None
@@ -48,16 +48,17 @@ def foreign(values: pd.Series) -> str | None:
 
 
 def _are_days_in_digits(some: pd.Series) -> bool:
-    """Whether all texts are eight digits that make a day: 20240131."""
+    """True if all texts are eight digits that form a date, such as 20240131."""
     if some.nunique() < 3 or not some.str.fullmatch(r"(?:19|20)\d{6}").all():
         return False
     return bool(pd.to_datetime(some, format="%Y%m%d", errors="coerce").notna().all())
 
 
 def counts_rows(given: pd.Series, values: np.ndarray) -> bool:
-    """Whether a column, whose numbers are `values` (N,), NaN where missing, tells rows apart and no more.
+    """True if a column with the numbers `values` (N,), NaN where missing, only identifies rows.
 
-    Its numbers are whole, all different, and rise by one from row to row, or their name is that of an identifier.
+    Its numbers are integers and all different, and they rise or fall by one per row, or the column's name is that of an
+    identifier.
     """
     known, name = values[~np.isnan(values)], str(given.name)
     if len(known) < 2 or not given.dropna().is_unique or not (known == np.round(known)).all():
@@ -68,7 +69,7 @@ def counts_rows(given: pd.Series, values: np.ndarray) -> bool:
 
 
 def follows_rows(values: np.ndarray) -> bool:
-    """Whether whole numbers (N,) rise, or fall, from each row to the next, as identifiers and times do."""
+    """True if integers (N,) rise or fall from each row to the next, as identifiers and times do."""
     known = values[~np.isnan(values)]
     if len(known) < 10 or (known != np.round(known)).any():
         return False

@@ -1,4 +1,4 @@
-"""Your own table: a CSV or Parquet file, and the column that is to be predicted."""
+"""Your own table: a CSV or Parquet file with a column to predict."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from .tabular import Table, TabularDataModule
 
 
 class TableDataModule(TabularDataModule):
-    """The rows of `root`: CSV (UTF-8; `,` `;` or tab), TSV or Parquet. It is read once and kept in memory."""
+    """Rows of the file `root`: CSV (UTF-8; `,`, `;` or tab), TSV or Parquet. It is read once and kept in memory."""
 
     def __init__(self, root: FilePath, **options: Any) -> None:
         super().__init__(**options)

@@ -1,6 +1,6 @@
-"""What every datamodule of a table shares: its columns, splits, statistics, and the inputs of predict.py.
+"""Base class for datamodules of tables: columns, splits, statistics, and input and output of predict.py.
 
-A table of your own is a file (table.py), or a subclass with one method, `load_table`; see diamonds.py.
+To use your own table, give a file (table.py), or subclass TabularDataModule and write `load_table`; see diamonds.py.
 """
 
 import math
@@ -15,11 +15,9 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import RefusedError, refusal
-from ..front_door.values import Fraction, Seed
+from ..engine import Above0Below1, RefusedError, Seed, log, refusal
 from ..models.features import two_floats
-from ..run_folder.folder import log
-from .base import TensorDataModule, check_split, split_at_random
+from .base import TensorDataModule
 from .columns import (
     Columns,
     category_statistics,
@@ -31,42 +29,43 @@ from .columns import (
     spread,
     unfamiliar,
 )
+from .splits import check_split, split_at_random
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
 MOST_CLASSES = 1000
-STRATA = 10  # parts of equal size that a number is cut into, so that each split has its low and its high ones
+STRATA = 10  # quantile bins of a numeric target, by which splits are stratified
 
 
 class Table(NamedTuple):
-    """The rows, and the file that they come from, for messages."""
+    """Rows of a table, and the file they come from, for messages."""
 
     frame: pd.DataFrame
     path: Path
 
 
 class TabularFacts(TypedDict):
-    """What a model is told of the table; `statistics` are those of the training rows."""
+    """The data's properties that are passed to the model; `statistics` are computed from the training rows."""
 
-    numbers: list[str]  # columns
-    categories: list[str]  # columns
-    target: str  # the column that is predicted
-    class_names: list[str]  # in the order of the logits; none where the target is a number
+    numbers: list[str]  # number columns
+    categories: list[str]  # category columns
+    target: str  # the column to predict
+    class_names: list[str]  # in the order of the logits; empty if the target is a number
     statistics: dict[str, Any]
 
 
 class TabularDataModule(TensorDataModule):
     """Rows of a table in memory. Batches are `(numbers (B, F, 2), categories (B, C), targets)`.
 
-    Numbers are as in the table, NaN where there is none, each as two float32 (see two_floats); categories are codes
-    (see columns.py). The target is a class (B,) where its column holds texts or is one of `categories`, else a number
-    (B, 2); null is the last column. `columns` are those that predict it, null: all others but those to `drop`. Splits
-    are stratified by the class, or by up to ten ranges of the number; with `groups`, a column, rows of one group are
-    never divided.
+    Numbers are those of the table, NaN if missing, each as two float32 (see two_floats); categories are codes (see
+    columns.py). `target` is the column to predict, by default the last. It is a class (B,) if its column holds texts or
+    is listed in `categories`, else a number (B, 2). `columns` predict it; by default all others except those in `drop`.
+    Splits are stratified by class, or by up to ten quantile bins of the number. With `groups`, a column, rows of one
+    group stay in one split.
     """
 
     sample_name = "rows"
     input_example = "<a CSV or Parquet file>"
-    output_suffixes = ".csv .tsv .parquet"  # of predict.py
+    output_suffixes = ".csv .tsv .parquet"  # that predict.py can write
 
     def __init__(
         self,
@@ -75,8 +74,8 @@ class TabularDataModule(TensorDataModule):
         drop: list[str] | None = None,
         categories: list[str] | None = None,
         groups: str | None = None,
-        val_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
+        val_fraction: Above0Below1 = 0.1,
+        test_fraction: Above0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
@@ -91,10 +90,10 @@ class TabularDataModule(TensorDataModule):
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
         self.statistics: dict[str, Any] = {}
-        self.asked: Table | None = None  # of predict.py
+        self.asked: Table | None = None  # input of predict.py
 
     def load_table(self) -> Table:
-        """All rows. Raises RefusedError where they can't be read."""
+        """Load all rows. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} has to say where its table comes from: load_table()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
@@ -102,7 +101,7 @@ class TabularDataModule(TensorDataModule):
         self.target = self.target or self.trained.get("target") or frame.columns[-1]
         self._check_columns(frame, path)
         known = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
-        if known and {*(self.columns or known)} == {*known}:  # a small table tells less of them
+        if known and {*(self.columns or known)} == {*known}:  # a small table may suggest other columns
             need_columns(frame, known, path, "datamodule.root")
             self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
         else:
@@ -124,7 +123,7 @@ class TabularDataModule(TensorDataModule):
         return {name: tuple(part[index] for part in (*features, targets)) for name, index in parts.items()}
 
     def _check_columns(self, frame: pd.DataFrame, path: Path) -> None:
-        """Raises RefusedError where a column that is named is not there, or predicts itself, or is dropped too."""
+        """Raises RefusedError if a named column is missing, the target predicts itself, or a used column is dropped."""
         named = {"target": [self.target], "columns": self.columns, "drop": self.drop, "categories": self.as_categories}
         named["groups"] = [self.groups] if self.groups else []
         for key, columns in named.items():
@@ -138,7 +137,7 @@ class TabularDataModule(TensorDataModule):
         self._check_trained()
 
     def _check_trained(self) -> None:
-        """Raises RefusedError where a trained model uses a column otherwise than the arguments say."""
+        """Raises RefusedError if the arguments contradict how a trained model uses a column."""
         numbers, categories = self.trained.get("numbers", ()), self.trained.get("categories", ())
         for name in (name for name in self.drop if name in (*numbers, *categories)):
             raise refusal("datamodule.drop", self.drop, f"the model was trained on {name!r} and needs it; leave it out")
@@ -147,7 +146,7 @@ class TabularDataModule(TensorDataModule):
             raise refusal("datamodule.categories", self.as_categories, why)
 
     def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """The numbers to predict, (N, 2)."""
+        """Target numbers (N, 2)."""
         how = f"; texts are meant, classes: datamodule.categories=[{self.target}]"
         values = numbers(frame, self.target, path, how)
         _all_given(pd.Series(values, index=frame.index), self.target, path)
@@ -157,19 +156,18 @@ class TabularDataModule(TensorDataModule):
         return two_floats(torch.tensor(values))
 
     def _ranges(self, targets: Tensor) -> Tensor | None:
-        """Which of up to STRATA ranges of about as many rows a number (N, 2) is in; None where they would be too small
-        to be divided."""
-        if self.test_fraction == 1:  # nothing is divided
+        """Quantile bin (N,) of each target (N, 2), at most STRATA bins; None if bins would be too small to split."""
+        if self.test_fraction == 1:  # evaluation on other data: nothing is split
             return None
         parts = [self.test_fraction, 1 - self.test_fraction]
         if not self.folds:
             parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]
-        least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each part has some
+        least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each split gets some rows of each bin
         count = min(STRATA, len(targets) // 20, int(len(targets) * min(parts)))
         return ranges(targets.double().sum(-1).numpy(), count, least)
 
     def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Numbers of the classes (N,); sets `class_names`."""
+        """Class indices (N,) of the target; sets `class_names`."""
         values = _all_given(texts(frame, self.target), self.target, path)
         self.class_names = sorted({*values.unique(), *self.trained.get("class_names", ())})
         if not 2 <= len(self.class_names) <= MOST_CLASSES:
@@ -178,7 +176,7 @@ class TabularDataModule(TensorDataModule):
         return torch.from_numpy(pd.Index(self.class_names).get_indexer(pd.Index(values))).long()
 
     def _groups(self, frame: pd.DataFrame) -> Tensor | None:
-        """The number of each row's group (N,); rows without one are a group together."""
+        """Group index (N,) of each row; rows without a group form one group."""
         if self.groups is None:
             return None
         return torch.from_numpy(pd.factorize(texts(frame, self.groups), use_na_sentinel=False)[0]).long()
@@ -195,7 +193,7 @@ class TabularDataModule(TensorDataModule):
 
     @property
     def facts(self) -> TabularFacts:
-        """What the data says of itself; the arguments that a model gets from it."""
+        """Properties of the data that are passed to the model as arguments."""
         return {
             "numbers": self.chosen.numbers,
             "categories": self.chosen.categories,
@@ -205,18 +203,18 @@ class TabularDataModule(TensorDataModule):
         }
 
     def describe(self) -> str:
-        """The data in a few words, for the log."""
+        """Summarise the data in one line for the log."""
         kind = f"{len(self.class_names)} classes" if self.class_names else "a number"
         columns = f"{len(self.chosen.numbers)} columns of numbers, {len(self.chosen.categories)} of categories"
         sizes = ", ".join(f"{len(split[0]):,} {name}" for name, split in self.splits.items())
         return f"{self.target} ({kind}) from {columns}, rows: {sizes}"
 
-    # Inputs and outputs of predict.py
+    # Input and output of predict.py
 
     def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
-        """Read the CSV or Parquet file `source`, which has the columns that the model was trained on.
+        """Read the CSV or Parquet file `source`, which must have the columns that the model was trained on.
 
-        Other columns, the target too, are kept. Raises RefusedError where one is missing or can't be read.
+        Other columns, including the target, are kept. Raises RefusedError if a column is missing or can't be read.
         """
         path = Path(source)
         self.asked = Table(read_table(path, "input"), path)
@@ -228,7 +226,7 @@ class TabularDataModule(TensorDataModule):
         return []
 
     def test_dataloader(self) -> DataLoader:
-        """Says what a model that was trained on other rows meets here that it does not know."""
+        """Warn of values in the test rows that a model trained on other rows does not know."""
         model: Any = getattr(self.trainer, "lightning_module", None)
         trained_on = model.hparams.get("statistics") if model is not None else None
         if trained_on is not None and trained_on != self.statistics:
@@ -241,7 +239,7 @@ class TabularDataModule(TensorDataModule):
         return Path(source).name
 
     def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
-        """Write the input's columns and rows, with `prediction` and of each class `probability_<class>` beside."""
+        """Write the input's rows and columns, with `prediction` and, for classes, `probability_<class>` added."""
         if self.asked is None:
             raise RuntimeError("read_inputs() comes first")
         values, class_names = torch.cat(outputs).double().cpu().numpy(), model["class_names"]
@@ -255,7 +253,7 @@ class TabularDataModule(TensorDataModule):
 
 
 def digits(std: float) -> int:
-    """Digits behind the point that a prediction has: a network computes about 7 digits, in units of `std`."""
+    """Decimals of a prediction: a network computes about 7 digits, in units of `std`."""
     return min(300, max(0, 7 - math.floor(math.log10(std))))
 
 
@@ -266,9 +264,9 @@ def _all_given(values: pd.Series, column: str, path: Path) -> pd.Series:
 
 
 def ranges(targets: np.ndarray, count: int, least: int) -> Tensor | None:
-    """Which of at most `count` ranges a number (N,) is in, each with at least `least` of them; None where it is one.
+    """Quantile bin of each number (N,): at most `count` bins of at least `least` numbers; None if only one remains.
 
-    Ranges that equal numbers make small are merged with the next.
+    Bins that are too small because of equal numbers are merged with the next.
     """
     bounds = np.unique(np.quantile(targets, np.linspace(0, 1, max(1, count) + 1)[1:-1]))
     found = np.digitize(targets, bounds)
@@ -276,6 +274,6 @@ def ranges(targets: np.ndarray, count: int, least: int) -> Tensor | None:
     for place, rows in enumerate(np.bincount(found, minlength=len(merged))):
         merged[place:] = merged[place] + (size >= least)
         size = rows + (0 if size >= least else size)
-    if size < least and merged[-1]:  # the last one, with the one before
+    if size < least and merged[-1]:  # merges the last bin with the one before
         merged[merged == merged[-1]] -= 1
     return torch.from_numpy(merged[found]) if merged.max() > 0 else None

@@ -1,4 +1,4 @@
-"""What networks make of a row's values as they are in the table: numbers of one scale, and rows of an embedding."""
+"""Input layers for tables: scaled numbers and embedded categories, from the values as they are in the table."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FAR = 1e6  # bent, it is 3 as all numbers beyond are
+FAR = 1e6  # a limit that prevents overflow: beyond it the bent value is 3 anyway
 
 
 def two_floats(values: Tensor) -> Tensor:
-    """Numbers (…) of float64 as float32 (…, 2): the nearest one, and what it leaves out. Their sum has 48 bits.
+    """Split float64 numbers (…) into float32 (…, 2): the nearest one and the remainder. Their sum has 48 bits.
 
-    So a number far from zero, such as a time of today in seconds, keeps what tells it from others, also on devices
-    that have no float64 (Apple's).
+    A number far from zero, such as a current time in seconds, thus keeps the digits that matter, even on devices
+    without float64 (Apple's).
     """
     near = values.float()
     rest = (values - near.double()).float()
@@ -21,21 +21,23 @@ def two_floats(values: Tensor) -> Tensor:
 
 
 def as_float64(values: Tensor) -> Tensor:
-    """In float64, which a device may not have: on the CPU then."""
+    """Convert to float64, on the CPU if the device does not support it."""
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def scaled(numbers: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
-    """Numbers (…, 2) less `centre` (…, 2), in units of `spread` (…), as float32 (…): centred first, so that nothing is
-    lost where they lie close together."""
+    """Subtract `centre` (…, 2) from numbers (…, 2), then divide by `spread` (…): float32 (…).
+
+    Centring comes first, so that numbers close together keep their digits.
+    """
     return (numbers - centre).sum(-1) / spread
 
 
 class Features(nn.Module):
-    """Numbers (B, F, 2), NaN where missing, and codes (B, C) to what networks take; learnt from the training rows.
+    """Scale numbers (B, F, 2), NaN where missing, and look up codes (B, C), with statistics of the training rows.
 
-    `statistics` holds of each column of numbers its `median` and `spread`, of each column of categories the known
-    texts and their codes, as the datamodule tells them. All of it is kept in buffers, so that a checkpoint is enough.
+    `statistics` holds the `median` and `spread` of each number column, and the known texts and codes of each category
+    column, as the datamodule provides them. All are buffers, so that a checkpoint is self-contained.
     """
 
     centre: Tensor
@@ -57,10 +59,10 @@ class Features(nn.Module):
         self.register_buffer("unknown", len(known) + torch.arange(len(self.category_sizes)))
 
     def forward(self, numbers: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (B, F, 2), each number scaled and whether it is missing; and rows (B, C) of a CategoryEmbedding.
+        """Return values (B, F, 2), each a scaled number and a missing flag, and rows (B, C) of a CategoryEmbedding.
 
-        Scaled by median and spread, and bent to stay within ±3: a value far out says no more than that it is. Source:
-        Holzmüller et al., "Better by Default: Strong Pre-Tuned MLPs", 2024, section 3.
+        Numbers are scaled by median and spread, then smoothly bent into ±3 to limit outliers. Source: Holzmüller et
+        al., "Better by Default: Strong Pre-Tuned MLPs", 2024, section 3.
         """
         missing = numbers[..., 0].isnan()
         values = scaled(numbers, self.centre, self.spread).masked_fill(missing, 0.0).clamp(-FAR, FAR)
@@ -75,11 +77,11 @@ class Features(nn.Module):
 
 
 class ColumnEmbedding(nn.Module):
-    """Makes vectors of columns. An optimizer does not let the parameters of such a module decay (tabular.py)."""
+    """Base class of embeddings, whose parameters get no weight decay (tabular.py)."""
 
 
 class CategoryEmbedding(ColumnEmbedding):
-    """Rows (B, C) to vectors (B, C, `dim`). A category that the training did not have is the mean of its column."""
+    """Embed rows (B, C) as vectors (B, C, `dim`); an unknown category gets the mean of its column."""
 
     means: Tensor
 

@@ -8,17 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import refusal
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1, refusal
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
 class Tokens(ColumnEmbedding):
-    """Values (B, F, 2) and rows (B, C) to tokens (B, 1 + F + C, D); the first is the one that is read at the end."""
+    """Embed values (B, F, 2) and rows (B, C) as tokens (B, 1 + F + C, D); the first is the output (CLS) token."""
 
     def __init__(self, num_numbers: int, category_sizes: list[int], dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_numbers, 2, dim))  # of the number, and of being missing
+        self.weight = nn.Parameter(torch.empty(num_numbers, 2, dim))  # for the number and for its missing flag
         self.bias = nn.Parameter(torch.empty(1 + num_numbers + len(category_sizes), dim))
         self.categories = CategoryEmbedding(category_sizes, dim)
         for parameter in (self.weight, self.bias):
@@ -31,7 +30,7 @@ class Tokens(ColumnEmbedding):
 
 
 class Block(nn.Module):
-    """Attention, then a gated layer (ReGLU), each behind a norm; the first block has none before its attention."""
+    """Attention, then a gated layer (ReGLU), each with a pre-norm; the first block has none before its attention."""
 
     def __init__(self, dim: int, heads: int, dropout: float, attention_dropout: float, first: bool) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class Block(nn.Module):
         self.out = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of tokens (B, T, D)."""
+        """Transform tokens (B, T, D)."""
         x = x + self._attend(self.attention_norm(x))
         value, gate = self.gate(self.norm(x)).chunk(2, -1)
         return x + self.out(self.dropout(value * gate.relu()))
@@ -61,10 +60,10 @@ class Block(nn.Module):
 
 
 class FTTransformer(nn.Module):
-    """`blocks` transformer blocks on tokens of `width` numbers; outputs (B, K).
+    """FT-Transformer with `blocks` blocks on tokens of `width` features; returns outputs (B, K).
 
-    With `checkpointing` a block keeps no activations but computes them again in the backward pass: a table of many
-    columns then fits in memory, and a step takes about a third longer.
+    With `checkpointing`, activations within a block are recomputed in the backward pass: tables of many columns then
+    fit in memory, and a step takes about a third longer.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class FTTransformer(nn.Module):
         width: Count = 32,
         blocks: Count = 2,
         heads: Count = 4,
-        dropout: Share = 0.1,
-        attention_dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
+        attention_dropout: From0Below1 = 0.1,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -90,7 +89,7 @@ class FTTransformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, num_outputs))
 
     def forward(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Of Features' values (B, F, 2) and rows (B, C)."""
+        """Compute outputs (B, K) from values (B, F, 2) and rows (B, C) of Features."""
         x = self.tokens(values, rows)
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)

@@ -1,4 +1,4 @@
-"""Loss and scores of an epoch, at little cost a step."""
+"""Loss and metrics of an epoch, at low cost per step."""
 
 import torch
 from torch import Tensor, nn
@@ -8,23 +8,23 @@ from .targets import ClassTarget, NumberTarget
 
 
 class EpochMetrics(nn.Module):
-    """Gathers batches and hands them to torchmetrics `every` batches: an update costs much more than a list entry."""
+    """Metrics of one epoch, passed to torchmetrics every `every` batches, since an update costs more than an append."""
 
     def __init__(self, target: NumberTarget | ClassTarget, every: int = 50) -> None:
         super().__init__()
-        self.target = [target]  # in a list: it is the model's module, not a second one here
+        self.target = [target]  # in a list, so that it is not registered as a submodule: it is the model's
         self.loss, self.scores = MeanMetric(), target.scores()
         self.every = every
         self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, loss: Tensor, predictions: Tensor, targets: Tensor) -> None:
-        """Take in a batch: its mean `loss` (), what the model predicts (B,) or (B, K), and `targets` (B,)."""
+        """Add a batch: its mean `loss` (), `predictions` (B,) or (B, K), and `targets` (B,) or (B, 2)."""
         self.waiting.append((loss.detach(), predictions.detach(), targets))
         if len(self.waiting) == self.every:
             self._hand_over()
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss` and the target's scores, each (), since the last call; starts anew."""
+        """Return and reset `loss` and the target's metrics, each ()."""
         self._hand_over()
         values = {"loss": self.loss.compute(), **self.target[0].named(self.scores.compute())}
         self.loss.reset()
@@ -32,11 +32,11 @@ class EpochMetrics(nn.Module):
         return values
 
     def epoch_state(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """The batches that wait, for a checkpoint within the epoch; torchmetrics' own are saved beside."""
+        """Batches not yet passed to torchmetrics, for a checkpoint within the epoch; metric states are saved apart."""
         return list(self.waiting)
 
     def load_epoch_state(self, state: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Go on with what `epoch_state` has returned."""
+        """Restore what `epoch_state` returned."""
         self.waiting = list(state)
 
     def _hand_over(self) -> None:

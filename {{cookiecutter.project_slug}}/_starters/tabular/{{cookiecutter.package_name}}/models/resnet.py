@@ -1,7 +1,7 @@
 """A multilayer perceptron with residual connections, on embedded numbers and categories.
 
-Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", 2021, section 3.2; with layer norms, which
-take a batch of one row too, in place of batch norms.
+Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", 2021, section 3.2; with layer norms
+instead of batch norms, so that a batch of one row works.
 """
 
 import math
@@ -11,12 +11,12 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-from ..front_door.values import Count, Share
+from ..engine import Count, From0Below1
 from .features import CategoryEmbedding, ColumnEmbedding
 
 
 class PeriodicEmbedding(ColumnEmbedding):
-    """Values (B, F, 2) to vectors (B, F, `dim`): of each number sines and cosines of learnt frequencies.
+    """Embed values (B, F, 2) as vectors (B, F, `dim`), by sines and cosines of each number at learnt frequencies.
 
     Source: Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning", 2022, section 3.3.
     """
@@ -35,9 +35,9 @@ class PeriodicEmbedding(ColumnEmbedding):
 
 
 class ResNet(nn.Module):
-    """`blocks` residual blocks of `width` units, each through `hidden_factor` times as many; outputs (B, K).
+    """ResNet with `blocks` residual blocks of `width` units and `hidden_factor` times as many inside; outputs (B, K).
 
-    `frequencies` is how many a number is embedded with, 0: the number alone; `sigma` is how high they begin.
+    `frequencies` is the number of frequencies that embed a number, 0 for none; `sigma` is their initial scale.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ResNet(nn.Module):
         width: Count = 96,
         blocks: Count = 2,
         hidden_factor: Count = 2,
-        dropout: Share = 0.1,
+        dropout: From0Below1 = 0.1,
         embedding: Count = 16,
         frequencies: Annotated[int, Field(ge=0, le=2**12)] = 16,
         sigma: PositiveFloat = 0.3,
@@ -71,7 +71,7 @@ class ResNet(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, num_outputs))
 
     def forward(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Of Features' values (B, F, 2) and rows (B, C)."""
+        """Compute outputs (B, K) from values (B, F, 2) and rows (B, C) of Features."""
         embedded = [values, self.categories(rows)] + ([self.periodic(values)] if self.periodic else [])
         x = self.first(torch.cat([each.flatten(1) for each in embedded], 1))
         for block in self.blocks:

@@ -1,30 +1,29 @@
-"""The LightningModule of tables: what is computed, trained and measured, whatever the network and the target."""
+"""LightningModule for tables: loss, metrics and optimizer, for any network and target."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..engine.build import build
-from ..errors import refusal
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
 from .features import ColumnEmbedding, Features
 from .metrics import EpochMetrics
-from .optimization import parameter_groups
+from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class TabularModel(LightningModule):
-    """Trains `network` to predict a column of a table, a number or a class, from its other columns.
+    """Train `network` to predict one column of a table, a number or a class, from other columns.
 
-    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that a checkpoint holds
-    plain values alone. The others are told by the datamodule: the names of the columns (`numbers`, `categories`), of
-    the `target` and its classes, and the `statistics` of the training rows.
+    `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
+    only plain values. The datamodule provides the column names (`numbers`, `categories`, `target`), `class_names` and
+    the `statistics` of the training rows.
     """
 
-    # What `monitor` may name, and whether less or more of it is better: numbers have mae, rmse, r2, classes the rest.
+    # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better. Numbers have mae, rmse and
+    # r2, classes the others.
     logged = {
         "train/loss": "min", "train/mae": "min", "train/rmse": "min", "train/r2": "max",
         "train/accuracy": "max", "train/macro_f1": "max",
@@ -36,14 +35,14 @@ class TabularModel(LightningModule):
 
     def __init__(
         self,
-        network: dict[str, Any],
-        optimizer: dict[str, Any],
+        network: Annotated[Config, Given("num_numbers", "category_sizes", "num_outputs")],
+        optimizer: OptimizerConfig,
         numbers: list[str],
         categories: list[str],
         target: str,
         class_names: list[str],
         statistics: dict[str, Any],
-        scheduler: dict[str, Any] | None = None,
+        scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -59,8 +58,8 @@ class TabularModel(LightningModule):
             num_outputs=self.target.num_outputs,
         )
         if compile:
-            # In place: a checkpoint's keys stay. Each shape by itself: a continued run meets them in another order, and
-            # gets the same kernels.
+            # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
+            # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.train_metrics = EpochMetrics(self.target)
         self.val_metrics = EpochMetrics(self.target)
@@ -70,17 +69,17 @@ class TabularModel(LightningModule):
         self._check_precision()
 
     def _check_precision(self) -> None:
-        """Raises RefusedError where Lightning would round the table's numbers to 16 bits before they are scaled."""
+        """Raises RefusedError if Lightning would round the table's numbers to 16 bits before they are scaled."""
         if str(self.trainer.precision) in ("16-true", "bf16-true"):
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the table's numbers; expected {mixed}")
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """The target (B,) in its unit, float64, or logits (B, K), of numbers (B, F, 2) and codes (B, C).
+        """Predict the target (B,) in its unit, float64, or logits (B, K), from numbers (B, F, 2) and codes (B, C).
 
-        A number is NaN where it is missing, and else the sum of two float32: see `two_floats`.
+        A number is the sum of two float32 (see `two_floats`), NaN if it is missing.
         """
-        network = self.network if self.training else self.network.forward  # what is compiled is for training
+        network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return self.target.read(network(*self.features(numbers, categories)))
 
     # 2. Train loop
@@ -104,18 +103,18 @@ class TabularModel(LightningModule):
     # 4. Test loop
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns what `forward` gives, which callbacks may draw."""
+        """Return the output of `forward`, which callbacks may plot."""
         return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
         self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()}, sync_dist=True)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Numbers (B,) or probabilities (B, K)."""
+        """Predict numbers (B,) or class probabilities (B, K)."""
         return self.target.answer(self(*batch))
 
     def _step(self, batch: Batch, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
-        """The loss, and what `forward` gives."""
+        """Update `metrics`; return the loss and the output of `forward`."""
         *inputs, targets = batch
         predictions = self(*inputs)
         loss = self.target.loss(predictions, targets)
@@ -125,13 +124,6 @@ class TabularModel(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        """Embeddings, biases and norms are not decayed, as in FT-Transformer's paper."""
-        self._check_precision()  # before the run begins: engine/trial.py asks for optimizers
-        optimizer = build(self.hparams["optimizer"], parameter_groups(self, without=(ColumnEmbedding,)))
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build(self.hparams["scheduler"], optimizer, total_steps=steps)
-        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
-        schedule = {"scheduler": scheduler, "interval": interval, "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        """Apply no weight decay to embeddings, biases and norms, as in the FT-Transformer paper."""
+        self._check_precision()  # before the run begins: engine/training/trial.py builds the optimizers
+        return build_optimizer(self, parameter_groups(self, without=(ColumnEmbedding,)), monitor="val/loss")

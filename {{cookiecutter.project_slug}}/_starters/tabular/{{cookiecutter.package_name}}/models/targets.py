@@ -1,4 +1,4 @@
-"""What is predicted: a number or a class. Of each how a network's outputs are read, the loss, and the scores."""
+"""Targets: a number or a class. Each has its loss and metrics, and decodes the outputs of a network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from .features import as_float64, scaled, two_floats
 
 
 class NumberTarget(nn.Module):
-    """A number of the `mean` and `std` of the training rows: networks and losses work about 0, in units of `std`.
+    """A number, standardised by `mean` and `std` of the training rows for networks and losses.
 
-    Targets (B, 2) are two_floats and predictions (B,) float64: float32 cannot tell a billion from a billion and one.
+    Targets (B, 2) are two_floats and predictions (B,) float64: float32 can't tell 1,000,000,000 from 1,000,000,001.
     """
 
     num_outputs = 1
@@ -29,7 +29,7 @@ class NumberTarget(nn.Module):
         self.register_buffer("std", torch.tensor(std))
 
     def read(self, outputs: Tensor) -> Tensor:
-        """A network's outputs (B, 1) as numbers (B,) in the target's unit, float64."""
+        """Decode outputs (B, 1) to numbers (B,) in the target's unit, float64."""
         return as_float64(self.mean).sum() + as_float64(self.std) * as_float64(outputs[:, 0])
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -40,16 +40,16 @@ class NumberTarget(nn.Module):
         return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), "r2": R2Score()})
 
     def scored(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Both about 0 and in units of `std`, float32 (B,): exact enough wherever the target lies."""
+        """Standardise predictions and targets to float32 (B,), which is precise wherever the target lies."""
         about_0 = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
         return about_0.to(self.std), scaled(targets, self.mean, self.std)
 
     def named(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The scores in the target's unit, by the names that are logged."""
+        """Rename metrics for the log, in the target's unit."""
         return {"mae": scores["mae"] * self.std, "rmse": scores["mse"].sqrt() * self.std, "r2": scores["r2"]}
 
     def answer(self, predictions: Tensor) -> Tensor:
-        """What predict.py writes: (B,)."""
+        """Predictions (B,) that predict.py writes."""
         return predictions
 
 
@@ -63,7 +63,7 @@ class ClassTarget(nn.Module):
         self.num_outputs = num_outputs
 
     def read(self, outputs: Tensor) -> Tensor:
-        """Logits (B, K)."""
+        """Decode outputs to logits (B, K)."""
         return outputs.float()
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ class ClassTarget(nn.Module):
         return scores
 
     def answer(self, logits: Tensor) -> Tensor:
-        """What predict.py writes: probabilities (B, K)."""
+        """Class probabilities (B, K) that predict.py writes."""
         return logits.softmax(-1)
 
 
 def target_of(class_names: Sequence[str], statistics: dict[str, Any]) -> NumberTarget | ClassTarget:
-    """A class where there are names of classes, else a number."""
+    """Make a class target if there are class names, else a number target."""
     return ClassTarget(len(class_names)) if class_names else NumberTarget(**statistics["target"])

@@ -1,0 +1,282 @@
+"""Find image files and read them, or arrays, as tensors of one shape; report the files that are left out."""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..engine import RefusedError, log, refusal
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # some of Pillow's other formats start external programs
+# Exceptions that mean "not an image" or "not a complete one".
+UNREADABLE = (
+    OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)  # fmt: skip
+MODES = {1: "L", 3: "RGB"}
+# Lower-case names that operating systems, cameras and archives leave behind, besides those that start with a dot.
+SYSTEM_NAMES = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+}  # fmt: skip
+NAMED = 5  # files named in a message, of many
+
+# Pixels
+
+
+class Decoded(NamedTuple):
+    """An upright image (L or RGB, 8 bits per channel), its alpha (L) if it is transparent, and its colour profile."""
+
+    pixels: Image.Image
+    alpha: Image.Image | None
+    profile: bytes | None
+    reduced: bool  # from more than 8 bits per channel
+    dark: bool = False  # 16 bits, of which the highest are unused
+
+
+def decode(path: Path) -> Decoded:
+    """Read one image file (its first frame), turned upright as its EXIF orientation says.
+
+    Raises one of UNREADABLE if the file is not a complete image, or has over 89 million pixels, which is Pillow's
+    limit.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
+                profile = image.info.get("icc_profile")
+                dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
+                pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
+        except (*UNREADABLE, MemoryError):
+            raise
+        except Exception as error:  # a broken file can raise anything in a decoder
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+    return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
+
+
+def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | None]:
+    """Convert any of Pillow's modes to L or RGB, and alpha; `white` is the highest value of a 16-bit mode."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        alpha = Image.fromarray(np.where(values == image.info.get("transparency", -1), 0, 255).astype(np.uint8))
+        grey = Image.fromarray(np.round(values.clip(max=white) * (255 / white)).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(f"floats from {values.min():g} to {values.max():g}; expected 0 to 1, or 8 or 16 bits")
+        return Image.fromarray(np.round(values * 255).astype(np.uint8)), None
+    elif image.mode == "I":
+        raise ValueError("32 bits a channel, of which none says what is white; convert it to 8 or 16")
+    elif image.has_transparency_data:
+        whole = image.convert("RGBA")
+        grey, alpha = whole.convert("RGB"), whole.getchannel("A")
+    else:
+        return image.convert("L" if image.mode in ("1", "L") else "RGB"), None
+    return grey, alpha if np.asarray(alpha).min() < 255 else None
+
+
+def colour(background: str) -> tuple[int, ...]:
+    """Parse a colour into red, green and blue. Raises RefusedError if it is not a colour."""
+    try:
+        rgb = ImageColor.getrgb(background)
+    except ValueError:
+        rgb = ()
+    if len(rgb) != 3:
+        why = "expected a colour such as white, black or '#7f7f7f'"
+        raise refusal("datamodule.background", background, why, ImageColor.colormap, background)
+    return rgb
+
+
+def composited(image: Decoded, channels: int, background: str) -> Image.Image:
+    """Convert to grey (`channels` 1) or colour (3), with the colour `background` behind transparent pixels."""
+    pixels = image.pixels
+    if image.alpha is not None:
+        ground = Image.new("RGB", pixels.size, colour(background))
+        pixels = Image.composite(pixels.convert("RGB"), ground, image.alpha)
+    return pixels.convert(MODES[channels])
+
+
+def read_pixels(path: Path, channels: int, background: str = "white") -> Image.Image:
+    """Read one image at its own size, upright and composited. Raises as `decode` does."""
+    return composited(decode(path), channels, background)
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Convert to a uint8 tensor (C, H, W)."""
+    pixels = np.asarray(image)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Message for a file that raised one of UNREADABLE."""
+    return f"{path} can't be read as an image ({type(error).__name__}: {error})"
+
+
+class Remarks:
+    """Counts of the conversions that images needed, for the log."""
+
+    def __init__(self, background: str = "white") -> None:
+        self.composited, self.counts = f"composited on {background} where they are transparent", Counter[str]()
+
+    def add(self, image: Decoded) -> None:
+        self.counts.update(["reduced to 8 bits a channel"] if image.reduced else [])
+        self.counts.update(["of 16 bits that use less than a sixteenth of them: nearly black"] if image.dark else [])
+        self.counts.update([self.composited] if image.alpha else [])
+
+    def lines(self) -> list[str]:
+        return [f"Images {remark}: {count:,}" for remark, count in self.counts.items()]
+
+
+class Read(NamedTuple):
+    """Readable files, their images (N, C, H, W), a message for each unreadable file, and remarks."""
+
+    files: list[Path]
+    images: Tensor
+    problems: list[str]
+    remarks: Remarks
+
+
+def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
+    """Read image files as floats in [0, 1], resized to `shape` (C, H, W)."""
+    channels, height, width = shape
+    readable, problems, remarks = [], [], Remarks(background)
+    images = torch.empty(len(paths), *shape)
+    for path in paths:
+        try:
+            image = decode(path)
+        except UNREADABLE as error:
+            problems.append(unreadable(path, error))
+            continue
+        small = composited(image, channels, background).resize((width, height), Image.Resampling.BILINEAR)
+        images[len(readable)] = as_tensor(small).float() / 255
+        readable.append(path)
+        remarks.add(image)
+    return Read(readable, images[: len(readable)], problems, remarks)
+
+
+def check_memory(key: str, value: object, count: int, shape: Sequence[int]) -> None:
+    """Raises RefusedError if `count` images of `shape` (C, H, W) and one copy of them do not fit into memory."""
+    needed, free = 2 * 4 * count * int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
+    if needed > free:
+        size = "x".join(map(str, shape))
+        why = f"{count:,} images of {size} take {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"
+        raise refusal(key, value, why)
+
+
+# Folders
+
+
+class Folder(NamedTuple):
+    """Contents of `root` at any depth, sorted: visible folders, image files and other files; and what is hidden."""
+
+    root: Path
+    folders: list[Path]
+    images: list[Path]
+    others: list[Path]
+    hidden: list[Path]  # including folders, which are not entered
+
+
+def look_into(root: Path) -> Folder:
+    """Search for images in `root` at any depth. Links are followed, except to a folder that contains them."""
+    found = Folder(root, [], [], [], [])
+    real = root.resolve()
+    waiting = [(root, frozenset((real, *real.parents)))]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            for path in folder.iterdir():
+                if path.name.startswith(".") or path.name.lower() in SYSTEM_NAMES:
+                    found.hidden.append(path)
+                elif path.is_dir() and (real := path.resolve()) not in above:
+                    found.folders.append(path)
+                    waiting.append((path, above | {real}))
+                else:
+                    is_image = path.suffix.lower() in SUFFIXES and path.is_file()
+                    (found.images if is_image else found.others).append(path)
+        except OSError:  # no permission
+            found.others.append(folder)
+    for paths in (found.folders, found.images, found.others, found.hidden):
+        paths.sort()
+    return found
+
+
+def image_files(root: Path, key: str) -> Folder:
+    """Search for images in `root`. Raises RefusedError, which names `key`, if there are none."""
+    if not root.is_dir():
+        raise RefusedError(f"{key}={root}: no such folder; it holds your images", key)
+    found = look_into(root)
+    if not found.images:
+        others = f"; it holds {some(found.others, root)}" if found.others else ""
+        raise RefusedError(f"{key}={root}: no image file in this folder ({', '.join(SUFFIXES)}){others}", key)
+    return found
+
+
+def some(paths: Sequence[Path], root: Path) -> str:
+    """The first of many names."""
+    names = [path.relative_to(root).as_posix() for path in paths[:NAMED]]
+    return ", ".join(names) + (", …" if len(paths) > NAMED else "")
+
+
+def left_out(found: Folder, problems: Sequence[str] = ()) -> list[str]:
+    """Log lines that count what is left out, and name the first files: hidden, not images, and `problems`.
+
+    `problems` already holds one line per file.
+    """
+    kinds = {"hidden or of the system": found.hidden, "no images": found.others}
+    lines = [f"Left out as {kind}: {len(each):,} ({some(each, found.root)})" for kind, each in kinds.items() if each]
+    lines += [f"Left out: {problem}" for problem in problems[:NAMED]]
+    if len(problems) > NAMED:
+        lines.append(f"Left out for such reasons: {len(problems) - NAMED:,} more, {len(problems):,} in all")
+    return lines
+
+
+def say(lines: Iterable[str]) -> None:
+    """Write lines to the log. Call it only once nothing more can be refused, since a refusal is a single line."""
+    for line in lines:
+        (log.warning if line.startswith("Left out") else log.info)(line)
+
+
+# Input of predict.py
+
+
+def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> tuple[list[str], Tensor, list[str]]:
+    """Read an image, a folder or an .npy file: names, images (N, C, H, W), and a message for each unreadable file."""
+    if path.suffix.lower() == ".npy":
+        images = _read_array(path, shape)
+        return [f"{path.name}[{i}]" for i in range(len(images))], images, []
+    found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+    check_memory("input", path, len(found.images), shape)
+    files, images, problems, remarks = read_images(found.images, shape, background)
+    if files:
+        say([*left_out(found), *remarks.lines()])
+    return [file.relative_to(found.root).as_posix() for file in files], images, problems
+
+
+def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
+    """Read images (N, C, H, W), or (N, H, W) or (H, W) if C is 1: bytes in 0–255, or floats in [0, 1]."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false header allocates nothing
+    except (OSError, ValueError, EOFError) as error:
+        raise RefusedError(f"input={path}: can't be read as an array ({error})") from error
+    expected = "x".join(map(str, ("N", *shape)))
+    size = int(np.prod(shape))
+    if array.shape[-2:] != tuple(shape[1:]) or array.size == 0 or array.size % size or array.ndim > 4:
+        raise RefusedError(f"input={path}: its shape is {array.shape}, the model takes {expected}")
+    if array.dtype == np.uint8:
+        array = array / 255
+    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # NaN fails
+        raise RefusedError(
+            f"input={path}: {array.dtype} from {array.min()} to {array.max()}; expected uint8, or floats in [0, 1]"
+        )
+    return torch.from_numpy(array.reshape(-1, *shape).astype(np.float32))

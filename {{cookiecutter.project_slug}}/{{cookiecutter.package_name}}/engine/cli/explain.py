@@ -1,0 +1,124 @@
+"""Explain Hydra's errors in one line."""
+
+import difflib
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from ..config.files import configs_folder, defaults_of, line_of, overrides, read_config
+from ..errors import INSTALL, RefusedError, is_meant, is_own, refusal
+
+LAUNCHERS = ("joblib", "submitit", "ray", "rq")
+SWEEPS = "chooses by what a run returns, and a run returns nothing; give each value: --multirun seed=0,1,2"
+
+
+def explained(error: Exception, words: list[str], configs: Path) -> Exception:
+    """Turn an `error` in composing the config into a one-line RefusedError; return the project's own unchanged."""
+    if isinstance(error, RefusedError):
+        return with_file(error)
+    if is_own(Path(traceback.extract_tb(error.__traceback__)[-1].filename)):
+        return error  # a bug in the project, not a mistake in the command
+    text = re.sub(r"(^|['\s])\+\+", r"\1", str(error))
+    if "LexerNoViableAlt" in text or "token recognition" in text:
+        word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
+        key, _, value = word.partition("=")
+        whole = " (and ~ is not your home folder here)" if "~" in value else ""
+        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
+    if "missing EQUAL" in text and (bare := [word for word in words if "=" not in word and word[:1] not in ("~", "-")]):
+        return _without_key(bare[0], words)
+    if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
+        group, option = missing.groups()
+        if group == "hydra/sweeper":
+            return RefusedError(f"hydra/sweeper={option}: {SWEEPS}")
+        if group == "hydra/launcher" and (package := option.partition("_")[0]) in LAUNCHERS:
+            return RefusedError(f"{group}={option}: is not installed: {INSTALL} hydra-{package}-launcher")
+        there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        there = there or ["basic"] * (group == "hydra/launcher")
+        return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
+    culprits = [word.removeprefix("++") for word in words if not _composes(configs, word)]
+    culprit = f"{culprits[0]}: " if culprits and culprits[0] not in text else ""
+    text = re.sub(r"\s*(See https\S+|To append to your config) .*", "", text)
+    return RefusedError(" ".join(f"{culprit}{text} {error.__cause__ or ''}".split()))
+
+
+def _without_key(word: str, words: list[str]) -> RefusedError:
+    """Refuse a word without `=`; for evaluate.py and predict.py, suggest `run=` or `input=`."""
+    script, has_run = Path(sys.argv[0]).stem, any(each.lstrip("+").startswith("run=") for each in words)
+    key = {"evaluate": "run", "predict": "input" if has_run else "run"}.get(script)
+    return RefusedError(f"{word}: expected key=value" + (f"; did you mean {key}={word}?" if key else ""))
+
+
+def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedError:
+    """Refuse a flag that argparse rejects; for an option such as `--epochs 5`, name the key to use."""
+    flag = re.search(r"unrecognized arguments: -+([A-Za-z][\w.-]*)(=\S*)?", message)
+    name = flag[1].replace("-", "_") if flag else ""
+    near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
+    if not flag or not near:
+        return RefusedError(f"{message}; --help lists what there is")
+    typed = next(word for word in words if word.lstrip("-").startswith(flag[1]))
+    value = flag[2] or next((f"={word}" for word in words[words.index(typed) + 1 :][:1] if word[0] != "-"), "=…")
+    return RefusedError(f"{typed}: no such option; a key is given without dashes: {near[0]}{value}")
+
+
+def _composes(configs: Path, word: str) -> bool:
+    """Return True if Hydra composes the config with this override alone."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        try:
+            compose("train", [word])
+        except Exception:
+            return False
+        return True
+
+
+def with_file(error: RefusedError) -> RefusedError:
+    """Add the file and line that set the key, unless the command line did."""
+    key = error.key
+    if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
+        return error
+    named = {override.key for override in overrides()}
+    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # the value comes from that run's config
+        return error
+    folder = configs_folder()
+    for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
+        if path.is_file() and (line := line_of(inner, path)):
+            return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
+    return error
+
+
+def _concerns(own: str, key: str) -> bool:
+    """Return True if an override of the key `own` sets `key` itself, or a node that contains it."""
+    return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
+
+
+def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the composed files that may set `key`, the one that takes precedence first, each with the key in it."""
+    group, _, inner = key.partition(".")
+    yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
+    if group in choices:
+        path = folder / group / f"{choices[group]}.yaml"
+        yield path, inner
+        yield from ((folder / group / f"{base}.yaml", inner) for base in defaults_of(read_config(path)))
+    else:
+        names = _chosen(group, [folder / "experiment" / f"{choices.get('experiment')}.yaml", folder / "train.yaml"])
+        yield from ((folder / group / f"{name}.yaml", inner) for name in reversed(names))
+    yield folder / "train.yaml", key
+
+
+def _chosen(group: str, files: list[Path]) -> list[str]:
+    """Return the chosen options of a list group (callbacks): from the command line, or the first of `files`."""
+    for override in reversed(overrides()):
+        if override.key == group:
+            return re.findall(r"[\w/-]+", override.text.partition("=")[2])
+    entries = [entry for path in files if path.is_file() for entry in defaults_of(read_config(path))]
+    chosen = [(str(key), value) for entry in entries if isinstance(entry, dict) for key, value in entry.items()]
+    return next((value for key, value in chosen if key.split()[-1].strip("/") == group and isinstance(value, list)), [])

@@ -1,0 +1,259 @@
+"""Check a config against the source code, without importing torch or building anything.
+
+Types and ranges come from the signature of each target (signatures.py) and are checked by pydantic (values.py).
+Checks that need objects, such as that of a missing device, are in `check_built` of training/train.py, which builds
+them before any data is read.
+"""
+
+import ast
+import glob
+import importlib.util
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Annotated, Any, get_args, get_origin
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..arguments import Given
+from ..errors import INSTALL, RefusedError, is_meant, refusal
+from ..plain import plain_values
+from .files import configs_folder, defaults_of, overrides, read_config
+from .modules import PACKAGE, Definition, lineage, locate, lookup, member
+from .signatures import Parameter, Signature, signature
+from .targets import Place, allowed
+from .tree import all_nodes, check_references, leaves, nodes, resolved
+
+GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
+GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # passed by the engine
+LOGGERS = ("mlflow", "tensorboard", "wandb")
+
+
+def known_keys() -> list[str]:
+    """Return the top-level keys: those of train.yaml, its groups, and those of the command's own file."""
+    written = read_config(configs_folder() / "train.yaml")
+    groups = [name for entry in defaults_of(written) if isinstance(entry, dict) for name in entry]
+    own = read_config(configs_folder() / f"{HydraConfig.get().job.config_name}.yaml")
+    return [*dict.fromkeys([*(key for key in (*written, *own) if key != "defaults"), *groups])]
+
+
+def check_keys(cfg: DictConfig, known: list[str]) -> None:
+    """Raises RefusedError if a top-level key is not in `known`."""
+    for key in [key for key in map(str, cfg) if key not in known]:
+        plain: Any = OmegaConf.to_container(cfg)
+        full, value = next(leaves(plain.pop(key), key))
+        if key in (facts_of(plain.get("datamodule")) or ()):
+            raise refusal(full, value, "is given by the data, not by the config")
+        if options := sorted(configs_folder().glob(f"*/{glob.escape(key)}.yaml")):
+            option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
+            why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
+            raise refusal(full, value, why)
+        error = refusal(full, value, "no such key", [*known, *all_keys(plain)])
+        if "did you mean" not in str(error) and (words := _with_option(key)):
+            raise refusal(full, value, f"no such key; did you mean {words}={value}?")
+        raise error
+
+
+def _with_option(key: str) -> str | None:
+    """Return overrides that choose an option with this key, such as `datamodule=table datamodule.target`; else None."""
+    for group in ("datamodule", "callbacks"):
+        for path in sorted((configs_folder() / group).glob("*.yaml")):
+            for full in (each for each in all_keys({group: read_config(path)}) if is_meant(key, each)):
+                return f"{group}={f'[default,{path.stem}]' if group == 'callbacks' else path.stem} {full}"
+    return None
+
+
+def all_keys(cfg: Any) -> list[str]:
+    """List every key that can be set: those of the config, and the optional arguments of its targets."""
+    plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
+    keys = [key for key, _ in leaves(plain)]
+    for group in (group for group in GROUPS if group in plain):
+        for key, node in all_nodes(group, plain[group]):
+            found = locate(str(node["_target_"]))
+            takes = signature(found) if isinstance(found, Definition) else None
+            names = takes.parameters.items() if takes else ()
+            keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
+    given = [f"trainer.{name}" for name in GIVEN_TO_TRAINER.names]
+    return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in given]
+
+
+def check_shown(cfg: DictConfig) -> None:
+    """Raises RefusedError if a key or an argument does not exist. Mandatory values may still be missing."""
+    check_keys(cfg, known_keys())
+    values: Any = OmegaConf.to_container(cfg)
+    check_references(dict(leaves(values)))
+    with suppress(OmegaConfBaseException):
+        values = OmegaConf.to_container(cfg, resolve=True)
+    list(_check_targets(values))
+
+
+def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
+    """Check a whole config. Raises RefusedError, with the key, for the first problem.
+
+    With `reads_data=False`, files and folders to read may be missing: predict.py has inputs of its own. With
+    `writes=True`, the folders that the config writes to must be writable.
+    """
+    from .monitor import check_monitor, settle_mode
+
+    settle_mode(cfg)
+    plain = resolved(cfg)
+    plain_values(plain)  # required of config.yaml when it is read again
+    arguments = list(_check_targets(plain))
+    if reads_data:  # else the config of a finished run, whose loggers are not built and need not be installed
+        _check_loggers(plain)
+    if plain.get("mode", "") is None and isinstance(plain.get("monitor"), str):
+        check_monitor(plain)
+    from .values import check_values, check_written  # imports pydantic, too slow to wait for on a typo
+
+    check_values(plain, arguments, reads_data)
+    if writes:
+        check_written(arguments)
+
+
+class UnknownArgumentError(RefusedError):
+    """An argument that the target does not take; names a similar one that it takes."""
+
+    def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
+        super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
+        self.given, self.why = value, why
+
+    def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
+        """Return the error with a suggestion: a similar key elsewhere in the config, or how to leave the key out."""
+        key = str(self.key)
+        if "did you mean" in str(self):
+            return self
+        ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
+        if any(override.key == "run" for override in overrides()):  # few keys of a finished run can be overridden
+            ends = [each for each in ends if each.startswith("datamodule.")]
+        typed = any(override.key == key for override in overrides())
+        if ends or typed:
+            return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
+        return RefusedError(f"{self}; ~{key} leaves it out", key)
+
+
+Argument = tuple[str, Any, Parameter]  # key, value, and its parameter in the target's signature
+
+
+def _check_targets(plain: Any) -> Iterator[Argument]:
+    """Check every node that the engine, the model or the datamodule builds; yield their arguments."""
+    from .kinds import check_kind, check_late
+
+    built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
+    chosen = {key: node for key, node in built.items() if key.count(".") == key.startswith(("callbacks.", "logger."))}
+    unknown = None
+    try:
+        yield from _check_groups(plain)
+    except UnknownArgumentError as error:
+        unknown = error
+    for key, node in chosen.items():
+        check_kind(key, node)
+    if unknown:
+        raise unknown.elsewhere(plain)
+    for key, node in built.items():
+        check_late(key, node)
+
+
+def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
+    facts = facts_of(plain.get("datamodule"))
+    yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
+    yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
+    yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
+    for group in ("callbacks", "logger"):
+        options = plain.get(group) or {}
+        if not isinstance(options, dict):
+            raise refusal(group, options, f"expected files of configs/{group}/")
+        for name, node in options.items():
+            yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+
+
+def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
+    """Check a node with a `_target_`: it is allowed, takes each argument, and lacks none.
+
+    Yields the arguments, so that their values can be checked. `given` holds the arguments that the code passes, None
+    if unknown. Raises RefusedError.
+    """
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        group = key.split(".")[0]
+        raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
+    found = allowed(node["_target_"], f"{key}._target_", place)
+    takes = signature(found)
+    for name, value in node.items():
+        inner = f"{key}.{name}"
+        if not isinstance(name, str) or name.startswith("_"):
+            built_here = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # and used at once
+            if name != "_target_" and (name != "_partial_" or built_here):
+                raise refusal(inner, value, "expected _target_ or an argument")
+        elif given is not None and name in given.names:
+            raise refusal(inner, value, "is given by the code or the data, not by the config")
+        elif takes is not None and name in takes.parameters:
+            yield inner, value, takes.parameters[name]
+        elif takes is not None and not takes.open:
+            nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
+            known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
+            raise UnknownArgumentError(inner, value, f"{_last(node['_target_'])} takes no {name}", known)
+        inner_given = given_to(takes.parameters.get(name)) if takes and isinstance(value, dict) else None
+        if inner_given and "_target_" not in value:
+            raise refusal(inner, value, "names no _target_")
+        if inner_given and "_partial_" in value:  # built in code and used at once
+            raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
+        for part_key, part in nodes(inner, value):
+            unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
+            yield from check_node(part_key, part, inner_given or unknown, place)
+    if takes is not None and given is not None:
+        _check_given(key, node, takes, given)
+
+
+def _last(target: str) -> str:
+    return target.rpartition(".")[2]
+
+
+def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
+    """Raises RefusedError if the target does not take the arguments `given` by the code, or lacks a required one."""
+    for name in given.names - takes.parameters.keys():
+        if not takes.open:
+            why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
+            raise refusal(f"{key}._target_", node["_target_"], why)
+    if node.get("_partial_"):
+        return
+    have = {*node, *given.names, *takes.positional[: given.positional]}
+    for name, parameter in takes.parameters.items():
+        if parameter.required and name not in have:
+            raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
+
+
+def given_to(parameter: Parameter | None) -> Given | None:
+    """Return the `Given` in the annotation of a parameter, which lists what the code passes; None if there is none."""
+    waiting = [parameter.type()] if parameter else []
+    while waiting:
+        type_ = waiting.pop()
+        if get_origin(type_) is Annotated:
+            found = [each for each in type_.__metadata__ if isinstance(each, Given)]
+            if found:
+                return found[0]
+        waiting += get_args(type_)
+    return None
+
+
+def facts_of(node: Any) -> frozenset[str] | None:
+    """Return the names of the facts that a datamodule gives its model: the fields of the TypedDict of its `facts`.
+
+    None if `facts` has another annotation.
+    """
+    found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
+    facts = member(found, "facts") if isinstance(found, Definition) else None
+    returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
+    name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""
+    kind = lookup(facts.module, str(name)) if facts else None
+    if kind is None or not isinstance(kind.node, ast.ClassDef):
+        return None
+    fields = [field for each in lineage(kind) if isinstance(each.node, ast.ClassDef) for field in each.node.body]
+    return frozenset(ast.unparse(field.target) for field in fields if isinstance(field, ast.AnnAssign))
+
+
+def _check_loggers(plain: dict[str, Any]) -> None:
+    """Raises RefusedError if a logger's package is not installed. Lightning names its logger modules after them."""
+    for name, node in (plain.get("logger") or {}).items():
+        package = _last(allowed(node["_target_"], place=Place.OWN).module.name)
+        if package in LOGGERS and importlib.util.find_spec(package) is None:
+            raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")

@@ -1,0 +1,62 @@
+"""The YAML files of configs/, and the overrides of the command line."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from ..plain import yaml_text
+
+
+class Override(NamedTuple):
+    """An override as it was typed, and the key that it sets, adds or removes."""
+
+    text: str
+    key: str
+
+
+def overrides() -> list[Override]:
+    """Return the overrides as they were typed: without the `++` that command.py adds."""
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [Override(word.removeprefix("++"), word.lstrip("+~").partition("=")[0]) for word in map(str, words or ())]
+
+
+def configs_folder() -> Path:
+    """Return the folder configs/ that Hydra composes from."""
+    sources = HydraConfig.get().runtime.config_sources
+    return Path(next(source.path for source in sources if source.provider == "main"))
+
+
+def check_files(configs: Path) -> None:
+    """Raises RefusedError if a file of configs/ is too large or too deep for Hydra to read; see `yaml_text`."""
+    for path in sorted(configs.rglob("*.yaml")):
+        yaml_text(path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a file of configs/. Returns {} if it does not exist or holds no keys."""
+    if not path.is_file():
+        return {}
+    written = yaml.safe_load(yaml_text(path))
+    return written if isinstance(written, dict) else {}
+
+
+def defaults_of(written: dict[str, Any]) -> list[Any]:
+    """Return the defaults list of a config, empty if it is not a list: Hydra reports that."""
+    entries = written.get("defaults")
+    return entries if isinstance(entries, list) else []
+
+
+def line_of(key: str, path: Path) -> int | None:
+    """Return the line of a key in a file, counted from 1; None if it is not there."""
+    line = None
+    node: yaml.Node | None = yaml.compose(yaml_text(path))
+    for name in key.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None:
+            return None
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line

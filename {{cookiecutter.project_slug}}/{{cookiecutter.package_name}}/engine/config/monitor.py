@@ -1,0 +1,131 @@
+"""Check `monitor` and `mode`: the metric that selects the best checkpoint, and its direction. No torch.
+
+A model declares the direction of each metric: `logged = {"val/loss": "min", "val/f1/*": "max", "val/bias": None}`, with
+None for a metric that has none. `self.logged = …` may narrow it to the metrics logged for the data at hand.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import RefusedError, refusal
+from .modules import member
+from .targets import allowed
+
+Logged = Mapping[str, str | None]  # "" if only the name is declared
+OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
+AT_EPOCH_END = ("save_on_train_epoch_end", "check_on_train_epoch_end")  # else after validation
+BETTER = {"min": "lower", "max": "higher"}
+
+
+def logged_by(target: str) -> Logged | None:
+    """Return the `logged` that a model class declares; None if it declares none or computes it.
+
+    Raises RefusedError if a direction is neither "min", "max" nor None.
+    """
+    found = member(allowed(target), "logged")
+    try:
+        written = ast.literal_eval(found.node) if found and isinstance(found.node, ast.expr) else None
+    except ValueError:  # computed
+        return None
+    if not isinstance(written, dict):
+        return dict.fromkeys(map(str, written), "") if isinstance(written, list | tuple | set) else None
+    for name, mode in written.items():
+        if mode not in ("min", "max", None):
+            raise RefusedError(f"{target}: logged[{name!r}] is {mode!r}; expected 'min', 'max' or None")
+    return written
+
+
+def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
+    """Return the direction of `metric`, "min" or "max"; "" if it is not declared.
+
+    Raises RefusedError if the model does not log the metric, or declares that it has no direction.
+    """
+    patterns = [name for name in logged if fnmatchcase(metric, name) and not metric.endswith("/") and "*" not in metric]
+    if metric not in logged or "*" in metric:
+        if not patterns:
+            listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
+            why = "names no single metric" if "*" in metric else f"{_last(model)} logs {listed} (its `logged`)"
+            raise refusal(key, metric, why, [name for name in logged if "*" not in name], metric)
+        mode = logged[max(patterns, key=len)]  # the most specific one
+    else:
+        mode = logged[metric]
+    if mode is None:
+        raise refusal(key, metric, f"is better neither lower nor higher (`logged` of {_last(model)}); expected another")
+    return mode
+
+
+def settle_mode(cfg: DictConfig) -> None:
+    """Replace `mode: null` by the direction that the model declares; check_monitor refuses one that stays null."""
+    if cfg.get("mode", "") is None:
+        with suppress(RefusedError, OmegaConfBaseException, TypeError, AttributeError):  # reported by check_monitor
+            target = cfg.model._target_
+            cfg.mode = direction("monitor", cfg.monitor, logged_by(target) or {}, target) or None
+
+
+def check_monitor(plain: dict[str, Any]) -> None:
+    """Raises RefusedError if the model does not log the metric, or `mode` is not the direction of the metric."""
+    target, metric = plain["model"]["_target_"], plain["monitor"]
+    logged = logged_by(target)
+    callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
+    _check_times(plain, callbacks)
+    if logged is not None:
+        check_monitors(monitors(plain, callbacks), logged, target)
+    if plain["mode"] is None:
+        declare = f"or {_last(target)} declares it: logged = " + "{" + f"{metric!r}: 'min'" + "}"
+        raise RefusedError(f"mode=null: has to be given for {metric}: mode=min or mode=max; {declare}", "mode")
+
+
+def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]]) -> None:
+    """Raises RefusedError if a callback monitors a train metric at validation, when it is not known yet."""
+    trainer = plain["trainer"]
+    every, within = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
+    after_each_epoch = every == 1 and within in (None, 1.0)
+    for key, node in callbacks.items():
+        at_end = [node[name] for name in AT_EPOCH_END if node.get(name) is not None] or [after_each_epoch]
+        if str(node.get("monitor")).startswith("train/") and not at_end[0]:
+            why = "is not known yet at a validation, when this callback looks at it; expected one of val/"
+            raise refusal(f"{key}.monitor", node["monitor"], why)
+
+
+def monitors(switches: Any, callbacks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Return {key: (metric, mode)} of the switches (key "") and of each callback, node or object, that monitors one."""
+    asked = {"": (switches["monitor"], switches["mode"])}
+    for key, each in callbacks.items():
+        values = each if isinstance(each, dict) else vars(each)
+        metric, mode = values.get("monitor"), values.get("mode")
+        kinds = {kind.__name__ for kind in type(each).__mro__}
+        own = metric in OF_CHECKPOINTS and kinds & {"dict", "ModelCheckpoint"}
+        if isinstance(metric, str) and not own:
+            asked[f"{key}."] = (metric, mode)
+    return asked
+
+
+def check_monitors(asked: Mapping[str, tuple[str, Any]], logged: Logged, model: str) -> None:
+    """Raises RefusedError for the first of the `monitors` that is not logged, or has the wrong mode."""
+    for key, (metric, mode) in asked.items():
+        way = direction(f"{key}monitor", metric, logged, model)
+        if way and mode in BETTER and mode != way:
+            least = f"{key}mode={way}" if key else "leave mode out, or null"
+            raise refusal(f"{key}mode", mode, f"{metric} is better the {BETTER[way]} it is; {least}")
+
+
+def check_plateau(key: str, mode: str, model: str) -> None:
+    """Raises RefusedError if a ReduceLROnPlateau has the wrong `mode` for the metric that `model` gives it."""
+    code, logged = member(allowed(model), "configure_optimizers"), logged_by(model)
+    source = ast.unparse(code.node) if code and code.node else ""
+    metric = re.search(r"monitor(?:': |=)'([^']+)'", source)  # of a dict, or handed to build_optimizer
+    way = direction(key, metric[1], logged, model) if metric and logged else None
+    if metric and way and mode != way:
+        why = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
+        raise refusal(f"{key}.mode", mode, why)
+
+
+def _last(target: str) -> str:
+    return target.rpartition(".")[2]

@@ -1,0 +1,77 @@
+"""Read the signatures of classes and functions from source code."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .modules import Definition, Module, lineage
+from .types import evaluate
+
+
+class Parameter(NamedTuple):
+    """A parameter: its annotation, the module to evaluate that in, and True if it has no default."""
+
+    annotation: ast.AST | None
+    module: Module
+    required: bool
+
+    def type(self) -> Any:
+        """Evaluate the annotation; Any if it can't be."""
+        return evaluate(self.annotation, self.module)
+
+
+class Signature(NamedTuple):
+    """The parameters of a target. `positional` names those that can be passed by position; `open`: has `**kwargs`."""
+
+    parameters: dict[str, Parameter]
+    positional: list[str]
+    open: bool
+
+
+def signature(found: Definition) -> Signature | None:
+    """Return the signature of a class or a function; None if it can't be read."""
+    return _arguments(found, skip=0) if isinstance(found.node, ast.FunctionDef) else _of_class(lineage(found))
+
+
+def _of_class(classes: Iterator[Definition]) -> Signature | None:
+    """Return the signature of the first `__init__`, merged with the next one if it passes its `**kwargs` on."""
+    for each in classes:
+        if not isinstance(each.node, ast.ClassDef):
+            return None
+        functions = {node.name: node for node in each.node.body if isinstance(node, ast.FunctionDef)}
+        if "__new__" in functions or any(isinstance(node, ast.If) for node in each.node.body):
+            return None
+        if "__init__" in functions:
+            own = _arguments(Definition(each.module, functions["__init__"]), skip=1)
+            call = _hands_on(functions["__init__"]) if own.open else None
+            above = _of_class(classes) if call else None
+            if call is None or above is None:
+                return own
+            fixed = {*above.positional[: len(call.args)], *(word.arg for word in call.keywords)}
+            inherited = {name: parameter for name, parameter in above.parameters.items() if name not in fixed}
+            return Signature({**inherited, **own.parameters}, own.positional, above.open)
+        if each.node.decorator_list:
+            return None  # a dataclass or the like writes its own
+    return Signature({}, [], open=False)
+
+
+def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
+    """Return the `super().__init__(…, **kwargs)` call of an `__init__` that uses its `**kwargs` nowhere else."""
+    options = init.args.kwarg.arg if init.args.kwarg else ""
+    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == options]
+    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):
+        handed = any(word.arg is None for word in call.keywords)
+        if ast.unparse(call.func) == "super().__init__" and handed and len(uses) == 1:
+            return call
+    return None
+
+
+def _arguments(found: Definition, skip: int) -> Signature:
+    assert isinstance(found.node, ast.FunctionDef)
+    args = found.node.args
+    positional = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
+    named = zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    pairs = [*zip(positional[skip:], defaults[skip:], strict=True), *named]
+    parameters = {arg.arg: Parameter(arg.annotation, found.module, default is None) for arg, default in pairs}
+    return Signature(parameters, [arg.arg for arg in positional[skip:]], open=args.kwarg is not None)

@@ -1,0 +1,74 @@
+"""Write files atomically: whole or not at all."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import refusal
+
+
+@contextlib.contextmanager
+def new_file(path: Path, flush: bool = True, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that replaces it on success; on an error it is removed.
+
+    UTF-8 text unless `binary`. The leftover of a killed process is removed first. The file is always newly created, so
+    nothing is written through a link or a FIFO in its place.
+    """
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        opened = beside.open("xb") if binary else beside.open("x", encoding="utf-8", newline="")  # x: os.O_EXCL
+        with opened as file:
+            yield file
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically."""
+    with new_file(path) as file:
+        file.write(text)
+
+
+def check_writable(key: str, path: Path) -> None:
+    """Raises RefusedError if `path`, a file or folder that need not exist, can't be written."""
+    if reason := unwritable(path):
+        raise refusal(key, path, reason)
+
+
+def unwritable(path: Path) -> str | None:
+    """Return the reason why `path`, which need not exist, can't be written; None if it can.
+
+    Tries to write: root has permission everywhere, but can't write to /proc or a read-only disk.
+    """
+    try:
+        parents = [path.absolute(), *path.absolute().parents]
+        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also a broken link
+    except OSError as error:  # the name is too long
+        return str(error.strerror)
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        return f"{there} is no folder that can be written to" + (f" ({error.strerror})" if there.is_dir() else "")
+    return None

@@ -1,0 +1,326 @@
+"""Load, evaluate and predict with finished runs."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
+
+from ..config.build import build, imported
+from ..config.check import check_node
+from ..config.targets import Place
+from ..config.values import check_value
+from ..errors import RefusedError, refusal
+from ..files import write_json
+from ..logs import log, quiet, start_log
+from ..plain import check_plain, read_json
+from ..runs.folder import RunFolder, folds_of
+from ..runs.loading import load_checkpoint, room_for
+from ..runs.metrics import headline, of_samples, samples_of, split_metrics
+from ..runs.outputs import check_output
+from ..runs.provenance import read_provenance, read_seen
+from ..runs.saved import ChosenRun, finished_runs
+from .trainer import build_callbacks, datamodule_of
+
+
+class LoadedRun(NamedTuple):
+    """A model in eval mode on the CPU, and a datamodule that is not yet set up."""
+
+    model: LightningModule
+    datamodule: LightningDataModule
+
+
+def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
+    """Load the model and datamodule of a run: `model, datamodule = load_run("runs/first")`.
+
+    `checkpoint` is `best`, `last` or a path. A set of folds gives the ensemble. Raises RefusedError if the folder or
+    the checkpoint does not exist.
+    """
+    runs = finished_runs(RunFolder(Path(folder)))
+    cfg = runs[0][1]
+    model = load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs])
+    return LoadedRun(model, datamodule_of(cfg))
+
+
+def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
+    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of what `forward` returns.
+
+    Raises RefusedError as `load_checkpoint` does.
+    """
+    first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
+    if others:
+        first.others = nn.ModuleList(others)  # so that they move to the device with it
+        first.forward = Ensemble([first, *others])
+    return first
+
+
+class Ensemble:
+    """Mean of what the `forward` of several models returns; replaces the `forward` of the first."""
+
+    def __init__(self, models: list[Any]) -> None:
+        self.forwards = [model.forward for model in models]
+
+    def __call__(self, *inputs: Any, **named: Any) -> torch.Tensor:
+        return torch.stack([forward(*inputs, **named) for forward in self.forwards]).mean(0)
+
+
+def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
+    """Load the model of the config with the weights of a checkpoint. Raises RefusedError as `load_checkpoint` does.
+
+    Lightning's `load_from_checkpoint` would read the file a second time, and call what it names as `hparams_type`.
+    """
+    model_class = imported(cfg.model._target_)
+    if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
+        raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
+    content = load_checkpoint(checkpoint)
+    arguments = _arguments(model_class, content)
+    _check_ranges(cfg.model._target_, arguments, checkpoint)
+    try:
+        with room_for(content["state_dict"], checkpoint):
+            model = model_class(**arguments)
+            model.configure_model()
+        model.on_load_checkpoint(content)
+        model.load_state_dict(content["state_dict"], strict=model.strict_loading)
+        _check_finite(model, checkpoint)
+    except RefusedError:
+        raise
+    except Exception as error:  # a model can raise anything on untrusted values
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
+    return model.eval()
+
+
+def _check_finite(model: nn.Module, checkpoint: Path) -> None:
+    """Raises RefusedError if a parameter is NaN or infinite, or a buffer NaN: predictions would be too."""
+    for name, weights in [*model.named_parameters(), *model.named_buffers()]:
+        broken = weights.isfinite().logical_not() if isinstance(weights, nn.Parameter) else weights.isnan()
+        if broken.any():
+            raise RefusedError(f"{checkpoint.as_posix()}: its {name} is not finite; nothing true can come of it")
+
+
+def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
+    """Raises RefusedError if a hyper-parameter has the wrong type or is out of range."""
+    try:
+        for name in (name for name, value in arguments.items() if isinstance(value, dict) and "_target_" in value):
+            check_plain(arguments[name], f"hyper_parameters.{name}")
+        for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
+            check_value(key, value, parameter.type(), reads_data=False)
+    except RefusedError as error:
+        raise RefusedError(f"{checkpoint.as_posix()}: {error}") from error
+
+
+def _arguments(model_class: type, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters that the model takes: by name, or all in the argument that they came in."""
+    saved = {str(name): value for name, value in content.get("hyper_parameters", {}).items()}
+    parameters = inspect.signature(model_class).parameters.values()
+    names = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    if (whole := content.get("hparams_name")) in names:
+        return {whole: saved}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return {name: value for name, value in saved.items() if takes_any or name in names}
+
+
+class TestData(NamedTuple):
+    """Data to measure on. `other`: not the run's own; `left_out`: samples dropped as trained on, None if unknown."""
+
+    datamodule: Any
+    other: bool
+    left_out: int | None
+
+
+def evaluate(chosen: ChosenRun) -> dict[str, float]:
+    """Test a checkpoint and write `evaluation_<checkpoint>.json` beside the training's metrics; returns the metrics.
+
+    Raises RefusedError if the run, the checkpoint or the data can't be used.
+    """
+    start_log()
+    folder, saved = chosen.folder, chosen.cfg
+    model = load_models(saved, chosen.checkpoints)
+    runs = zip(chosen.checkpoints, folds_of(folder) or [folder], strict=True)
+    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], chosen.other_data)
+    name = getattr(data.datamodule, "sample_name", "samples")
+    measured = {
+        "checkpoint": chosen.checkpoint, "overrides": chosen.changes, "data_sha256": data.datamodule.fingerprint(),
+        "left_out": data.left_out,
+    }  # fmt: skip
+    path = _free_path(folder, _evaluation_name(chosen.checkpoint, saved, data.other), measured)
+    trainer = build_tester(saved, path.with_suffix(""))
+    metrics = split_metrics(dict(trainer.test(model, data.datamodule, verbose=False)[0]), "test")
+    taken, size = samples_of(trainer, "test")
+    write_json(path, {**measured, "samples": taken, **({"of": size} if taken < size else {}), "test": metrics})
+    log.info(f"{headline(metrics, 'test')}{of_samples(taken, size, name)}")
+    log.info(f"Results  {path.as_posix()}, plots in {path.with_suffix('').as_posix()}/plots/")
+    return metrics
+
+
+def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
+    """Return the run that a checkpoint comes from: that whose folder it lies in, else `run`, with a warning."""
+    origin = RunFolder(checkpoint.absolute().parents[1])
+    if origin.path == run.path.absolute():
+        return run
+    if origin.provenance.is_file():
+        return origin
+    log.warning(f"{checkpoint.as_posix()} lies in no run folder: taken to be trained on what {run.name} was trained on")
+    return run
+
+
+def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], other: bool) -> TestData:
+    """Read the data that the config of a run names, without what the model was trained on in the runs `origins`.
+
+    The run's own data is tested on its test split; other data is tested whole, unless it comes with a test split. If
+    the command says `other`, the content decides which it is: own data may have moved, and other data may hold copies
+    of it. If not, changed files stay split: another version of a library that reads them would make every sample a new
+    one.
+    """
+    known = hasattr(imported(saved.datamodule._target_), "take_whole")
+    data, is_read = None, False
+    try:
+        data = _set_up(datamodule_of(saved), model)
+        is_read = True
+        _check_facts(model, data.facts)
+    except RefusedError:  # too few samples to split, or a missing class: tested whole, they may do
+        if not (known and other):
+            raise
+        data = None
+    recorded = read_provenance(origins[0]) if origins[0].provenance.is_file() else {}
+    if data and data.fingerprint() == recorded.get("data_sha256"):
+        return TestData(data, False, 0)
+    seen = [keys for keys in map(read_seen, origins) if keys is not None]
+    if data and not other:
+        log.warning("The data is not what the run was trained on: it is divided anew, and what was trained on left out")
+    elif data and known and seen:
+        other = not np.array_equal(np.unique(data.trained_on()), seen[0])
+    if known and other:
+        with quiet(is_read):  # the first reading has logged it
+            data = datamodule_of(saved)
+            data.take_whole()
+            data = _set_up(data, model)
+        _check_facts(model, data.facts)
+    if not known or len(seen) < len(origins):
+        why = "the datamodule" if len(seen) == len(origins) else f"{origins[0].path.as_posix()} (it has no seen.npy)"
+        log.warning(f"Whether the model was trained on some of this data is not known: {why} does not say it")
+        return TestData(data, other, None)
+    return TestData(data, other, _leave_out(data, np.concatenate(seen)))
+
+
+def _set_up(datamodule: Any, model: Any) -> Any:
+    """Set up the datamodule for testing, with the hyper-parameters of the model."""
+    datamodule.trained = model.hparams
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule
+
+
+def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
+    """Drop the test samples that were trained on; returns how many. Raises RefusedError if none is left."""
+    seen, name = datamodule.is_seen(keys), datamodule.sample_name
+    count = int(seen.sum())
+    if count == len(seen):
+        raise RefusedError(f"datamodule: the model was trained on all {count:,} {name} of this data; none is left")
+    if count:
+        datamodule.keep_in_test(~seen)
+        log.info(f"Left out: {count:,} of {len(seen):,} {name}, which the model was trained on")
+    return count
+
+
+def _evaluation_name(checkpoint: str, saved: DictConfig, other: bool) -> str:
+    """Return the stem of an evaluation's files: the checkpoint and, if it is not the run's own, the data."""
+    parts = [part for part in Path(checkpoint).with_suffix("").parts if part not in ("runs", "checkpoints", "..")]
+    name = f"evaluation_{'_'.join(parts[-2:])}"
+    if other:
+        source = saved.datamodule.get("root")
+        name += f"_on_{Path(str(source)).resolve().stem if source else saved.datamodule._target_.split('.')[-2]}"
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _free_path(folder: RunFolder, stem: str, measured: dict[str, Any]) -> Path:
+    """Return a file for an evaluation: a new one, or that of an earlier evaluation of exactly the same."""
+    number = 1
+    while True:
+        path = folder.path / f"{stem}{'' if number == 1 else f'_{number}'}.json"
+        if not path.exists() or {**_evaluated(path), **measured} == _evaluated(path):
+            return path
+        number += 1
+
+
+def _evaluated(path: Path) -> dict[str, Any]:
+    """Return what an evaluation has written; empty if the file is not that of one."""
+    try:
+        content = read_json(path)
+    except RefusedError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def build_tester(saved: DictConfig, work_folder: Path) -> Trainer:
+    """Build a Trainer for the config of a finished run, which writes into `work_folder`."""
+    # A ModelCheckpoint has nothing to save here.
+    callbacks = [callback for callback in build_callbacks(saved) if not hasattr(callback, "best_model_path")]
+    return build(
+        saved.trainer,
+        place=Place.OWN,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=str(work_folder),
+    )
+
+
+def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
+    """Raises RefusedError if the data is not of the kind that the model was trained on.
+
+    `statistics`, which the model learnt from its training data, may differ.
+    """
+    names_first = sorted(facts.items(), key=lambda fact: fact[0] != "class_names")  # more telling than their number
+    for key, given in names_first:
+        if key != "statistics" and key in model.hparams and model.hparams[key] != given:
+            raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
+
+
+def predict(chosen: ChosenRun) -> Path:
+    """Predict for each input that can be read, and log each that can't; returns the file or folder written.
+
+    The datamodule reads the inputs and writes the predictions: after each batch if it has `write_batch`, or all at the
+    end. Raises RefusedError if nothing can be read.
+    """
+    start_log()
+    folder, saved, source = chosen.folder, chosen.cfg, chosen.input
+    model, datamodule = load_models(saved, chosen.checkpoints), datamodule_of(saved)
+    datamodule.prepare_data()
+    unreadable = datamodule.read_inputs(source, model.hparams)
+    for problem in unreadable:
+        log.info(f"Left out: {problem}")
+    path = chosen.output or (folder.predictions / datamodule.predictions_name(source))
+    for file in datamodule.written(path) if hasattr(datamodule, "written") else [path]:
+        check_output(file, source, saved, one_of_many=getattr(datamodule, "output_is_folder", False))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trainer: Any = build_tester(saved, folder.predictions)
+    at_once = hasattr(datamodule, "write_batch")
+    if at_once:
+        trainer.callbacks.append(BatchWriter(datamodule, path))
+    outputs = trainer.predict(model, datamodule, return_predictions=not at_once)
+    count = datamodule.write_predictions(outputs, path, model.hparams)
+    left_out = f", {len(unreadable)} left out" if unreadable else ""
+    log.info(f"{count} predictions in {path.as_posix()}{left_out}")
+    return path
+
+
+class BatchWriter(Callback):
+    """Pass the predictions of each batch to the datamodule's `write_batch`, so that they need not all fit in memory.
+
+    Lightning's BasePredictionWriter takes batch indices from a loader of Lightning's own.
+    """
+
+    def __init__(self, datamodule: Any, path: Path) -> None:
+        self.datamodule, self.path = datamodule, path
+
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.datamodule.write_batch(outputs, batch_idx, self.path, pl_module.hparams)
