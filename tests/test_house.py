@@ -95,6 +95,8 @@ def test_what_is_private_to_lightning_is_used_in_one_file(bake: Bake) -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and node.attr not in NOT_LIGHTNING:
                 users |= {path.name} if ast.unparse(node.value) not in ("self", "cls") else set()
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("pytorch_lightning", "torchmetrics")):
+                users |= {path.name for each in node.names if each.name.startswith("_")}
     assert users == {"lightning.py"}
 
 
@@ -102,4 +104,4 @@ def test_functions_of_the_engine_are_short(bake: Bake) -> None:
     for path in (bake() / "my_project").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 42, f"{path.name}: {node.name}"  # type: ignore[operator]
+                assert node.end_lineno - node.lineno < 40, f"{path.name}: {node.name}"  # type: ignore[operator]

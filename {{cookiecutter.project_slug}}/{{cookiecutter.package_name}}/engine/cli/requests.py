@@ -22,7 +22,7 @@ from ..files import check_writable
 from ..logs import rank
 from ..runs.folder import RUNS, RunFolder, check_folder, check_name, config_of_fold, folds_of, open_run
 from ..runs.lock import check_unlocked
-from ..runs.outputs import _exists, check_output
+from ..runs.outputs import check_output, exists
 from ..runs.saved import ChosenRun, check_saved, finished_runs
 
 # Groups of a finished run that can be overridden; the model and the seed belong to its training.
@@ -92,7 +92,7 @@ def for_evaluation(saved: DictConfig, composed: DictConfig) -> DictConfig:
 def _check_use(saved: DictConfig, options: dict[str, Any]) -> None:
     """Raises RefusedError if predict.py can't read `input` or must not write to `output`."""
     source = str(options["input"])
-    if not (_exists(source) or _said(saved, "input_is_text")):
+    if not (exists(source) or _said(saved, "input_is_text")):
         example = _said(saved, "input_example")
         raise refusal("input", source, "no such file or folder" + (f"; expected {example}" if example else ""))
     if options.get("output") is None:

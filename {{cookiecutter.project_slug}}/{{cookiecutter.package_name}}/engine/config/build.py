@@ -42,7 +42,7 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = N
     except Exception as error:
         if isinstance(error, RefusedError) or any(frame.filename != __file__ for frame in own_frames(error)):
             raise
-        raise _refused(plain, key, error) from error
+        raise refusal_of(plain, key, error) from error
 
 
 def _made(value: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, recursive: bool = True) -> Any:
@@ -66,7 +66,7 @@ def imported(target: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _refused(node: dict[str, Any], key: str, cause: BaseException) -> RefusedError:
+def refusal_of(node: dict[str, Any], key: str, cause: BaseException) -> RefusedError:
     """Blame the argument whose name or value appears in the message of `cause`; else the whole node."""
     if isinstance(cause, ModuleNotFoundError):
         return RefusedError(f"{node['_target_']} needs a package that is not installed: {pip_command(cause)}")

@@ -23,7 +23,7 @@ from .files import configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
 from .signatures import Parameter, Signature, signature
 from .targets import Place, allowed
-from .tree import all_nodes, check_references, leaves, nodes, resolved
+from .tree import all_nodes, check_references, last_part, leaves, nodes, resolved
 
 GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
 GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # passed by the engine
@@ -191,7 +191,7 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
         elif takes is not None and not takes.open:
             nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
             known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
-            raise UnknownArgumentError(inner, value, f"{_last(node['_target_'])} takes no {name}", known)
+            raise UnknownArgumentError(inner, value, f"{last_part(node['_target_'])} takes no {name}", known)
         inner_given = given_to(takes.parameters.get(name)) if takes and isinstance(value, dict) else None
         if inner_given and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
@@ -202,10 +202,6 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
             yield from check_node(part_key, part, inner_given or unknown, place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
-
-
-def _last(target: str) -> str:
-    return target.rpartition(".")[2]
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
@@ -219,7 +215,7 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
     have = {*node, *given.names, *takes.positional[: given.positional]}
     for name, parameter in takes.parameters.items():
         if parameter.required and name not in have:
-            raise refusal(f"{key}.{name}", "", f"has to be given: {_last(node['_target_'])} needs it")
+            raise refusal(f"{key}.{name}", "", f"has to be given: {last_part(node['_target_'])} needs it")
 
 
 def given_to(parameter: Parameter | None) -> Given | None:
@@ -254,6 +250,6 @@ def facts_of(node: Any) -> frozenset[str] | None:
 def _check_loggers(plain: dict[str, Any]) -> None:
     """Raises RefusedError if a logger's package is not installed. Lightning names its logger modules after them."""
     for name, node in (plain.get("logger") or {}).items():
-        package = _last(allowed(node["_target_"], place=Place.OWN).module.name)
+        package = last_part(allowed(node["_target_"], place=Place.OWN).module.name)
         if package in LOGGERS and importlib.util.find_spec(package) is None:
             raise RefusedError(f"logger.{name}: {package} is not installed: {INSTALL} {package}")

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import RefusedError, refusal
 from .modules import member
 from .targets import allowed
+from .tree import last_part
 
 Logged = Mapping[str, str | None]  # "" if only the name is declared
 OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
@@ -51,13 +52,15 @@ def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
     if metric not in logged or "*" in metric:
         if not patterns:
             listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
-            why = "names no single metric" if "*" in metric else f"{_last(model)} logs {listed} (its `logged`)"
+            why = "names no single metric" if "*" in metric else f"{last_part(model)} logs {listed} (its `logged`)"
             raise refusal(key, metric, why, [name for name in logged if "*" not in name], metric)
         mode = logged[max(patterns, key=len)]  # the most specific one
     else:
         mode = logged[metric]
     if mode is None:
-        raise refusal(key, metric, f"is better neither lower nor higher (`logged` of {_last(model)}); expected another")
+        raise refusal(
+            key, metric, f"is better neither lower nor higher (`logged` of {last_part(model)}); expected another"
+        )
     return mode
 
 
@@ -78,7 +81,7 @@ def check_monitor(plain: dict[str, Any]) -> None:
     if logged is not None:
         check_monitors(monitors(plain, callbacks), logged, target)
     if plain["mode"] is None:
-        declare = f"or {_last(target)} declares it: logged = " + "{" + f"{metric!r}: 'min'" + "}"
+        declare = f"or {last_part(target)} declares it: logged = " + "{" + f"{metric!r}: 'min'" + "}"
         raise RefusedError(f"mode=null: has to be given for {metric}: mode=min or mode=max; {declare}", "mode")
 
 
@@ -125,7 +128,3 @@ def check_plateau(key: str, mode: str, model: str) -> None:
     if metric and way and mode != way:
         why = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
         raise refusal(f"{key}.mode", mode, why)
-
-
-def _last(target: str) -> str:
-    return target.rpartition(".")[2]

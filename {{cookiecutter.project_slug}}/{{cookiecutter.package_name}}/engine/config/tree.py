@@ -83,3 +83,8 @@ def all_nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield outer, node
         for name, part in node.items():
             yield from all_nodes(f"{outer}.{name}", part)
+
+
+def last_part(target: str) -> str:
+    """Return the name at the end of a dotted one."""
+    return target.rpartition(".")[2]

@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ..errors import RefusedError
 from ..logs import log
 from .folder import RunFolder
-from .loading import _broken, load_checkpoint
+from .loading import broken_records, load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -118,7 +118,7 @@ def damage(path: Path) -> str | None:
 
     Takes 25 ms for 120 MB. torch reads the file too: it finds errors between the records that zipfile overlooks.
     """
-    if reason := _broken(path):
+    if reason := broken_records(path):
         return reason
     try:
         _open(path)

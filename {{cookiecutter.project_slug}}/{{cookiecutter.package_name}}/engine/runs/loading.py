@@ -30,7 +30,7 @@ CONTAINERS = (dict, OrderedDict, Counter, list, tuple, torch.Size, set, frozense
 HYPER_PARAMETERS = ("hyper_parameters", "hparams", "module_arguments", "datamodule_hyper_parameters")
 
 
-def _broken(path: Path) -> str | None:
+def broken_records(path: Path) -> str | None:
     """Return what is wrong with the zip records of a checkpoint, or None; does not look at what they mean."""
     if not path.is_file():
         return "there is no such file"
@@ -129,9 +129,8 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
         used["bytes"] += more
         used["parts"] += 1
         if used["bytes"] > size or used["parts"] > parts:
-            raise RefusedError(
-                f"{path.as_posix()}: its hyper-parameters ask for a model that is far larger than its weights"
-            )
+            why = "its hyper-parameters ask for a model that is far larger than its weights"
+            raise RefusedError(f"{path.as_posix()}: {why}")
 
     hooks = [
         hook(register)
@@ -177,7 +176,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises RefusedError if it is damaged, holds more than tensors and plain values, is not one of Lightning's, or has
     hyper-parameters that a config may not have.
     """
-    if reason := _broken(path):
+    if reason := broken_records(path):
         raise RefusedError(f"{path.as_posix()} is no whole checkpoint: {reason}")
     try:
         _check_claims(path)

@@ -169,8 +169,8 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
         for key in (key for key in logged if key.split("/")[1] == panel):
             points = [(row["step"], row[key]) for row in rows if key in row]
-            axes.plot(*zip(*points, strict=True), label=_plain(key), marker="o", markersize=2.5)
-        axes.set(title=_plain(panel), xlabel="step")
+            axes.plot(*zip(*points, strict=True), label=without_formulas(key), marker="o", markersize=2.5)
+        axes.set(title=without_formulas(panel), xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
     return splits
 
 
-def _plain(name: str) -> str:
+def without_formulas(name: str) -> str:
     """Escape dollar signs: matplotlib would typeset the text between them as a formula."""
     return name.replace("$", r"\$")
 

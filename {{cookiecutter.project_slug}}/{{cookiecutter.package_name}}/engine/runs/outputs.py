@@ -25,7 +25,7 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
     place, why = next((each for each in places if _holds(each, file)), None), None
     if place is not None:
         why = f"{'lies in' if place.is_dir() else 'is'} {place.as_posix()}, which is read"
-    elif one_of_many and _exists(source) and Path(source).is_file() and Path(source).resolve().parent == file.parent:
+    elif one_of_many and exists(source) and Path(source).is_file() and Path(source).resolve().parent == file.parent:
         why = "lies beside the input, as another one"
     elif run is not None and file.relative_to(run).parts[0] != "predictions":
         why = f"belongs to the run {run.name}"
@@ -38,7 +38,7 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
 def _read_places(source: str, saved: DictConfig) -> list[Path]:
     """Return the files and folders that the input and the run's data are read from."""
     words = [source, *(value for _, value in leaves(resolved(saved)["datamodule"]) if isinstance(value, str))]
-    return [Path(word) for word in words if word and _exists(word)]
+    return [Path(word) for word in words if word and exists(word)]
 
 
 def _is_run(folder: Path) -> bool:
@@ -55,7 +55,7 @@ def _holds(place: Path, file: Path) -> bool:
     return place.resolve() in file.parents or linked
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
     try:
         return Path(path).exists()
     except (OSError, ValueError):  # text that is not a path

@@ -18,7 +18,7 @@ from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
 from ..logs import log, quiet, start_log
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, config_of_fold, folds_of
-from ..runs.metrics import MOST_PANELS, _plain, read_results, shown
+from ..runs.metrics import MOST_PANELS, read_results, shown, without_formulas
 from .train import build_datamodule, input_example, kind_of, train
 
 
@@ -140,7 +140,7 @@ def draw_folds(table: Table, count: int, path: Path) -> None:
         axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
         axes.axhline(mean, color="tab:blue", linewidth=1)
         axes.plot(range(1, count + 1), [values[f"fold_{fold}"] for fold in range(1, count + 1)], "o", color="tab:blue")
-        title = f"{_plain(metric)}: {mean:.4g} ± {std:.2g}"
+        title = f"{without_formulas(metric)}: {mean:.4g} ± {std:.2g}"
         axes.set(title=title, xlabel="fold", xticks=range(1, count + 1))
         axes.title.set_fontsize(9)
         axes.grid(axis="y", alpha=0.3)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
 from torchmetrics import Metric
 
 
@@ -57,6 +58,11 @@ def duration(timer: Timer) -> float | None:
 def attach_data(trainer: Any, model: LightningModule, datamodule: LightningDataModule) -> None:
     """Give a Trainer its data without training, so that its own loops can check its switches against the data."""
     trainer._data_connector.attach_data(model, datamodule=datamodule)
+
+
+def optimizers_and_schedulers(model: LightningModule) -> tuple[list[Any], list[Any]]:
+    """Read what `configure_optimizers` returns as a Trainer does; the public way needs a training that has begun."""
+    return _init_optimizers_and_lr_schedulers(model)
 
 
 def divides_data(trainer: Any) -> bool:

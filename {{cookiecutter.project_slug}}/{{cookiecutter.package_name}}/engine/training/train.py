@@ -119,10 +119,9 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         _say_begin(folder, model, datamodule)
         if before:
             say_what_differs(before, known)
-        if resume:
-            log.info(f"Resuming from {resume.as_posix()}, step {step}")
-        elif folder.continued:
-            log.info("It had not saved anything yet: it begins again")
+        if folder.continued:
+            nothing = "It had not saved anything yet: it begins again"
+            log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
         metrics_log.rewind(rows)
     elif folder.continued and folder.last.exists():
         resume = folder.last

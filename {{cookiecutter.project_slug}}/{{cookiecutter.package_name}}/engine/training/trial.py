@@ -24,7 +24,6 @@ from pytorch_lightning.callbacks import (
     StochasticWeightAveraging,
     Timer,
 )
-from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -32,7 +31,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
-from ..config.build import _refused, build, imported
+from ..config.build import build, imported, refusal_of
 from ..config.limits import schedules
 from ..config.tree import all_nodes
 from ..errors import RefusedError, own_frames, refusal
@@ -175,7 +174,7 @@ def _try_loaders(cfg: DictConfig, trainer: Trainer, datamodule: LightningDataMod
             reason = " ".join(str(error).replace("limit_train_batches", "overfit_batches").split())
             raise refusal("trainer.overfit_batches", node["overfit_batches"], reason) from error
         named = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is the cause
-        raise _refused({name: node[name] for name in [*named, *node]}, "trainer", error) from error
+        raise refusal_of({name: node[name] for name in [*named, *node]}, "trainer", error) from error
     if trainer.num_training_batches == 0:
         raise RefusedError("datamodule: train_dataloader() has no batch")
     unknown = trainer.num_training_batches == float("inf") and trainer.max_steps == -1
@@ -211,7 +210,7 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
         partial = next((f"; {key}._partial_=true makes no network" for key, node in nodes if node.get("_partial_")), "")
         raise RefusedError(f"model: has no parameter to train{partial}", "model")
     try:
-        optimizers, schedulers = _init_optimizers_and_lr_schedulers(model)
+        optimizers, schedulers = lightning.optimizers_and_schedulers(model)
     except RefusedError as error:  # names the argument, but not its place in the config
         nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
         keys = [f"{key}.{error.key}" for key, node in nodes if error.key in node]
