@@ -6,6 +6,7 @@ make strangers CASES=5000 [SEED=7]
 import contextlib
 import copy
 import importlib
+import importlib.util
 import io
 import os
 import random
@@ -34,14 +35,17 @@ SECONDS = 20  # a case takes 0.1 s
 
 pytestmark = pytest.mark.long
 
-# For each starter: its data, and overrides that make its model small.
+# For each starter: overrides that make its model and its data small.
 STARTERS = {
-    "tabular": ("datamodule=table", ("model.network.width=8", "model.network.blocks=1")),
+    "tabular": ("model.network.width=8", "model.network.blocks=1"),
     "language_modeling": (
-        "datamodule=text",
-        ("model.network.width=16", "model.network.layers=1", "datamodule.vocab_size=300", "datamodule.context=8",
-         "++datamodule.max_new_tokens=3"),
+        "model.network.width=16", "model.network.layers=1", "datamodule.vocab_size=300", "datamodule.context=8",
+        "++datamodule.max_new_tokens=3",
     ),
+    "image_classification": ("model.network.width=8", "model.network.stages=1"),
+    "image_generation": ("model.network.width=8", "model.sampling_steps=2", "datamodule.samples_per_class=2"),
+    "super_resolution": ("model.network.width=8", "model.network.blocks=1", "datamodule.patch=24"),
+    "forecasting": ("model.network.width=8", "model.network.depth=1", "datamodule.context=48", "datamodule.horizon=4"),
 }  # fmt: skip
 SHORT = (
     "trainer.max_epochs=1", "++trainer.limit_train_batches=2", "++trainer.limit_val_batches=1",
@@ -124,6 +128,14 @@ def files_of(root: Path, *without: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def starter_of(folder: Path) -> Any:
+    """Import what the tests of a rendered project know about its starter."""
+    spec = importlib.util.spec_from_file_location(folder.name, folder / "tests" / "starter.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Project:
     """A project with a run of its own, `other`, and a received one, `theirs`; runs commands in this process."""
 
@@ -140,8 +152,7 @@ class Project:
         )
         self.refused = importlib.import_module(f"{self.package}.engine.errors").RefusedError
         self.runs, self.kept = self.folder / "runs", out / f"{starter}_kept"
-        data, small = STARTERS[starter]
-        words = (data, f"datamodule.root={self._write_data(starter)}", *small, *SHORT)
+        words = (*self._write_data(starter), *STARTERS[starter], *SHORT)
         self.configs = {
             "train": self.composed("train", "name=theirs", *words),
             "evaluate": self.composed("evaluate", "run=runs/theirs"),
@@ -161,22 +172,30 @@ class Project:
         del checkpoint["state_dict"]
         contents = {
             "hyper_parameters": checkpoint["hyper_parameters"],
-            "statistics": checkpoint["hyper_parameters"]["statistics"],
+            "statistics": checkpoint["hyper_parameters"].get("statistics"),
             "checkpoint": checkpoint,
             **{name: yaml.safe_load((self.kept / name).read_text()) for name in ("config.yaml", "provenance.json")},
         }
         self.spots = {place: list(spots(content)) for place, content in contents.items()}
 
-    def _write_data(self, starter: str) -> Path:
+    def _write_data(self, starter: str) -> tuple[str, str]:
+        """Write data and `self.input`; return the overrides that name the data."""
         rng = random.Random(0)
-        path = self.folder / ("mine.csv" if starter == "tabular" else "mine.txt")
         if starter == "tabular":
+            path = self.folder / "mine.csv"
             rows = [(rng.random(), rng.choice("abc"), rng.random()) for _ in range(60)]
             path.write_text("x,kind,y\n" + "".join(f"{x},{kind},{2 * x + y}\n" for x, kind, y in rows))
-        else:
+            self.input, datamodule = path.name, "table"
+        elif starter == "language_modeling":
+            path = self.folder / "mine.txt"
             path.write_text("\n".join(" ".join(rng.choices(["one", "two", "three", "four"], k=9)) for _ in range(300)))
-        self.input = path.name if starter == "tabular" else "one"
-        return path
+            self.input, datamodule = "one", "text"
+        else:
+            help = starter_of(self.folder)
+            path, datamodule = self.folder / help.OWN_NAME, help.OWN_DATAMODULE
+            help.write_own_data(path)
+            self.input = "all" if starter == "image_generation" else help.write_inputs(self.folder)
+        return f"datamodule={datamodule}", f"datamodule.root={path}"
 
     def composed(self, name: str, *words: str) -> Any:
         with initialize_config_dir(str(self.folder / "configs"), version_base="1.3"):
@@ -347,7 +366,8 @@ def stranger_of(rng: random.Random, projects: dict[str, Project], outside: Path)
     """Draw a stranger: a function of the state of `rng`."""
     starter = rng.choice(sorted(projects))
     project = projects[starter]
-    command, place = rng.choice(COMMANDS), rng.choice([*PLACES[:2] * 4, *PLACES[2:]])
+    places = [place for place in (*PLACES[:2] * 4, *PLACES[2:]) if project.spots.get(place) != []]
+    command, place = rng.choice(COMMANDS), rng.choice(places)
     *nodes, texts = payloads(project.package, outside, str(project.runs / "theirs"))
     containers: tuple[str, ...] = ("dict", "list", "node")
     if place in ("hyper_parameters", "statistics", "checkpoint"):

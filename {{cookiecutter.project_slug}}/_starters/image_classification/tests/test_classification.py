@@ -20,7 +20,8 @@ from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
-from {{ cookiecutter.package_name }}.models.classifier import EpochMetrics
+from {{ cookiecutter.package_name }}.models.classifier import class_scores
+from {{ cookiecutter.package_name }}.models.metrics import EpochMetrics
 
 Configure = Callable[..., DictConfig]
 SHORT = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[default]", *NO_LOGGER)
@@ -87,7 +88,7 @@ def test_scores_of_an_epoch_are_scikit_learns(every: int) -> None:
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 5, (100,), generator=generator)
     logits = torch.randn(100, 5, generator=generator) + 1.5 * torch.eye(5)[targets]
-    metrics = EpochMetrics(num_classes=5, every=every)
+    metrics = EpochMetrics(class_scores(num_classes=5), every=every)
     for epoch in range(2):  # the second checks the reset
         part = slice(0, 90) if epoch else slice(None)
         for some_logits, some_targets in zip(logits[part].split(16), targets[part].split(16), strict=True):

@@ -58,7 +58,7 @@ def test_what_was_never_seen_is_taken_for_the_mean_of_its_column_and_what_is_mis
     frame: Any, tmp_path: Path
 ) -> None:
     data = built(frame, tmp_path / "mine.csv", columns=["carat", "cut", "color"])
-    features = Features(data.facts["statistics"])
+    features = Features(*data.chosen, data.statistics)
     median = data.facts["statistics"]["numbers"]["carat"]["median"]
     asked = {"cut": ["Ideal", "Divine", None], "color": ["J", "Ideal", "D"], "carat": [1e30, None, median]}
     write_table(pd.DataFrame(asked), tmp_path / "new.parquet")

@@ -139,7 +139,7 @@ def test_numbers_far_from_zero_give_the_same_as_near_it(tmp_path: Path) -> None:
         built({"ts": ts, "x": y, "y": shift + y}, tmp_path / "mine.csv", columns=["ts"])
         for ts, shift in ((1.7e9 + seconds, 1e9), (seconds, 0.0))
     )
-    pairs = [Features(data.facts["statistics"])(*data.splits["train"][:2])[0] for data in (far, near)]
+    pairs = [Features(*data.chosen, data.statistics)(*data.splits["train"][:2])[0] for data in (far, near)]
     torch.testing.assert_close(*pairs, rtol=0, atol=0)
     training = pd.Series(seconds[np.array(near.ids["train"]) - 2])
     scaled = (training - training.median()) / (training.quantile(0.75) - training.quantile(0.25))
@@ -149,9 +149,9 @@ def test_numbers_far_from_zero_give_the_same_as_near_it(tmp_path: Path) -> None:
 def test_predictions_and_scores_far_from_zero_are_exact() -> None:
     target = NumberTarget(1e9 + 0.25, 2.0)
     outputs = torch.tensor([[-1.0], [0.0], [0.125]])
-    assert target.read(outputs).tolist() == [1e9 - 1.75, 1e9 + 0.25, 1e9 + 0.5]
+    assert target.decode(outputs).tolist() == [1e9 - 1.75, 1e9 + 0.25, 1e9 + 0.5]
     true = two_floats(torch.tensor([1e9 - 1.75, 1e9 + 2.25, 1e9 + 0.5], dtype=torch.float64))
-    assert target.loss(target.read(outputs), true).item() == pytest.approx(1 / 3)
+    assert target.loss(target.decode(outputs), true).item() == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("column", ["x", "y"])

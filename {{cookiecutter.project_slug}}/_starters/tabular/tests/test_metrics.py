@@ -15,19 +15,23 @@ CLASSES = torch.randint(0, 5, (100,), generator=GENERATOR)
 LOGITS = torch.randn(100, 5, generator=GENERATOR) + 1.5 * torch.eye(5)[CLASSES]
 
 
-def epoch(metrics: EpochMetrics, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+Target = NumberTarget | ClassTarget
+
+
+def epoch(target: Target, metrics: EpochMetrics, predictions: Tensor, targets: Tensor) -> dict[str, float]:
     for some, true in zip(predictions.split(16), targets.split(16), strict=True):
         given = two_floats(true) if true.is_floating_point() else true
-        metrics.update(metrics.target[0].loss(some, given), some, given)
-    return {name: value.item() for name, value in metrics.compute().items()}
+        metrics.update(target.loss(some, given), some, given)
+    return {name: value.item() for name, value in target.in_units(metrics.compute()).items()}
 
 
 @pytest.mark.parametrize("every", [1, 3, 50])
 def test_scores_of_numbers_are_scikit_learns(every: int) -> None:
     predicted = TRUE + 10 * torch.randn(100, generator=GENERATOR)
-    metrics = EpochMetrics(NumberTarget(1e9 + 0.3, 30.0), every)
+    target = NumberTarget(1e9 + 0.3, 30.0)
+    metrics = EpochMetrics(target.scores(), target.normalized, every)
     for part in (slice(None), slice(90)):  # the second checks the reset
-        scores = epoch(metrics, predicted[part], TRUE[part])
+        scores = epoch(target, metrics, predicted[part], TRUE[part])
         given = TRUE[part], predicted[part]
         assert scores["mae"] == pytest.approx(reference.mean_absolute_error(*given), rel=1e-4)
         assert scores["rmse"] == pytest.approx(reference.root_mean_squared_error(*given), rel=1e-4)
@@ -37,9 +41,10 @@ def test_scores_of_numbers_are_scikit_learns(every: int) -> None:
 
 @pytest.mark.parametrize("every", [1, 3, 50])
 def test_scores_of_classes_are_scikit_learns(every: int) -> None:
-    metrics = EpochMetrics(ClassTarget(5), every)
+    target = ClassTarget(5)
+    metrics = EpochMetrics(target.scores(), target.normalized, every)
     for part in (slice(None), slice(90)):
-        scores = epoch(metrics, LOGITS[part], CLASSES[part])
+        scores = epoch(target, metrics, LOGITS[part], CLASSES[part])
         true, predicted = CLASSES[part], LOGITS[part].argmax(1)
         assert scores["accuracy"] == pytest.approx(reference.accuracy_score(true, predicted))
         assert scores["macro_f1"] == pytest.approx(reference.f1_score(true, predicted, average="macro"))

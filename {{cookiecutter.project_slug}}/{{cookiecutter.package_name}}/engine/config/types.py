@@ -8,6 +8,8 @@ import importlib.util
 import typing
 from typing import Any
 
+import typing_extensions
+
 from .modules import IMPORTABLE, PACKAGE, Module, lookup
 
 # Modules whose types a config value can have.
@@ -75,9 +77,19 @@ class Names(dict[str, Any]):
         if found.module.name == ARGUMENTS:
             return getattr(importlib.import_module(ARGUMENTS), name)
         if isinstance(found.node, ast.ClassDef):
-            plain = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases} & PLAIN_BASES
-            return Any if plain else Node
+            bases = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases}
+            if bases == {"TypedDict"}:
+                return _typed_dict(found.node, found.module)
+            return Any if bases & PLAIN_BASES else Node
         return evaluate(found.node, found.module)
+
+
+def _typed_dict(node: ast.ClassDef, module: Module) -> Any:
+    """Evaluate a TypedDict, as one of typing_extensions: pydantic takes no other before Python 3.12."""
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    total = not any(ast.unparse(option) == "total=False" for option in node.keywords)
+    types = {ast.unparse(field.target): evaluate(field.annotation, module) for field in fields}
+    return typing_extensions.TypedDict(node.name, types, total=total)  # type: ignore[bad-argument-type, misc]
 
 
 def _is_of_the_field(imported: str) -> bool:

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torch import Tensor
+from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
+from .metrics import EpochMetrics
 from .optimization import build_optimizer
 
 
@@ -47,9 +47,9 @@ class Classifier(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.train_metrics = EpochMetrics(num_classes)
-        self.val_metrics = EpochMetrics(num_classes)
-        self.test_metrics = EpochMetrics(num_classes)
+        self.train_metrics = EpochMetrics(class_scores(num_classes))
+        self.val_metrics = EpochMetrics(class_scores(num_classes))
+        self.test_metrics = EpochMetrics(class_scores(num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
@@ -89,14 +89,14 @@ class Classifier(LightningModule):
         """Compute class probabilities (B, K)."""
         return self(batch[0]).softmax(dim=-1)
 
-    def _evaluation_step(self, batch: tuple[Tensor, Tensor], metrics: "EpochMetrics") -> Tensor:
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> Tensor:
         """Update `metrics`; return the logits (B, K), which callbacks may plot."""
         images, targets = batch
         logits = self(images)
         metrics.update(F.cross_entropy(logits, targets), logits, targets)
         return logits
 
-    def _log_epoch(self, split: str, epoch_metrics: "EpochMetrics") -> None:
+    def _log_epoch(self, split: str, epoch_metrics: EpochMetrics) -> None:
         """Log the metrics of the whole split, and the F1 score of each class."""
         metrics = epoch_metrics.compute()
         f1_of_classes = metrics.pop("f1")
@@ -110,49 +110,12 @@ class Classifier(LightningModule):
         return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
-class EpochMetrics(nn.Module):
-    """Metrics of one epoch, passed to torchmetrics every `every` batches, since an update costs more than an append."""
-
-    def __init__(self, num_classes: int, every: int = 50) -> None:
-        super().__init__()
-        self.loss = MeanMetric()
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-                "macro_f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-                "f1": MulticlassF1Score(num_classes, average="none", validate_args=False),
-            }
-        )
-        self.every = every
-        self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch: its mean `loss` (), `logits` (B, K) and `targets` (B,)."""
-        self.waiting.append((loss.detach(), logits.detach(), targets))
-        if len(self.waiting) == self.every:
-            self._hand_over()
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return and reset `loss`, `accuracy` and `macro_f1`, each (), and `f1` (K,)."""
-        self._hand_over()
-        values = {"loss": self.loss.compute(), **self.scores.compute()}
-        self.loss.reset()
-        self.scores.reset()
-        return values
-
-    def epoch_state(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Batches not yet passed to torchmetrics, for a checkpoint within the epoch; metric states are saved apart."""
-        return list(self.waiting)
-
-    def load_epoch_state(self, state: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Restore what `epoch_state` returned."""
-        self.waiting = list(state)
-
-    def _hand_over(self) -> None:
-        if not self.waiting:
-            return
-        losses, logits, targets = zip(*self.waiting, strict=True)
-        self.waiting = []
-        sizes = [len(batch) for batch in targets]
-        self.loss.update(torch.stack(losses), torch.tensor(sizes, device=losses[0].device))
-        self.scores.update(torch.cat(logits), torch.cat(targets))
+def class_scores(num_classes: int) -> MetricCollection:
+    """Return `accuracy` and `macro_f1`, each (), and `f1` (K,), of logits (B, K) and targets (B,)."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            "macro_f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
+            "f1": MulticlassF1Score(num_classes, average="none", validate_args=False),
+        }
+    )

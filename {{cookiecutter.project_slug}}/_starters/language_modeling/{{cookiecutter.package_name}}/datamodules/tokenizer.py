@@ -4,7 +4,7 @@ import codecs
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -49,10 +49,16 @@ def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
     return merges
 
 
+class Statistics(TypedDict):
+    """What the training text says of its vocabulary: pairs of earlier tokens; without merges each byte is a token."""
+
+    merges: list[list[int]]
+
+
 class Vocabulary:
     """Vocabulary of a model, built from its `statistics`: token n is byte n or merge n - 256, the last ends a text.
 
-    `merges` are pairs of earlier tokens; without merges each byte is a token. Raises ValueError if they are invalid.
+    Raises ValueError if the merges are invalid.
     """
 
     def __init__(self, merges: Sequence[Sequence[int]]) -> None:

@@ -22,7 +22,7 @@ from .base import TensorDataModule
 from .documents import Document, digest, not_text, split_documents
 from .splits import check_split
 from .token_files import merges_of, tokens_of
-from .tokenizer import BYTES, Vocabulary
+from .tokenizer import BYTES, Statistics, Vocabulary
 from .windows import GRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
 
 
@@ -30,7 +30,7 @@ class TokenFacts(TypedDict):
     """The data's properties that are passed to the model."""
 
     context: int  # maximum number of tokens before the predicted one
-    statistics: dict[str, Any]  # vocabulary learnt from the training text, see Vocabulary
+    statistics: Statistics  # vocabulary learnt from the training text
 
 
 class TokenDataModule(TensorDataModule):
@@ -70,7 +70,7 @@ class TokenDataModule(TensorDataModule):
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
         self.documents: dict[str, list[Document]] = {}
-        self.statistics: dict[str, Any] = {}
+        self.statistics: Statistics = {"merges": []}
         self.tokens: dict[str, np.ndarray] = {}
         self.kept: Tensor | None = None  # windows to test, in evaluation on other text
 
@@ -86,14 +86,14 @@ class TokenDataModule(TensorDataModule):
             whole = self.load_documents()
             self.documents = split_documents(whole, self.val_fraction, self.test_fraction, self.split_seed)
         trained = self.trainer.lightning_module.hparams if self.trainer is not None else self.trained
-        statistics = trained.get("statistics") or self.statistics or self._learn()
-        if statistics != self.statistics:
+        statistics: Statistics = trained.get("statistics") or (self.statistics if self.tokens else self._learn())
+        if not self.tokens or statistics != self.statistics:
             self.statistics = statistics
             vocabulary = Vocabulary(**statistics)
             self.tokens = {name: tokens_of(part, vocabulary) for name, part in self.documents.items()}
             self._check_lengths()
 
-    def _learn(self) -> dict[str, Any]:
+    def _learn(self) -> Statistics:
         return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
 
     def _check_lengths(self) -> None:

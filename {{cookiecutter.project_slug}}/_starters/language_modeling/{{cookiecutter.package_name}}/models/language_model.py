@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torchmetrics import SumMetric
 
-from ..datamodules.tokenizer import Vocabulary
+from ..datamodules.tokenizer import Statistics, Vocabulary
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable
 from .generate import generate
 from .optimization import build_optimizer, parameter_groups
@@ -37,7 +37,7 @@ class LanguageModel(LightningModule):
         network: Annotated[Config, Given("vocab_size", "context")],
         optimizer: OptimizerConfig,
         context: int,
-        statistics: dict[str, Any],
+        statistics: Statistics,
         scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:

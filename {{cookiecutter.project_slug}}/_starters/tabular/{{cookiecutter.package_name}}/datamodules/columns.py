@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..engine import RefusedError, log
-from ..models.features import scaled, two_floats
+from ..models.features import NumberStatistics, Statistics, scaled, two_floats
 from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts
 
@@ -126,17 +126,17 @@ def code(column: str, text: Any) -> int:
     return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") >> 1
 
 
-def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> dict[str, dict[str, float]]:
+def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> dict[str, NumberStatistics]:
     """Median, spread (interquartile range, or standard deviation if that is 0), minimum and maximum of each column."""
-    statistics = {}
+    statistics: dict[str, NumberStatistics] = {}
     for name in chosen.numbers:
         values = numbers(training, name, path)
         values = values[~np.isnan(values)] if not np.isnan(values).all() else np.array([0.0, 1.0])
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        apart = float(high - low) or spread(values)
+        lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
+        apart = float(upper - lower) or spread(values)
         check_precision(training[name], values, middle, apart, path)
-        ends = {"low": float(values.min()), "high": float(values.max())}
-        statistics[name] = {"median": float(middle), "spread": apart, **ends}
+        low, high = float(values.min()), float(values.max())
+        statistics[name] = {"median": float(middle), "spread": apart, "low": low, "high": high}
     return statistics
 
 
@@ -167,7 +167,7 @@ def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, di
 
 
 def unfamiliar(
-    inputs: tuple[Tensor, Tensor], chosen: Columns, statistics: Mapping[str, Any], frame: pd.DataFrame | None = None
+    inputs: tuple[Tensor, Tensor], chosen: Columns, statistics: Statistics, frame: pd.DataFrame | None = None
 ) -> list[str]:
     """Describe columns with numbers (N, F, 2) outside the training range, or categories (N, C) unknown to it.
 
@@ -175,7 +175,7 @@ def unfamiliar(
     """
     lines, size = [], len(inputs[0])
     for values, name in zip(inputs[0].double().sum(-1).unbind(1), chosen.numbers, strict=True):
-        low, high = (statistics["numbers"][name].get(end, sign * torch.inf) for end, sign in (("low", -1), ("high", 1)))
+        low, high = statistics["numbers"][name]["low"], statistics["numbers"][name]["high"]
         if count := int(((values < low) | (values > high)).sum()):
             of = f"{count:,} of {size:,} values ({count / size:.1%})"
             lines.append(f"Column {name!r}: {of} are not within the {low:.10g} to {high:.10g} of the training")

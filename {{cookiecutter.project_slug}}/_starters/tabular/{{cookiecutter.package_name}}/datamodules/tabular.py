@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine import Above0Below1, RefusedError, Seed, log, refusal
-from ..models.features import two_floats
+from ..models.features import Statistics, two_floats
 from .base import TensorDataModule
 from .columns import (
     Columns,
@@ -50,7 +50,7 @@ class TabularFacts(TypedDict):
     categories: list[str]  # category columns
     target: str  # the column to predict
     class_names: list[str]  # in the order of the logits; empty if the target is a number
-    statistics: dict[str, Any]
+    statistics: Statistics
 
 
 class TabularDataModule(TensorDataModule):
@@ -89,7 +89,7 @@ class TabularDataModule(TensorDataModule):
         self.as_categories, self.groups = categories or [], groups
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
-        self.statistics: dict[str, Any] = {}
+        self.statistics: Statistics = {"numbers": {}, "categories": {}}
         self.asked: Table | None = None  # input of predict.py
 
     def load_table(self) -> Table:

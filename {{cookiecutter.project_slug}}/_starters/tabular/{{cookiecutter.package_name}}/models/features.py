@@ -1,10 +1,38 @@
 """Input layers for tables: scaled numbers and embedded categories, from the values as they are in the table."""
 
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt
 from torch import Tensor, nn
+
+Positive = Annotated[float, Gt(0)]
+
+
+class NumberStatistics(TypedDict):
+    """Statistics of a number column; `spread` is the interquartile range, or the standard deviation if that is 0."""
+
+    median: float
+    spread: Positive
+    low: float  # minimum
+    high: float  # maximum
+
+
+class TargetStatistics(TypedDict):
+    """Statistics of a target that is a number."""
+
+    mean: float
+    std: Positive
+
+
+class Statistics(TypedDict):
+    """What the training rows say of each column, by name."""
+
+    numbers: dict[str, NumberStatistics]
+    categories: dict[str, dict[str, int]]  # code of each known text; "" is a missing one
+    target: NotRequired[TargetStatistics]
+
 
 FAR = 1e6  # a limit that prevents overflow: beyond it the bent value is 3 anyway
 
@@ -36,8 +64,7 @@ def scaled(numbers: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
 class Features(nn.Module):
     """Scale numbers (B, F, 2), NaN where missing, and look up codes (B, C), with statistics of the training rows.
 
-    `statistics` holds the `median` and `spread` of each number column, and the known texts and codes of each category
-    column, as the datamodule provides them. All are buffers, so that a checkpoint is self-contained.
+    `numbers` and `categories` name the columns. All statistics are buffers, so that a checkpoint is self-contained.
     """
 
     centre: Tensor
@@ -46,17 +73,19 @@ class Features(nn.Module):
     row: Tensor
     unknown: Tensor
 
-    def __init__(self, statistics: dict[str, Any]) -> None:
+    def __init__(self, numbers: list[str], categories: list[str], statistics: Statistics) -> None:
         super().__init__()
-        numbers, columns = statistics["numbers"].values(), statistics["categories"].values()
-        self.category_sizes = [len(column) for column in columns]
-        known = torch.tensor([code for column in columns for code in column.values()], dtype=torch.int64)
-        medians = torch.tensor([each["median"] for each in numbers], dtype=torch.float64)
+        columns = [statistics["numbers"][name] for name in numbers]
+        codes = [statistics["categories"][name].values() for name in categories]
+        self.category_sizes = [len(column) for column in codes]
+        known = torch.tensor([code for column in codes for code in column], dtype=torch.int64)
+        medians = torch.tensor([column["median"] for column in columns], dtype=torch.float64)
         self.register_buffer("centre", two_floats(medians))
-        self.register_buffer("spread", torch.tensor([each["spread"] for each in numbers]))
+        self.register_buffer("spread", torch.tensor([column["spread"] for column in columns]))
         self.register_buffer("known", known.sort().values)
         self.register_buffer("row", known.argsort())
         self.register_buffer("unknown", len(known) + torch.arange(len(self.category_sizes)))
+        self.register_load_state_dict_post_hook(_check_rows)
 
     def forward(self, numbers: Tensor, categories: Tensor) -> tuple[Tensor, Tensor]:
         """Return values (B, F, 2), each a scaled number and a missing flag, and rows (B, C) of a CategoryEmbedding.
@@ -74,6 +103,14 @@ class Features(nn.Module):
             return self.unknown.expand_as(codes)
         place = torch.searchsorted(self.known, codes.contiguous()).clamp(max=len(self.known) - 1)
         return torch.where(self.known[place] == codes, self.row[place], self.unknown)
+
+
+def _check_rows(features: Features, _: object) -> None:
+    """Raises ValueError if loaded buffers name rows that the embedding does not have."""
+    size = len(features.known)
+    rows = torch.cat([features.row, features.unknown])
+    if not torch.equal(rows.sort().values, torch.arange(size + len(features.unknown), device=rows.device)):
+        raise ValueError(f"its features name other rows than the {size} of its categories")
 
 
 class ColumnEmbedding(nn.Module):

@@ -6,7 +6,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
-from .features import ColumnEmbedding, Features
+from .features import ColumnEmbedding, Features, Statistics
 from .metrics import EpochMetrics
 from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
@@ -41,13 +41,13 @@ class TabularModel(LightningModule):
         categories: list[str],
         target: str,
         class_names: list[str],
-        statistics: dict[str, Any],
+        statistics: Statistics,
         scheduler: SchedulerConfig | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.features = Features(statistics)
+        self.features = Features(numbers, categories, statistics)
         self.target = target_of(class_names, statistics)
         names = ("loss", *self.target.scored_by)
         self.logged = {name: mode for name, mode in self.logged.items() if name.partition("/")[2] in names}
@@ -61,9 +61,9 @@ class TabularModel(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.train_metrics = EpochMetrics(self.target)
-        self.val_metrics = EpochMetrics(self.target)
-        self.test_metrics = EpochMetrics(self.target)
+        self.train_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
+        self.val_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
+        self.test_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
 
     def setup(self, stage: str) -> None:
         self._check_precision()
@@ -80,7 +80,7 @@ class TabularModel(LightningModule):
         A number is the sum of two float32 (see `two_floats`), NaN if it is missing.
         """
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
-        return self.target.read(network(*self.features(numbers, categories)))
+        return self.target.decode(network(*self.features(numbers, categories)))
 
     # 2. Train loop
 
@@ -88,7 +88,7 @@ class TabularModel(LightningModule):
         return self._step(batch, self.train_metrics)[0]
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict({f"train/{name}": value for name, value in self.train_metrics.compute().items()}, sync_dist=True)
+        self._log_epoch("train", self.train_metrics)
 
     # 3. Validation loop
 
@@ -96,9 +96,7 @@ class TabularModel(LightningModule):
         return self._step(batch, self.val_metrics)[1]
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(
-            {f"val/{name}": value for name, value in self.val_metrics.compute().items()}, prog_bar=True, sync_dist=True
-        )
+        self._log_epoch("val", self.val_metrics, prog_bar=True)
 
     # 4. Test loop
 
@@ -107,11 +105,11 @@ class TabularModel(LightningModule):
         return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()}, sync_dist=True)
+        self._log_epoch("test", self.test_metrics)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Predict numbers (B,) or class probabilities (B, K)."""
-        return self.target.answer(self(*batch))
+        return self.target.to_prediction(self(*batch))
 
     def _step(self, batch: Batch, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
         """Update `metrics`; return the loss and the output of `forward`."""
@@ -120,6 +118,11 @@ class TabularModel(LightningModule):
         loss = self.target.loss(predictions, targets)
         metrics.update(loss, predictions, targets)
         return loss, predictions
+
+    def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, prog_bar: bool = False) -> None:
+        """Log the metrics of the whole split, in the target's unit."""
+        metrics = self.target.in_units(epoch_metrics.compute())
+        self.log_dict({f"{split}/{name}": each for name, each in metrics.items()}, prog_bar=prog_bar, sync_dist=True)
 
     # 5. Optimizers
 

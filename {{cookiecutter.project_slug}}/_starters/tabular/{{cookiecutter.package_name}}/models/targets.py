@@ -1,7 +1,6 @@
 """Targets: a number or a class. Each has its loss and metrics, and decodes the outputs of a network."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from .features import as_float64, scaled, two_floats
+from .features import Statistics, as_float64, scaled, two_floats
 
 
 class NumberTarget(nn.Module):
@@ -28,27 +27,28 @@ class NumberTarget(nn.Module):
         self.register_buffer("mean", two_floats(torch.tensor(mean, dtype=torch.float64)))
         self.register_buffer("std", torch.tensor(std))
 
-    def read(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Decode outputs (B, 1) to numbers (B,) in the target's unit, float64."""
         return as_float64(self.mean).sum() + as_float64(self.std) * as_float64(outputs[:, 0])
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error in units of `std`."""
-        return F.mse_loss(*self.scored(predictions, targets))
+        return F.mse_loss(*self.normalized(predictions, targets))
 
     def scores(self) -> MetricCollection:
         return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), "r2": R2Score()})
 
-    def scored(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def normalized(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise predictions and targets to float32 (B,), which is precise wherever the target lies."""
         about_0 = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
         return about_0.to(self.std), scaled(targets, self.mean, self.std)
 
-    def named(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename metrics for the log, in the target's unit."""
-        return {"mae": scores["mae"] * self.std, "rmse": scores["mse"].sqrt() * self.std, "r2": scores["r2"]}
+    def in_units(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Convert the metrics of normalized numbers to the target's unit; the loss stays in units of `std`."""
+        mae, rmse = metrics["mae"] * self.std, metrics["mse"].sqrt() * self.std
+        return {"loss": metrics["loss"], "mae": mae, "rmse": rmse, "r2": metrics["r2"]}
 
-    def answer(self, predictions: Tensor) -> Tensor:
+    def to_prediction(self, predictions: Tensor) -> Tensor:
         """Predictions (B,) that predict.py writes."""
         return predictions
 
@@ -62,7 +62,7 @@ class ClassTarget(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
 
-    def read(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Decode outputs to logits (B, K)."""
         return outputs.float()
 
@@ -78,17 +78,17 @@ class ClassTarget(nn.Module):
             }
         )
 
-    def scored(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def normalized(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return logits, targets
 
-    def named(self, scores: dict[str, Tensor]) -> dict[str, Tensor]:
-        return scores
+    def in_units(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+        return metrics
 
-    def answer(self, logits: Tensor) -> Tensor:
+    def to_prediction(self, logits: Tensor) -> Tensor:
         """Class probabilities (B, K) that predict.py writes."""
         return logits.softmax(-1)
 
 
-def target_of(class_names: Sequence[str], statistics: dict[str, Any]) -> NumberTarget | ClassTarget:
+def target_of(class_names: Sequence[str], statistics: Statistics) -> NumberTarget | ClassTarget:
     """Make a class target if there are class names, else a number target."""
     return ClassTarget(len(class_names)) if class_names else NumberTarget(**statistics["target"])
