@@ -27,7 +27,6 @@ Split = tuple[Tensor, ...]
 class ImageFacts(TypedDict):
     """The data's properties that are passed to the model."""
 
-    num_classes: int
     input_shape: list[int]  # (C, H, W)
     class_names: list[str]
 
@@ -82,7 +81,6 @@ class ImageDataModule(TensorDataModule):
         """Properties of the data that are passed to the model as arguments."""
         images = self.splits["train"][0]
         return {
-            "num_classes": len(self.class_names),
             "input_shape": list(images.shape[1:]),
             "class_names": self.class_names,
         }
