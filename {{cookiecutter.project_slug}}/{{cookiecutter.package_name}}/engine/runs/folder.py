@@ -86,6 +86,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def status(self) -> Path:
+        """What the run is doing, or how it ended."""
+        return self.path / "status.json"
+
+    @property
     def log(self) -> Path:
         """Log of the run."""
         return self.path / "train.log"

@@ -18,7 +18,7 @@ from .folder import RunFolder
 
 def check_unlocked(run: RunFolder) -> None:
     """Raises RefusedError, naming process and host, if another process trains in the folder."""
-    if (holder := _holder(run.lock)) is not None:
+    if (holder := holder_of(run.lock)) is not None:
         raise _refusal(run, holder)
 
 
@@ -60,7 +60,7 @@ def locked(run: RunFolder) -> Iterator[None]:
         run.lock.unlink(missing_ok=True)
 
 
-def _holder(path: Path) -> dict[str, Any] | None:
+def holder_of(path: Path) -> dict[str, Any] | None:
     """Return the holder of the lock, or None if there is none or its process, on this host, is dead."""
     if not path.exists():
         return None

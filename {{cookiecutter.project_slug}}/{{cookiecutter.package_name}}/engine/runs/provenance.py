@@ -45,7 +45,8 @@ def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: i
         "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
         "overrides": words,
         "seed": cfg.seed,
-        "config_sha256": hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest(),
+        "config_sha256": _digest(trained),
+        "seedless_sha256": _digest(_seedless(trained, cfg.seed)),
         "data_sha256": fingerprint,
         "processes": processes,
         "code_sha256": _code(),
@@ -149,6 +150,17 @@ def _nameless(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as plain values, with `${name}` in place of the run's name."""
     plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": r"\${name}"}), resolve=True)
     return moved(plain, RUNS / str(cfg.name), RUNS / "${name}")  # a rerun's paths no longer hold ${name}
+
+
+def _seedless(value: Any, seed: int) -> Any:
+    """Return plain values without the run's seed, wherever a key called `seed` holds it."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _seedless(part, seed) for key, part in value.items() if key != "seed" or part != seed}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _private(word: str) -> str:

@@ -33,6 +33,7 @@ from ..runs.provenance import begin, check_same_order, end, origin, read_seen, w
 from ..runs.rerun import check_comparable, compare, say_what_differs
 from .processes import Watch, say_who_is_awaited, tells_of_another
 from .resume import ExactResume, rows_before, steps_before
+from .status import noted
 from .trainer import build_trainer, datamodule_of, place_of
 from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
@@ -52,7 +53,7 @@ def train(cfg: DictConfig) -> RunFolder:
         _lead_into(cfg, folder, before)
     cfg.name = folder.name
     try:
-        with locked(folder) if rank() == 0 else nullcontext():
+        with locked(folder) if rank() == 0 else nullcontext(), noted(folder):
             _train(cfg, folder, before)
     except (RefusedError, ModuleNotFoundError):
         end_log_file()
@@ -302,7 +303,9 @@ def finish(
     log.info("")
     if before:
         compare(folder, before)
-    write_json(folder.metrics, {**results, "samples": {split: taken for split, (taken, _) in samples.items()}})
+    best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
+    results |= {"best": best, "samples": {split: taken for split, (taken, _) in samples.items()}}
+    write_json(folder.metrics, results)
     kind = "Best" if folder.best.is_file() else "Last"
     value = at_best.get(monitor, float("nan"))
     reached = f"{kind} {monitor} {shown(value)}" if math.isfinite(value) else f"No value of {monitor} was logged"

@@ -20,6 +20,7 @@ from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import alone
 from ..runs.metrics import MetricsLog, shown
 from .resume import ExactResume
+from .status import StatusFile
 
 
 def datamodule_of(cfg: DictConfig) -> Any:
@@ -37,7 +38,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
         loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     place = place_of(cfg)
-    callbacks = [exact, *build_callbacks(cfg, place)]
+    callbacks = [exact, StatusFile(folder, cfg, metrics_log), *build_callbacks(cfg, place)]
     trainer = build(cfg.trainer, place=place, callbacks=callbacks, logger=loggers, default_root_dir=str(folder.path))
     if isinstance(trainer.profiler, PassThroughProfiler):
         trainer.profiler = NoProfiler()

@@ -1,0 +1,189 @@
+"""The command line of runs.py: list, show, diff, seeds, report, watch. Reads run folders and changes none. No torch."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..compare.summaries import Summary, summaries, summary_of
+from ..errors import RefusedError, refusal
+from ..runs.folder import RUNS, RunFolder
+
+LIMIT = 50  # runs in a table on a terminal
+
+
+def main(about: str) -> None:
+    """Run the command that sys.argv names; `about` is the description in --help."""
+    from .command import end
+
+    options = _parser(about).parse_args()
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `runs.py | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:
+        end(error)
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; --help lists what there is", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser(about: str) -> argparse.ArgumentParser:
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_list_options(parser)
+    commands = parser.add_subparsers(title="commands", metavar="command")
+    for name, run, help_ in (
+        ("list", list_runs, "a table of all runs (the default)"),
+        ("show", show, "all of a run, and the commands that come next"),
+        ("diff", diff, "what differs between two runs: config, code, data, versions, machine, metrics"),
+        ("seeds", seeds, "runs that differ in the seed alone: mean, spread, and which groups can be told apart"),
+        ("report", report, "one HTML page of runs: curves, configs, plots; opens offline"),
+        ("watch", watch, "the table, refreshed"),
+    ):
+        command = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:])
+        command.set_defaults(command=run)
+        if name in ("list", "watch"):
+            _add_list_options(command)
+        if name == "show":
+            command.add_argument("run", help="a run folder, runs/<name>")
+        if name == "diff":
+            command.add_argument("one", help="a run folder")
+            command.add_argument("other", help="another")
+        if name == "report":
+            command.add_argument("runs", nargs="*", help="run folders; all of runs/ if none is named")
+            command.add_argument("--output", type=Path, default=Path("report.html"), help="default: report.html")
+        if name == "watch":
+            command.add_argument("--seconds", type=float, default=2.0, help="between two refreshes; default: 2")
+        if name in ("show", "diff", "seeds"):
+            command.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=list_runs)
+    add = parser.add_argument
+    add("--sort", metavar="KEY", help="best, started, seconds, test/accuracy, model.optimizer.lr …; -KEY reverses")
+    where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
+    add("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
+    add("--limit", type=int, metavar="N", help=f"rows of the table; default: {LIMIT} on a terminal, else all")
+    add("--json", action="store_true", help="print JSON, for programs")
+
+
+def list_runs(options: argparse.Namespace) -> None:
+    """Print the table of runs, or as JSON a list of them."""
+    from ..compare.table import chosen, ordered, print_table, rows_of
+
+    found = chosen(summaries(), options.where)
+    if options.sort:
+        found = ordered(found, options.sort)
+    if options.json:
+        _print_json([run.values() for run in found])
+        return
+    if not found:
+        print("No runs here" + (" that meet --where" if options.where else ": python train.py name=first trains one"))
+        return
+    limit = options.limit or (LIMIT if sys.stdout.isatty() else len(found))
+    print_table(*rows_of(found[:limit]))
+    for run in (run for run in found[:limit] if run.state in ("failed", "damaged")):
+        print(f"{run.name} {'has failed' if run.state == 'failed' else 'is damaged'}: {run.error}")
+    if len(found) > limit:
+        print(f"{len(found) - limit:,} older runs are not shown: --limit {len(found)}")
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print all that is known of a run, and the commands that come next."""
+    from ..compare.details import details, next_commands
+
+    run = _run(options.run)
+    facts = details(run)
+    if options.json:
+        _print_json(facts | {"next": next_commands(run)})
+        return
+    for name, value in facts.items():
+        print(f"{name:<14}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    for command in next_commands(run):
+        print(f"{'next':<14}{command}")
+
+
+def diff(options: argparse.Namespace) -> None:
+    """Print what differs between two runs, kind by kind."""
+    from ..compare.differences import differences
+    from ..compare.table import print_table
+
+    one, other = (RunFolder(Path(_run(name).path)) for name in (options.one, options.other))
+    found = differences(one, other)
+    if options.json:
+        _print_json(found)
+        return
+    if not found:
+        print("Nothing differs")
+    for kind, rows in found.items():
+        print_table([kind, one.name, other.name], rows)
+        print()
+
+
+def seeds(options: argparse.Namespace) -> None:
+    """Print a table of each group of runs that differ in the seed alone, and compare each with the first."""
+    from ..compare.seeds import compared, groups_of, summary_of
+    from ..compare.table import metric, print_table
+    from ..runs.metrics import shown
+
+    groups = groups_of(summaries())
+    if options.json:
+        _print_json([group.content() for group in groups])
+        return
+    if not groups:
+        print("No finished runs differ in the seed alone: python train.py --multirun seed=0,1,2 trains some")
+    for group in groups:
+        print(f"{group.label}: {len(group.runs)} seeds ({', '.join(run.name for run in group.runs)})")
+        values = {name: group.values(name) for name in group.metrics}
+        rows = [[name, metric(*summary_of(each)), *map(shown, each.values())] for name, each in values.items()]
+        print_table(["", "mean ± std", *(f"seed {run.seed}" for run in group.runs)], rows)
+        print()
+    for group in groups[1:]:
+        for name in (name for name in group.metrics if name in groups[0].metrics and name.startswith("test/")):
+            verdict = compared(group.values(name), groups[0].values(name))
+            print(f"{name}: {group.label} minus {groups[0].label}: {verdict or 'no spread to compare by'}")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the report page."""
+    from ..compare.page import write_report
+
+    found = [_run(name) for name in options.runs] if options.runs else summaries()
+    if not found:
+        raise RefusedError("runs/: no runs to report on; train one first: python train.py")
+    write_report(found, options.output)
+    print(f"{len(found)} runs in {options.output.as_posix()} ({options.output.stat().st_size / 2**20:.1f} MB)")
+
+
+def watch(options: argparse.Namespace) -> None:
+    """Print the table again and again, until Ctrl-C."""
+    if not sys.stdout.isatty():
+        raise RefusedError("watch: needs a terminal; runs.py prints the table once")
+    while True:
+        print("\033[2J\033[H", end="")
+        list_runs(options)
+        time.sleep(max(0.2, options.seconds))
+
+
+def _run(name: str) -> Summary:
+    """Return the summary of the run in a folder, given as `runs/<name>` or `<name>`. Raises RefusedError."""
+    path = Path(name) if Path(name).is_dir() else RUNS / name
+    found = summary_of(path) if path.is_dir() else None
+    if found is None:
+        raise refusal("run", name, "no run folder", [run.path for run in summaries()], name)
+    return found
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))

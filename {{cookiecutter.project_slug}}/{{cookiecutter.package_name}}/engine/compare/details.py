@@ -1,0 +1,69 @@
+"""All of one run: what `runs.py show` prints, and the commands that come next."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import RefusedError
+from ..plain import read_json
+from ..runs.folder import RunFolder, folds_of
+from ..runs.provenance import read_provenance
+from .summaries import Summary, age, duration, numbers, text
+from .table import metric, progress
+
+
+def details(run: Summary) -> dict[str, Any]:
+    """Return the facts of a run by name, without those that are unknown."""
+    folder = RunFolder(Path(run.path))
+    first = (folds_of(folder) or [folder])[0]
+    try:
+        origin = read_provenance(first)
+    except RefusedError:
+        origin = {}
+    git: Any = origin.get("git") if isinstance(origin.get("git"), dict) else {}
+    resumed: Any = origin.get("resumed") if isinstance(origin.get("resumed"), list) else []
+    metrics = read_json(folder.metrics) if folder.finished else {}
+    splits: Any = metrics if isinstance(metrics, dict) else {}
+    best = metric(run.best, run.spread.get(run.monitor))
+    facts: dict[str, Any] = {
+        "run": run.path,
+        "state": f"{run.state}: {run.error}" if run.error else run.state,
+        "model": run.model,
+        "datamodule": run.datamodule,
+        "seed": "" if run.seed is None else str(run.seed),
+        "epochs": progress(run),
+        "best": best and f"{run.monitor} {best}" + ("" if run.best_epoch is None else f" in epoch {run.best_epoch}"),
+        **{split: _line(numbers(splits.get(split))) for split in ("train", "val", "test")},
+        "trained for": "" if run.seconds is None else duration(run.seconds),
+        "started": run.started,
+        "last sign": f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
+        "resumed": f"{len(resumed)} times" if resumed else "",
+        "command": text(origin.get("command") or ""),
+        "commit": text(git.get("commit") or "") + (" with uncommitted changes" if git.get("dirty") else ""),
+        "data": text(origin.get("data_sha256") or "")[:16],
+        "plots": ", ".join(path.as_posix() for path in sorted(folder.plots.glob("*.png"))),
+    }  # fmt: skip
+    if run.folds:
+        facts["test"] = _line(run.test, run.spread)
+    return {name: value for name, value in facts.items() if value}
+
+
+def _line(metrics: dict[str, float], spread: dict[str, float] | None = None) -> str:
+    """Format the metrics of the whole split, without those of a part, such as one class."""
+    whole = {name: value for name, value in metrics.items() if "/" not in name}
+    return ", ".join(f"{name} {metric(value, (spread or {}).get(f'test/{name}'))}" for name, value in whole.items())
+
+
+def next_commands(run: Summary) -> list[str]:
+    """Return the commands that make sense for a run in its state."""
+    if run.state == "finished":
+        repeat = [] if run.folds else [f"python train.py rerun={run.path}"]
+        return [f"python evaluate.py run={run.path}", f"python predict.py run={run.path} input=<your files>", *repeat]
+    if run.state in ("stopped", "killed", "failed"):
+        folder = RunFolder(Path(run.path))
+        try:
+            origin = read_provenance((folds_of(folder) or [folder])[0])
+        except RefusedError:
+            return []
+        command = text(origin.get("command") or "python train.py")
+        return [command if f"name={run.name}" in command.split() else f"{command} name={run.name}"]
+    return []

@@ -1,0 +1,63 @@
+"""What differs between two runs: config, code, data, versions, machine, metrics. What is equal is left out."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ..config.tree import leaves
+from ..plain import read_json, read_text
+from ..runs.folder import RUNS, RunFolder, moved, open_run
+from ..runs.provenance import changes, read_provenance
+from .summaries import numbers, text
+from .table import written
+
+ABSENT = "–"
+MAX_PATCH = 2**22  # bytes of changes.patch
+# The kind of a difference by how the names of `changes` begin; what is not listed is the version of a package.
+KINDS = {"training data": "data", "number of processes": "machine", "code": "code", "git": "code", "system": "machine",
+         "CPU": "machine", "GPUs": "machine"}  # fmt: skip
+
+
+def differences(one: RunFolder, other: RunFolder) -> dict[str, list[list[str]]]:
+    """Return for each kind, such as `config`, what differs: a list of [name, value in `one`, value in `other`].
+
+    Raises RefusedError if one is not a run, or a file of it can't be read.
+    """
+    found: dict[str, list[list[str]]] = {
+        "config": _pairs(_config(one), _config(other)), "code": [], "data": [], "versions": [], "machine": [],
+    }  # fmt: skip
+    origins = [read_provenance(run) for run in (one, other)]
+    for name, values in changes(*origins).items():
+        kind = next((kind for begin, kind in KINDS.items() if name.startswith(begin)), "versions")
+        found[kind].append([name, *(ABSENT if value is None else text(value) for value in values)])
+    patches = [_patch(run) for run in (one, other)]
+    if patches[0] != patches[1]:
+        counts = [f"{patch.count(chr(10)):,} lines" if patch else "none" for patch in patches]
+        found["code"].append(["changes.patch (uncommitted changes)", *counts])
+    found["metrics"] = _pairs(*(_metrics(run) for run in (one, other)))
+    return {kind: rows for kind, rows in found.items() if rows}
+
+
+def _config(run: RunFolder) -> dict[str, Any]:
+    """Return the config by its keys, without the run's name."""
+    plain: Any = OmegaConf.to_container(open_run(run.path.as_posix())[1])
+    return dict(leaves(moved({**plain, "name": None}, RUNS / str(plain["name"]), RUNS / "<name>")))
+
+
+def _patch(run: RunFolder) -> str:
+    path = run.path / "changes.patch"
+    return read_text(path, MAX_PATCH) if path.is_file() else ""
+
+
+def _metrics(run: RunFolder) -> dict[str, Any]:
+    content = read_json(run.metrics) if run.finished else {}
+    splits = content if isinstance(content, dict) else {}
+    return {f"{split}/{name}": value for split in ("val", "test") for name, value in numbers(splits.get(split)).items()}
+
+
+def _pairs(one: dict[str, Any], other: dict[str, Any]) -> list[list[str]]:
+    return [
+        [text(key), *(text(written(each[key])) if key in each else ABSENT for each in (one, other))]
+        for key in {**one, **other}
+        if key not in one or key not in other or one[key] != other[key]
+    ]

@@ -1,0 +1,133 @@
+"""The list of runs as a table: Rich on a terminal, plain text in a pipe."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ..config.tree import leaves
+from ..errors import RefusedError, refusal
+from ..runs.folder import open_run
+from ..runs.metrics import shown
+from .summaries import Summary, age, duration
+
+MAX_METRICS = 4  # columns of test metrics; those of a part, such as one class, are in `runs.py show`
+COLORS = {"finished": "green", "training": "cyan", "testing": "cyan", "failed": "red", "damaged": "red"}
+
+
+def rows_of(runs: list[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Return the titles and the cells of the table; a column that is empty in each run is left out."""
+    monitors = {run.monitor for run in runs if run.monitor}
+    monitor = next(iter(monitors)) if len(monitors) == 1 else "best"
+    metrics = [name for name in dict.fromkeys(name for run in runs for name in run.test) if "/" not in name]
+    table: dict[str, list[str]] = {title: [] for title in ("run", "state", "model", "datamodule", "seed", "epochs")}
+    table |= {title: [] for title in (monitor, *(f"test/{name}" for name in metrics[:MAX_METRICS]), "time", "started")}
+    for run in runs:
+        best = metric(run.best, run.spread.get(run.monitor))
+        cells = {
+            "run": run.name,
+            "state": run.state,
+            "model": run.model,
+            "datamodule": run.datamodule,
+            "seed": "" if run.seed is None else str(run.seed),
+            "epochs": progress(run),
+            monitor: best if monitor != "best" or not best else f"{run.monitor} {best}",
+            **{f"test/{name}": metric(run.test.get(name), run.spread.get(f"test/{name}")) for name in metrics},
+            "time": "" if run.seconds is None else duration(run.seconds),
+            "started": f"{since} ago" if (since := age(run.started)) else "",
+        }
+        for title, column in table.items():
+            column.append(cells[title])
+    titles = [title for title, column in table.items() if any(column)]
+    return titles, [list(row) for row in zip(*(table[title] for title in titles), strict=True)]
+
+
+def progress(run: Summary) -> str:
+    """Format the epochs done, or the folds, of how many; the steps where the epochs have no limit."""
+    if run.folds:
+        return f"{run.epoch}/{run.folds} folds"
+    if run.epochs is None and run.steps:
+        return f"step {run.step}/{run.steps}"
+    return "" if run.epoch is None else f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)
+
+
+def metric(value: float | None, spread: float | None = None) -> str:
+    """Format a metric, with its standard deviation if one is given."""
+    if value is None:
+        return ""
+    return shown(value) if spread is None else f"{shown(value)} ± {shown(spread)}"
+
+
+def print_table(titles: list[str], rows: list[list[str]], plain: bool | None = None) -> None:
+    """Print a table: with Rich on a terminal, else (or if `plain`) as text in columns that a program can cut."""
+    if plain or (plain is None and not sys.stdout.isatty()):
+        widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+        for row in (titles, *rows):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("run", "state", "model", "datamodule") else "right")
+    for row in rows:
+        table.add_row(*(Text(cell, style=COLORS.get(cell, "")) for cell in row))  # Text: no markup in a run's name
+    Console().print(table)
+
+
+def chosen(runs: list[Summary], conditions: Iterable[str]) -> list[Summary]:
+    """Return the runs that meet each condition `key=value`, on a field of the summary, a metric or a config key.
+
+    Raises RefusedError if a condition is not of this form, or no run has its key.
+    """
+    for condition in conditions:
+        key, equals, wanted = condition.partition("=")
+        if not equals:
+            raise RefusedError(f"--where {condition}: expected key=value, such as state=finished")
+        values = _values(runs, key, "--where", condition)
+        runs = [run for run, value in zip(runs, values, strict=True) if wanted in (str(value), written(value))]
+    return runs
+
+
+def ordered(runs: list[Summary], key: str) -> list[Summary]:
+    """Return the runs sorted by a field, a metric or a config key, the best first for `best`; `-key` reverses.
+
+    Runs without a value come last. Raises RefusedError if no run has the key.
+    """
+    name = key.removeprefix("-")
+    values = _values(runs, name, "--sort", key)
+    pairs = [(run, value) for run, value in zip(runs, values, strict=True) if value not in (None, "", {})]
+    downward = key.startswith("-") != (name == "best" and any(run.mode == "max" for run in runs))
+    numeric = all(isinstance(value, int | float) for _, value in pairs)
+    pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=downward)
+    there = [run for run, _ in pairs]
+    return there + [run for run in runs if run not in there]
+
+
+def _values(runs: list[Summary], key: str, option: str, given: str) -> list[Any]:
+    """Return the value of a key in each run, None if it has none. Raises RefusedError if no run has the key."""
+    fields = [run.values() for run in runs]
+    if not any(key in each for each in fields):
+        fields = [config_of(run) for run in runs]
+    if runs and not any(key in each for each in fields):
+        known = dict.fromkeys(name for run in runs for name in (*run.values(), *config_of(run)))
+        raise refusal(option, given, "no run has this key", known, key)
+    return [each.get(key) for each in fields]
+
+
+def config_of(run: Summary) -> dict[str, Any]:
+    """Return the config of a run by its keys (`model.optimizer.lr`); empty for a set of folds or a damaged run."""
+    try:
+        cfg = {} if run.folds else OmegaConf.to_container(open_run(run.path)[1])
+    except RefusedError:
+        return {}
+    return dict(leaves(cfg))
+
+
+def written(value: Any) -> str:
+    """Return a value as it is written on the command line: `null`, `true`, `[1, 2]`."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,132 @@
+"""Write status.json while a run is trained and tested."""
+
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from ..errors import RefusedError, StoppedError, printable
+from ..files import now, write_json
+from ..logs import rank
+from ..runs.folder import RunFolder
+from ..runs.metrics import MetricsLog
+from ..runs.status import WORKING, is_own, read_status
+
+SECONDS = 10  # between two signs of life
+NAMES = ("model", "datamodule")  # config groups whose chosen options are noted
+
+
+class StatusFile(Callback):
+    """Write status.json at each change of state, after epochs and validations, and every SECONDS between them."""
+
+    def __init__(self, folder: RunFolder, cfg: DictConfig, metrics_log: MetricsLog) -> None:
+        self.folder, self.metrics_log, self.monitor, self.mode = folder, metrics_log, cfg.monitor, cfg.mode
+        earlier = _read(folder) if folder.continued else {}
+        names = _read(RunFolder(Path(cfg.rerun))) if cfg.rerun else HydraConfig.get().runtime.choices
+        self.before = float(earlier.get("seconds") or 0)  # trained by earlier processes
+        self.begun = self.written = time.monotonic()
+        self.status: dict[str, Any] = {
+            "state": "training",
+            **{name: names.get(name) for name in NAMES},
+            "seed": cfg.seed,
+            "monitor": cfg.monitor,
+            "mode": cfg.mode,
+            "started": earlier.get("started") or now(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+        }
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write_if_due(trainer, 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._write_if_due(trainer, SECONDS)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write_if_due(trainer, 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.status["state"] = "testing"
+        self._write(trainer)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
+    ) -> None:
+        self._write_if_due(trainer, SECONDS)
+
+    on_validation_batch_end = on_test_batch_end
+
+    def _write_if_due(self, trainer: Trainer, seconds: float) -> None:
+        if time.monotonic() - self.written >= seconds:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        steps = trainer.estimated_stepping_batches
+        changes: dict[str, Any] = {"best": self._best()}
+        if self.status["state"] == "training":
+            changes |= {
+                "epoch": trainer.current_epoch,
+                "epochs": trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
+                "step": trainer.global_step,
+                "steps": int(steps) if math.isfinite(steps) and steps > 0 else None,
+                "seconds": round(self.before + time.monotonic() - self.begun, 1),
+            }
+        self.status |= {**changes, "alive": now()}
+        write_json(self.folder.status, self.status)
+        self.written = time.monotonic()
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return the best value of `monitor` so far, with its epoch and step; None if none is a number."""
+        rows = [row for row in self.metrics_log.rows if math.isfinite(row.get(self.monitor, math.nan))]
+        if not rows:
+            return None
+        best = (max if self.mode == "max" else min)(rows, key=lambda row: row[self.monitor])
+        return {"value": best[self.monitor], "epoch": best["epoch"], "step": best["step"]}
+
+
+@contextmanager
+def noted(folder: RunFolder) -> Iterator[None]:
+    """Note in status.json how the work in this context ended, if a training had begun: finished, stopped or failed."""
+    try:
+        yield
+    except (StoppedError, KeyboardInterrupt):
+        _end(folder, {"state": "stopped"})
+        raise
+    except Exception as error:
+        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+        _end(folder, {"state": "failed", "error": reason[:300]})
+        raise
+    _end(folder, {"state": "finished"})
+
+
+def _end(folder: RunFolder, changes: dict[str, Any]) -> None:
+    status = _read(folder)
+    if rank() == 0 and is_own(status) and status["state"] in WORKING:
+        with suppress(OSError):  # a full disk, which may be what has failed
+            write_json(folder.status, {**status, **changes, "alive": now()})
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    """Return the status of a run; empty if it has none that can be read."""
+    try:
+        return read_status(folder)
+    except RefusedError:
+        return {}
