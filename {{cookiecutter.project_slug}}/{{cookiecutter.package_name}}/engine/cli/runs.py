@@ -71,7 +71,8 @@ def _parser(about: str) -> argparse.ArgumentParser:
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=list_runs)
     add = parser.add_argument
-    add("--sort", metavar="KEY", help="best, started, seconds, test/accuracy, model.optimizer.lr …; -KEY reverses")
+    add("--sort", metavar="KEY", help="best, started, seconds, test/accuracy, model.optimizer.lr …")
+    add("--reverse", action="store_true", help="with --sort: the other way round")
     where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
     add("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
     add("--limit", type=int, metavar="N", help=f"rows of the table; default: {LIMIT} on a terminal, else all")
@@ -84,7 +85,7 @@ def list_runs(options: argparse.Namespace) -> None:
 
     found = chosen(summaries(), options.where)
     if options.sort:
-        found = ordered(found, options.sort)
+        found = ordered(found, options.sort, options.reverse)
     if options.json:
         _print_json([run.values() for run in found])
         return
@@ -181,7 +182,7 @@ def _run(name: str) -> Summary:
     path = Path(name) if Path(name).is_dir() else RUNS / name
     found = summary_of(path) if path.is_dir() else None
     if found is None:
-        raise refusal("run", name, "no run folder", [run.path for run in summaries()], name)
+        raise refusal("run", name, "no run folder", [run.name for run in summaries()], name)
     return found
 
 

@@ -93,15 +93,14 @@ def chosen(runs: list[Summary], conditions: Iterable[str]) -> list[Summary]:
     return runs
 
 
-def ordered(runs: list[Summary], key: str) -> list[Summary]:
-    """Return the runs sorted by a field, a metric or a config key, the best first for `best`; `-key` reverses.
+def ordered(runs: list[Summary], key: str, reverse: bool = False) -> list[Summary]:
+    """Return the runs sorted by a field, a metric or a config key, the best first for `best`.
 
     Runs without a value come last. Raises RefusedError if no run has the key.
     """
-    name = key.removeprefix("-")
-    values = _values(runs, name, "--sort", key)
+    values = _values(runs, key, "--sort", key)
     pairs = [(run, value) for run, value in zip(runs, values, strict=True) if value not in (None, "", {})]
-    downward = key.startswith("-") != (name == "best" and any(run.mode == "max" for run in runs))
+    downward = reverse != (key == "best" and any(run.mode == "max" for run in runs))
     numeric = all(isinstance(value, int | float) for _, value in pairs)
     pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=downward)
     there = [run for run, _ in pairs]

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from ..errors import RefusedError, StoppedError, printable
+from ..errors import FailedError, RefusedError, StoppedError, printable
 from ..files import now, write_json
 from ..logs import rank
 from ..runs.folder import RunFolder
@@ -111,7 +111,8 @@ def noted(folder: RunFolder) -> Iterator[None]:
         _end(folder, {"state": "stopped"})
         raise
     except Exception as error:
-        reason = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+        reason = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
+        reason = printable(reason.partition("\n")[0])
         _end(folder, {"state": "failed", "error": reason[:300]})
         raise
     _end(folder, {"state": "finished"})

@@ -1,0 +1,222 @@
+"""runs.py lists, shows and compares run folders, whatever they hold, and changes nothing in them."""
+
+import hashlib
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+from scipy import stats
+
+HOSTILE = "[red]x[/red]\x1b[31m\n<script>alert(1)</script>${oc.env:HOME}"
+TYPES = {"state": "finished", "seed": [], "best": 3, "started": "yesterday", "epoch": "x", "seconds": {}, "model": {}}
+SEEDS = {"a": {0: 0.9, 1: 0.92, 2: 0.88}, "b": {0: 0.5, 1: 0.53, 2: 0.49}}  # accuracy of two groups
+
+
+def write_run(folder: Path, name: str, seed: int = 0, accuracy: float | None = 0.5, **changes: Any) -> Path:
+    """Write a run folder as a training would; `changes` of its status, its config (a dict) or its origin (a dict)."""
+    run = folder / "runs" / name
+    (run / "checkpoints").mkdir(parents=True)
+    config = {
+        "name": name,
+        "seed": seed,
+        "model": {"width": 8},
+        "trainer": {"max_epochs": 4},
+        "callbacks": {"checkpoint": {"dirpath": f"runs/{name}/checkpoints"}},
+        **changes.pop("config", {}),
+    }
+    origin = {
+        "command": f"python train.py name={name}",
+        "overrides": [f"name={name}"],
+        "seed": seed,
+        "seedless_sha256": "s",
+        "data_sha256": "d",
+        "code_sha256": "c",
+        "packages": {"torch": "2.13.0"},
+        **changes.pop("origin", {}),
+    }
+    started = f"2026-11-{len([*run.parent.iterdir()]):02}T10:00:00+00:00"
+    status = {
+        **{"state": "finished", "model": "cnn", "datamodule": "digits", "seed": seed, "monitor": "val/loss"},
+        **{"mode": "min", "started": started, "alive": "2026-11-29T10:00:00+00:00", "host": "elsewhere", "pid": 1},
+        **{"epoch": 4, "epochs": 4, "step": 40, "steps": 40, "seconds": 61.5},
+        "best": {"value": 0.25, "epoch": 2, "step": 29},
+        **changes,
+    }
+    for file, content in (("config.yaml", config), ("provenance.json", origin), ("status.json", status)):
+        (run / file).write_text(json.dumps(content))
+    if accuracy is not None:
+        test = {"loss": 1 - accuracy, "accuracy": accuracy, "f1/cat": 0.1}
+        (run / "metrics.json").write_text(json.dumps({"train": {}, "val": {"loss": 0.25}, "test": test}))
+    return run
+
+
+def run_py(folder: Path, *words: str) -> str:
+    status, said = Command(folder)("runs.py", *words)
+    assert status == 0, said
+    return said
+
+
+def refused(folder: Path, *words: str) -> str:
+    status, said = Command(folder)("runs.py", *words)
+    assert (status, len(said.splitlines())) == (2, 1), said
+    return said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, values in SEEDS.items():
+        for seed, accuracy in values.items():
+            origin = {"overrides": [f"name={name}{seed}", f"model={name}"], "seedless_sha256": name}
+            write_run(
+                tmp_path,
+                f"{name}{seed}",
+                seed,
+                accuracy,
+                model=name,
+                origin=origin,
+                config={"model": {"width": ord(name)}},
+            )
+    return tmp_path
+
+
+def test_the_table_has_a_line_for_each_run_the_newest_first(folder: Path) -> None:
+    titles, *lines = run_py(folder).splitlines()
+    assert titles.split() == ["run", "state", "model", "datamodule", "seed", "epochs", "val/loss", "test/loss",
+                              "test/accuracy", "time", "started"]  # fmt: skip
+    assert [line.split()[0] for line in lines] == ["b2", "b1", "b0", "a2", "a1", "a0"]
+    assert " ".join(lines[-1].split()).startswith("a0 finished a digits 0 4/4 0.2500 0.1000 0.9000 1 min")
+
+
+def test_it_is_sorted_and_filtered_by_any_value(folder: Path) -> None:
+    def names(*words: str) -> list[str]:
+        return [run["name"] for run in json.loads(run_py(folder, "--json", *words))]
+
+    assert names("--sort", "test/accuracy", "--reverse") == ["a1", "a0", "a2", "b1", "b0", "b2"]
+    assert names("--where", "model=b", "--where", "seed=1") == ["b1"]
+    assert names("--where", "model.width=97", "--sort", "name") == ["a0", "a1", "a2"]
+    write_run(folder, "worse", best={"value": 0.5, "epoch": 0, "step": 1})
+    assert names("--sort", "best")[-1] == "worse"
+    assert names("list", "--sort", "best", "--reverse")[0] == "worse"
+    assert "did you mean model.width?" in refused(folder, "--where", "model.widht=97")
+    assert "did you mean seconds?" in refused(folder, "--sort", "secods")
+    assert "expected key=value" in refused(folder, "--where", "model")
+    assert "invalid choice: 'nope'" in refused(folder, "nope")
+
+
+def test_what_is_damaged_is_listed_as_such(folder: Path) -> None:
+    damage = {
+        "cut": lambda run: (run / "status.json").write_text('{"state": "fin'),
+        "empty": lambda run: (run / "status.json").write_text(""),
+        "list": lambda run: (run / "status.json").write_text("[]"),
+        "state": lambda run: (run / "status.json").write_text('{"state": "sold"}'),
+        "metrics": lambda run: (run / "metrics.json").write_text('{"test": {"accuracy": "high"}}'),
+        "types": lambda run: (run / "status.json").write_text(json.dumps(TYPES)),
+        "folder": lambda run: [(run / "status.json").unlink(), (run / "status.json").mkdir()],
+    }  # fmt: skip
+    for name, spoil in damage.items():
+        spoil(write_run(folder, name))
+    runs = {run["name"]: run for run in json.loads(run_py(folder, "--json"))}
+    assert len(runs) == 6 + len(damage)
+    assert {name for name, run in runs.items() if run["state"] == "damaged"} == {
+        "cut",
+        "empty",
+        "list",
+        "state",
+        "folder",
+    }
+    assert runs["types"]["best"] is None
+    assert runs["metrics"]["test"] == {}
+    assert "cut is damaged: runs/cut/status.json: can't be read" in run_py(folder)
+    for words in (("show", "cut"), ("show", "types"), ("seeds",), ("--sort", "best"), ("--where", "model=a")):
+        run_py(folder, *words)
+
+
+def test_names_and_values_of_a_stranger_are_shown_as_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = dict.fromkeys(("model", "datamodule", "error", "monitor"), HOSTILE)
+    write_run(
+        folder, "theirs", **changes, state="failed", accuracy=None, origin={"command": HOSTILE, "overrides": [HOSTILE]}
+    )
+    for words in ((), ("show", "theirs"), ("diff", "theirs", "a0"), ("seeds",)):
+        said = run_py(folder, *words)
+        assert "\x1b" not in said
+        assert "\n<script>" not in said
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert json.loads(run_py(folder, "--json"))[0]["model"].startswith("[red]x[/red]")
+
+
+def test_diff_shows_what_differs_and_nothing_that_is_equal(folder: Path) -> None:
+    write_run(
+        folder,
+        "other",
+        1,
+        0.5,
+        config={"model": {"width": 9}},
+        origin={"packages": {"torch": "2.12.0"}, "cpu": {"name": "x"}},
+    )
+    write_run(folder, "one", 0, 0.5)
+    found = json.loads(run_py(folder, "diff", "runs/one", "runs/other", "--json"))
+    assert found == {
+        "config": [["seed", "0", "1"], ["model.width", "8", "9"]],
+        "versions": [["torch", "2.13.0", "2.12.0"]],
+        "machine": [["CPU", "–", "{'name': 'x'}"]],
+    }
+    assert run_py(folder, "diff", "one", "one") == "Nothing differs\n"
+    (folder / "runs" / "one" / "changes.patch").write_text("+x\n+y\n")
+    assert "2 lines" in run_py(folder, "diff", "one", "other")
+    assert "did you mean one or other?" in refused(folder, "diff", "ohne", "other")
+
+
+def test_seeds_give_mean_spread_and_a_test_of_scipy(folder: Path) -> None:
+    write_run(folder, "alone", origin={"seedless_sha256": "z"})
+    groups = json.loads(run_py(folder, "seeds", "--json"))
+    assert [group["overrides"] for group in groups] == ["model=a", "model=b"]
+    for group, values in zip(groups, SEEDS.values(), strict=True):
+        accuracy = group["metrics"]["test/accuracy"]
+        assert accuracy["mean"] == pytest.approx(statistics.mean(values.values()))
+        assert accuracy["std"] == pytest.approx(statistics.stdev(values.values()))
+        assert accuracy["seeds"] == {str(seed): value for seed, value in values.items()}
+    said = run_py(folder, "seeds")
+    low, high = stats.ttest_rel([*SEEDS["b"].values()], [*SEEDS["a"].values()]).confidence_interval(0.95)
+    line = next(line for line in said.splitlines() if line.startswith("test/accuracy: model=b minus model=a"))
+    assert f"-0.3933, 95 % interval {low:+.4g} to {high:+.4g} (paired t-test over 3 seeds, scipy)" in line
+    assert line.endswith("a clear difference")
+
+
+def test_few_seeds_that_overlap_are_not_told_apart(tmp_path: Path) -> None:
+    for name, values in {"a": (0.9, 0.8), "b": (0.85, 0.83, 0.9)}.items():
+        for seed, accuracy in enumerate(values):
+            write_run(
+                tmp_path,
+                f"{name}{seed}",
+                seed,
+                accuracy,
+                origin={"seedless_sha256": name, "overrides": [f"model={name}"]},
+            )
+    said = run_py(tmp_path, "seeds")
+    result = stats.ttest_ind([0.85, 0.83, 0.9], [0.9, 0.8], equal_var=False).confidence_interval(0.95)
+    assert f"{result.low:+.4g} to {result.high:+.4g} (Welch's t-test of 3 and 2 seeds, scipy): too few seeds" in said
+
+
+def test_show_gives_the_commands_that_come_next(folder: Path) -> None:
+    assert "next          python predict.py run=runs/a0 input=<your files>" in run_py(folder, "show", "a0").splitlines()
+    write_run(folder, "ended", accuracy=None, state="stopped", origin={"command": "python train.py model=mlp"})
+    assert "next          python train.py model=mlp name=ended" in run_py(folder, "show", "runs/ended").splitlines()
+
+
+def test_nothing_in_a_run_folder_is_changed(folder: Path) -> None:
+    def state() -> dict[str, tuple[str, int]]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+    before = state()
+    for words in ((), ("show", "a0"), ("diff", "a0", "b0"), ("seeds",)):
+        run_py(folder, *words)
+    assert state() == before
+
+
+def test_without_runs_it_says_how_to_train_one(tmp_path: Path) -> None:
+    assert "python train.py name=first trains one" in run_py(tmp_path)
+    assert json.loads(run_py(tmp_path, "--json")) == []

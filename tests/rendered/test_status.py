@@ -1,0 +1,78 @@
+"""status.json says what a run is doing, and how it ended; runs.py does not believe a process that is gone."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, fitting
+from killed import STEP, At, go_on, train, waiting
+from starter import SMALL
+from test_resume import QUICK as STEPS
+
+QUICK = (*STEPS, *fitting(SMALL))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("status")
+
+
+def status_of(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "runs" / name / "status.json").read_text())
+
+
+def listed(folder: Path, name: str) -> dict[str, Any]:
+    """What `runs.py --json` says of a run."""
+    status, said = Command(folder)("runs.py", "--json")
+    assert status == 0, said
+    return next(run for run in json.loads(said) if run["name"] == name)
+
+
+def test_of_a_run_that_is_killed_resumed_and_finished(folder: Path) -> None:
+    process = waiting(folder, "name=run", *QUICK, at=At(STEP, 4, "wait"))
+    status = status_of(folder, "run")
+    assert (status["state"], status["pid"], status["seed"]) == ("training", process.pid, 0)
+    assert listed(folder, "run")["state"] == "training"
+    process.kill()
+    process.join()
+    assert listed(folder, "run")["state"] == "killed"
+    assert status_of(folder, "run")["state"] == "training"  # runs.py changes nothing
+    started, seconds = status["started"], status["seconds"]
+    status, said = train(folder, "name=run", *QUICK)
+    assert status == 0, said
+    status = status_of(folder, "run")
+    assert (status["state"], status["started"]) == ("finished", started)
+    assert status["seconds"] > seconds
+    assert (status["epoch"], status["step"]) == (status["epochs"], status["steps"])
+    with (folder / "runs" / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/loss"]]
+    best = min(rows, key=lambda row: float(row["val/loss"]))
+    assert status["best"] == {key: float(best[name]) for key, name in
+                              (("value", "val/loss"), ("epoch", "epoch"), ("step", "step"))}  # fmt: skip
+    metrics = json.loads((folder / "runs" / "run" / "metrics.json").read_text())
+    assert metrics["best"] == {key: int(best[key]) for key in ("epoch", "step")}
+    assert metrics["val"]["loss"] == status["best"]["value"]
+
+
+def test_of_a_run_that_is_stopped_and_that_fails(folder: Path) -> None:
+    process = waiting(folder, "name=stopped", *QUICK, at=At(STEP, 3, "wait"))
+    process.terminate()
+    status, said = go_on(process, folder)
+    assert status == 128 + signal.SIGTERM, said
+    assert status_of(folder, "stopped")["state"] == "stopped"
+    status, said = train(folder, "name=failed", *QUICK, at=At(STEP, 3, "nan"))
+    assert status == 1, said
+    status = status_of(folder, "failed")
+    assert status["state"] == "failed"
+    assert status["error"].startswith("TypeError: ")
+    assert "\n" not in status["error"]
+    assert listed(folder, "failed")["error"]
+
+
+def test_a_run_that_is_refused_says_nothing_of_itself(folder: Path) -> None:
+    status, said = train(folder, "name=run", *QUICK)
+    assert status == 2, said  # it has finished
+    assert status_of(folder, "run")["state"] == "finished"
