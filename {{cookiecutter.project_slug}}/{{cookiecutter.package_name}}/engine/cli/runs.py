@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 def _parser(about: str) -> argparse.ArgumentParser:
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(command=list_runs)
     _add_list_options(parser)
     commands = parser.add_subparsers(title="commands", metavar="command")
     for name, run, help_ in (
@@ -49,7 +50,9 @@ def _parser(about: str) -> argparse.ArgumentParser:
         ("report", report, "one HTML page of runs: curves, configs, plots; opens offline"),
         ("watch", watch, "the table, refreshed"),
     ):
-        command = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:])
+        about = help_[0].upper() + help_[1:]
+        # SUPPRESS: else the defaults of the command would replace what is given before its name.
+        command = commands.add_parser(name, help=help_, description=about, argument_default=argparse.SUPPRESS)
         command.set_defaults(command=run)
         if name in ("list", "watch"):
             _add_list_options(command)
@@ -69,12 +72,11 @@ def _parser(about: str) -> argparse.ArgumentParser:
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=list_runs)
     add = parser.add_argument
     add("--sort", metavar="KEY", help="best, started, seconds, test/accuracy, model.optimizer.lr …")
     add("--reverse", action="store_true", help="with --sort: the other way round")
     where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
-    add("--where", metavar="KEY=VALUE", action="append", default=[], help=where)
+    add("--where", metavar="KEY=VALUE", action="append", help=where)
     add("--limit", type=int, metavar="N", help=f"rows of the table; default: {LIMIT} on a terminal, else all")
     add("--json", action="store_true", help="print JSON, for programs")
 
@@ -83,7 +85,7 @@ def list_runs(options: argparse.Namespace) -> None:
     """Print the table of runs, or as JSON a list of them."""
     from ..compare.table import chosen, ordered, print_table, rows_of
 
-    found = chosen(summaries(), options.where)
+    found = chosen(summaries(), options.where or [])
     if options.sort:
         found = ordered(found, options.sort, options.reverse)
     if options.json:
