@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine import BatchSize, Seed, Workers
-from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, fingerprint, seeded_generator
+from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, seeded_generator, sha256_of
 
 
 class TensorDataModule(LightningDataModule):
@@ -51,7 +51,11 @@ class TensorDataModule(LightningDataModule):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all that is trained and tested on, as it is split."""
-        return fingerprint([tensor for split in self.splits.values() for tensor in split])
+        return sha256_of([tensor for split in self.splits.values() for tensor in split])
+
+    def split_sizes(self) -> str:
+        """Return the number of samples in each split, for `describe`."""
+        return ", ".join(f"{len(tensors[0]):,} {name}" for name, tensors in self.splits.items())
 
     def sample_ids(self, split: str, index: Tensor) -> list[Any]:
         """Return the ids of the samples at `index` (B,) of a split."""

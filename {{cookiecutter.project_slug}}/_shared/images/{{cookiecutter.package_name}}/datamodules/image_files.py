@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,9 +118,15 @@ def as_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
 
 
-def unreadable(path: Path, error: Exception) -> str:
-    """Message for a file that raised one of UNREADABLE."""
-    return f"{path} can't be read as an image ({type(error).__name__}: {error})"
+def decoded(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[Path, Decoded]]:
+    """Read image files one by one; add a message to `problems` for each that can't be read."""
+    for path in paths:
+        try:
+            image = decode(path)
+        except UNREADABLE as error:
+            problems.append(f"{path} can't be read as an image ({type(error).__name__}: {error})")
+        else:
+            yield path, image
 
 
 class Remarks:
@@ -150,14 +156,11 @@ class Read(NamedTuple):
 def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
     """Read image files as floats in [0, 1], resized to `shape` (C, H, W)."""
     channels, height, width = shape
-    readable, problems, remarks = [], [], Remarks(background)
+    readable: list[Path] = []
+    problems: list[str] = []
+    remarks = Remarks(background)
     images = torch.empty(len(paths), *shape)
-    for path in paths:
-        try:
-            image = decode(path)
-        except UNREADABLE as error:
-            problems.append(unreadable(path, error))
-            continue
+    for path, image in decoded(paths, problems):
         small = composited(image, channels, background).resize((width, height), Image.Resampling.BILINEAR)
         images[len(readable)] = as_tensor(small).float() / 255
         readable.append(path)

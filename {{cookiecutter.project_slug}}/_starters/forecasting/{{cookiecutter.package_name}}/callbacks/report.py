@@ -38,13 +38,7 @@ class ForecastReport(Callback):
         self._start_anew(len(datamodule.splits["test"][0]) // trainer.world_size)
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the quantiles (B, H, Q) that `test_step` returns as `outputs`."""
         history, _, target, scale, offset = batch

@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ..engine import Above0Below1, Length, RefusedError, log, refusal
-from ..engine.order import TensorBatches, fingerprint
+from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
 from .splits import check_split, split_in_time
@@ -163,10 +163,8 @@ class WindowsDataModule(TensorDataModule):
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
         series, length = self.panel.values.shape
-        sizes = ", ".join(f"{len(places):,} {name}" for name, (places,) in self.splits.items())
-        facts = self.facts
-        seasons = " and ".join(map(str, facts["seasons"]))
-        return f"{series} series of {length:,} steps ({facts['step']}, seasons of {seasons}), windows: {sizes}"
+        step, seasons = self.panel.step.name, " and ".join(map(str, self.facts["seasons"]))
+        return f"{series} series of {length:,} steps ({step}, seasons of {seasons}), windows: {self.split_sizes()}"
 
     def trained_on(self) -> np.ndarray:
         """Hashes of times and values up to the end of validation."""
@@ -188,7 +186,7 @@ class WindowsDataModule(TensorDataModule):
     def fingerprint(self) -> str:
         """SHA-256 of all data used, and of the splits."""
         values = torch.from_numpy(np.nan_to_num(self.panel.values, nan=np.inf))
-        return fingerprint([values, *(places for (places,) in self.splits.values())])
+        return sha256_of([values, *(places for (places,) in self.splits.values())])
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
         """Series name and time of the first target of each window."""

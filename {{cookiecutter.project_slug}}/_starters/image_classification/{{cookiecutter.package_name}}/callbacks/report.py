@@ -32,13 +32,7 @@ class ClassificationReport(Callback):
         self._start_anew()
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch

@@ -1,4 +1,4 @@
-"""Base class for datamodules of images to generate: splits, batches, and input and output of predict.py.
+"""Base class for datamodules of images to generate: input and output of predict.py.
 
 To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
@@ -6,88 +6,41 @@ To use your own dataset, subclass ImageDataModule and write `load_images`; see d
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine import Above0Below1, Draws, RefusedError, Seed, refusal
+from ..engine import Draws, RefusedError, Seed, refusal
 from ..engine.order import seed_of
-from .base import TensorDataModule
-from .image_splits import LabelledImages, divide
-from .splits import check_split
+from .labelled_images import LabelledImagesDataModule
 
 SHEET_SIDE = 64  # pixels: a sheet shows smaller images enlarged to about this size
 SHEET_COLUMNS = 100  # per class; the array holds all images
 MAX_VALUES = 2**28  # in all images generated at once: 1 GB
 
 
-class ImageFacts(TypedDict):
-    """The data's properties that are passed to the model."""
+class ImageDataModule(LabelledImagesDataModule):
+    """Images of one or more classes, to generate others like them.
 
-    num_classes: int
-    input_shape: list[int]  # (C, H, W)
-    class_names: list[str]
-
-
-class ImageDataModule(TensorDataModule):
-    """Images of one or more classes in memory, in stratified train, validation and test splits that `split_seed` fixes.
-
-    Batches are `(images (B, C, H, W), classes (B,))`. predict.py generates `samples_per_class` images of each class
-    that its input names, from noise that `sampling_seed` determines.
+    predict.py generates `samples_per_class` images of each class that its input names, from noise that `sampling_seed`
+    determines.
     """
 
-    sample_name = "images"
     input_is_text = True  # predict.py input=3, input=0,1,2, input=all
     input_example = "all"
 
-    def __init__(
-        self,
-        val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
-        split_seed: Seed = 0,
-        folds: PositiveInt | None = None,
-        fold: PositiveInt | None = None,
-        samples_per_class: Draws = 10,
-        sampling_seed: Seed = 0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, samples_per_class: Draws = 10, sampling_seed: Seed = 0, **options: Any) -> None:
         super().__init__(**options)
-        check_split(val_fraction, test_fraction, folds, fold)
-        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
-        self.folds, self.fold = folds, fold
         self.samples_per_class, self.sampling_seed = samples_per_class, sampling_seed
-        self.class_names: list[str] = []
-
-    def load_images(self) -> LabelledImages:
-        """Load all images. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        labelled = self.load_images()
-        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
-        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
-        if (fewest := min(len(part) for part in parts.values() if len(part) or self.test_fraction < 1)) < 2:
-            raise RefusedError(f"datamodule: {len(targets)} images leave {fewest} in a split; expected 2 or more")
-        self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
-        return {name: (images[index], targets[index]) for name, index in parts.items()}
-
-    @property
-    def facts(self) -> ImageFacts:
-        """Properties of the data that are passed to the model as arguments."""
-        images = self.splits["train"][0]
-        return {
-            "num_classes": len(self.class_names),
-            "input_shape": list(images.shape[1:]),
-            "class_names": self.class_names,
-        }
-
-    def describe(self) -> str:
-        """Summarise the data in one line for the log."""
-        sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, images: {sizes}"
+        splits = super().load_splits()
+        sizes = [len(images) for images, _ in splits.values()]
+        if (fewest := min(size for size in sizes if size or self.test_fraction < 1)) < 2:
+            raise RefusedError(f"datamodule: {sum(sizes)} images leave {fewest} in a split; expected 2 or more")
+        return splits
 
     # Input and output of predict.py
 

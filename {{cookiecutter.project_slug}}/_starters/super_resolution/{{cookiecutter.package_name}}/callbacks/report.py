@@ -40,13 +40,7 @@ class SuperResolutionReport(Callback):
         self.hardest, self.seen = [], 0
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the enlarged images (B, 3, H, W) that `test_step` returns as `outputs`."""
         low, true, _ = batch

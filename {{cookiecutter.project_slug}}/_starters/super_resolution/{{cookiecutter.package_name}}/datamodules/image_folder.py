@@ -7,18 +7,7 @@ from typing import Any
 from pydantic import DirectoryPath
 from torch import Tensor
 
-from .image_files import (
-    UNREADABLE,
-    Remarks,
-    as_tensor,
-    colour,
-    composited,
-    decode,
-    image_files,
-    left_out,
-    say,
-    unreadable,
-)
+from .image_files import Remarks, as_tensor, colour, composited, decoded, image_files, left_out, say
 from .image_splits import split_folders
 from .regions import RegionDataModule
 
@@ -38,13 +27,9 @@ class ImageFolderDataModule(RegionDataModule):
     def load_images(self) -> Iterator[tuple[str, Tensor]]:
         found = image_files(self.root, "datamodule.root")
         splits = split_folders(found, with_classes=False)
-        problems, remarks = [], Remarks(self.background)
-        for file in found.images:
-            try:
-                image = decode(file)
-            except UNREADABLE as error:
-                problems.append(unreadable(file, error))
-                continue
+        problems: list[str] = []
+        remarks = Remarks(self.background)
+        for file, image in decoded(found.images, problems):
             remarks.add(image)
             name = file.relative_to(self.root).as_posix()
             if splits:

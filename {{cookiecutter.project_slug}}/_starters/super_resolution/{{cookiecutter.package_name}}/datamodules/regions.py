@@ -18,7 +18,7 @@ from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, See
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
 from .augment import random_crops
 from .base import TensorDataModule
-from .image_files import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, left_out, say, unreadable
+from .image_files import Decoded, Folder, as_tensor, decode, decoded, image_files, left_out, say
 from .image_splits import ALL, digest, given_parts, say_given
 from .resize import downscale
 from .splits import check_split, split_as_given, split_at_random
@@ -219,8 +219,7 @@ class RegionDataModule(TensorDataModule):
 
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
-        sizes = ", ".join(f"{len(regions):,} {name}" for name, (regions, _) in self.splits.items())
-        return f"x{self.scale}, regions of {self.region} pixels: {sizes}"
+        return f"x{self.scale}, regions of {self.region} pixels: {self.split_sizes()}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make low images, and in training random crops, a whole batch at a time on its device."""
@@ -239,14 +238,10 @@ class RegionDataModule(TensorDataModule):
 
         Raises RefusedError if none can.
         """
-        path, problems, reduced, lost = Path(source), [], 0, 0
+        path, reduced, lost = Path(source), 0, 0
+        problems: list[str] = []
         found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
-        for file in found.images:
-            try:
-                image = decode(file)
-            except UNREADABLE as error:
-                problems.append(unreadable(file, error))
-                continue
+        for file, image in decoded(found.images, problems):
             self.files.append(file)
             reduced += image.reduced
             lost += image.profile is not None and rgb_profile(image) is None

@@ -49,13 +49,7 @@ class TabularReport(Callback):
         self.batches = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect what `forward` returns for the batch as `outputs`."""
         self.batches.append(tuple(part.cpu() for part in (*batch, outputs)))

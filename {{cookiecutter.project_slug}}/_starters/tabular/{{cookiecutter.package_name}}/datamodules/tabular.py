@@ -206,8 +206,7 @@ class TabularDataModule(TensorDataModule):
         """Summarise the data in one line for the log."""
         kind = f"{len(self.class_names)} classes" if self.class_names else "a number"
         columns = f"{len(self.chosen.numbers)} columns of numbers, {len(self.chosen.categories)} of categories"
-        sizes = ", ".join(f"{len(split[0]):,} {name}" for name, split in self.splits.items())
-        return f"{self.target} ({kind}) from {columns}, rows: {sizes}"
+        return f"{self.target} ({kind}) from {columns}, rows: {self.split_sizes()}"
 
     # Input and output of predict.py
 
