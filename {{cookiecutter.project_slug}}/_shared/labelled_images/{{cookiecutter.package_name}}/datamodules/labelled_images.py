@@ -44,7 +44,7 @@ class LabelledImagesDataModule(TensorDataModule):
 
     def load_images(self) -> LabelledImages:
         """Load all images. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
+        raise NotImplementedError(f"{type(self).__name__} must define load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         labelled = self.load_images()

@@ -53,12 +53,12 @@ class ImageDataModule(LabelledImagesDataModule):
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Read an image, a folder or an .npy file, and resize images to the shape that the model was trained on.
 
         Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
-        self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
+        self.names, images, unreadable = read_inputs(Path(source), hparams["input_shape"], self.background)
         if not self.names:
             raise RefusedError(
                 f"input={source}: no image could be read" + "".join(f"; {why}" for why in unreadable[:1])
@@ -69,9 +69,9 @@ class ImageDataModule(LabelledImagesDataModule):
     def predictions_name(self, source: str) -> str:
         return f"{Path(source).stem or 'images'}.csv"
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write one row per image: file name, class, probability of each class. Return the number of rows."""
-        names, class_names = self.names, model["class_names"]
+        names, class_names = self.names, hparams["class_names"]
         probabilities = torch.cat(outputs).float().cpu().numpy()
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -18,7 +18,7 @@ from .labelled_images import LabelledImagesDataModule
 
 SHEET_SIDE = 64  # pixels: a sheet shows smaller images enlarged to about this size
 SHEET_COLUMNS = 100  # per class; the array holds all images
-MAX_VALUES = 2**28  # in all images generated at once: 1 GB
+MAX_VALUES = 2**28  # of all images generated at once: 1 GB
 
 
 class ImageDataModule(LabelledImagesDataModule):
@@ -44,34 +44,34 @@ class ImageDataModule(LabelledImagesDataModule):
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Parse class names separated by commas, or `all`. Raises RefusedError if a class is unknown."""
-        names = model["class_names"]
-        wanted = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
-        wanted = names if wanted == ["all"] else list(dict.fromkeys(wanted))
-        for word in wanted:
+        names = hparams["class_names"]
+        chosen = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
+        chosen = names if chosen == ["all"] else list(dict.fromkeys(chosen))
+        for word in chosen:
             if word not in names:
                 some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-                raise refusal("input", word, f"no such class; expected all, or of {some}", names, word)
-        values = len(wanted) * math.prod(model["input_shape"])
+                raise refusal("input", word, f"no such class; expected all, or some of {some}", names, word)
+        values = len(chosen) * math.prod(hparams["input_shape"])
         if values * self.samples_per_class > MAX_VALUES:
-            why = f"so many of {len(wanted)} classes take {values * self.samples_per_class / 2**28:,.0f} GB"
-            fits = f"expected at most {MAX_VALUES // values:,} at once, and other sampling_seeds"
+            why = f"images of {len(chosen)} classes take {values * self.samples_per_class / 2**28:,.0f} GB"
+            fits = f"expected at most {MAX_VALUES // values:,} at once, with a new sampling_seed for more"
             raise refusal("datamodule.samples_per_class", self.samples_per_class, f"{why}; {fits}")
-        classes = torch.tensor([names.index(word) for word in wanted])
+        classes = torch.tensor([names.index(word) for word in chosen])
         # The n-th image of every class starts from the same noise, so within a column only the class differs.
         seeds = torch.tensor([seed_of(self.sampling_seed, number) for number in range(self.samples_per_class)])
         self.inputs = (classes.repeat_interleave(len(seeds)), seeds.repeat(len(classes)))
         return []
 
     def predictions_name(self, source: str) -> str:
-        words = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
-        return f"{words[:60] or 'samples'}.png"
+        name = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
+        return f"{name[:60] or 'samples'}.png"
 
     def written(self, path: Path) -> list[Path]:
         return [path.with_suffix(".npy"), path.with_suffix(".png") if path.suffix == ".npy" else path]
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write a sheet with one class per row to `path`, and all images (N, C, H, W) next to it as .npy.
 
         The sheet shows the first SHEET_COLUMNS of each class. Returns the number of images.

@@ -102,7 +102,7 @@ def split_documents(
 ) -> dict[str, list[Document]]:
     """Divide whole files at random. With fewer than ENOUGH, cut each file: its start trains, its end tests."""
     if len(documents) >= ENOUGH:
-        parts = split_at_random(len(documents), val_fraction, test_fraction, seed, what="files")._asdict()
+        parts = split_at_random(len(documents), val_fraction, test_fraction, seed, sample_name="files")._asdict()
         chosen = {name: [documents[number] for number in sorted(index.tolist())] for name, index in parts.items()}
         size, trained = (sum(each.end - each.begin for each in part) for part in (documents, chosen["train"]))
         if trained < 0.5 * (1 - val_fraction - test_fraction) * size:

@@ -113,7 +113,7 @@ class TabularDataModule(TensorDataModule):
         targets = self._number_target(frame, path) if numeric else self._class_target(frame, path)
         parts = split_at_random(
             len(frame), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=self._ranges(targets) if numeric else targets, groups=self._groups(frame), what="rows",
+            strata=self._ranges(targets) if numeric else targets, groups=self._groups(frame), sample_name="rows",
             strata_names=self.class_names,
         )._asdict()  # fmt: skip
         self.ids = {name: frame.index[index.numpy()].tolist() for name, index in parts.items()}
