@@ -300,7 +300,7 @@ def payloads(package: str, outside: Path, theirs: str) -> tuple[list[Any], ...]:
         f"{package}.datamodules.tables.write_table": {
             "frame": {"_target_": "pandas.DataFrame"}, "path": f"{mark}.csv",
         },
-        f"{package}.datamodules.token_files.kept": {"name": "mark", "write": {"_target_": "os.system"}},
+        f"{package}.datamodules.token_files.cached": {"name": "mark", "write": {"_target_": "os.system"}},
     }  # fmt: skip
     built = [{"_target_": target, **arguments} for target, arguments in nodes.items()]
     call = f"{{_target_: os.system, command: 'touch {mark}'}}"
