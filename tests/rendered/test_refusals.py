@@ -308,6 +308,24 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
     assert len(output.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [("# @package _global_", 0), ("\n#@package _global_", 0), ("# About.\n# @package _global_", 2), ("", 2)]
+    + [("# @package _global", 2), ("# @package: _global_", 2), ("# @package _group_", 2)],
+)
+def test_an_experiment_whose_keys_set_nothing_is_refused(header: str, status: int, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / "configs" / "experiment" / "own.yaml"
+    path.write_text(f"{header}\ntrainer:\n  max_epochs: 3\n", encoding="utf-8")
+    for words in (("--cfg", "job"), ("--check",)):
+        ended, output = Command(tmp_path, root=tmp_path)("train.py", "experiment=own", *words)
+        assert ended == status, output
+        if status == 2:
+            said = "configs/experiment/own.yaml: expected `# @package _global_` as its first line; else its keys set"
+            assert (said in output, len(output.strip().splitlines())) == (True, 1), output
+
+
 def test_a_file_of_a_group_that_was_not_chosen_is_not_to_blame(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copy(ROOT / "train.py", tmp_path)

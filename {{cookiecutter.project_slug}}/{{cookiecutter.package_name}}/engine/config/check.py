@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..arguments import Given
 from ..errors import INSTALL, RefusedError, is_meant, refusal
 from ..plain import plain_values
-from .files import configs_folder, defaults_of, overrides, read_config
+from .files import check_experiment, configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
 from .signatures import Parameter, Signature, signature
 from .targets import Place, allowed
@@ -40,6 +40,7 @@ def known_keys() -> list[str]:
 
 def check_keys(cfg: DictConfig, known: list[str]) -> None:
     """Raises RefusedError if a top-level key is not in `known`."""
+    check_experiment()
     for key in [key for key in map(str, cfg) if key not in known]:
         plain: Any = OmegaConf.to_container(cfg)
         full, value = next(leaves(plain.pop(key), key))

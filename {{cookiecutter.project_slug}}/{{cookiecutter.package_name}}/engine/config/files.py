@@ -1,5 +1,6 @@
 """The YAML files of configs/, and the overrides of the command line."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ..errors import RefusedError
 from ..plain import yaml_text
+
+GLOBAL_PATTERN = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
 
 
 class Override(NamedTuple):
@@ -33,6 +37,15 @@ def check_files(configs: Path) -> None:
     """Raises RefusedError if a file of configs/ is too large or too deep for Hydra to read; see `yaml_text`."""
     for path in sorted(configs.rglob("*.yaml")):
         yaml_text(path)
+
+
+def check_experiment() -> None:
+    """Raises RefusedError if Hydra would set the keys of the chosen experiment under `experiment`."""
+    for name in re.findall(r"[\w/.-]+", str(HydraConfig.get().runtime.choices.get("experiment"))):
+        path = configs_folder() / "experiment" / f"{name}.yaml"
+        if path.is_file() and not GLOBAL_PATTERN.match(yaml_text(path)):
+            file = path.relative_to(configs_folder().parent).as_posix()
+            raise RefusedError(f"{file}: expected `# @package _global_` as its first line; else its keys set nothing")
 
 
 def read_config(path: Path) -> dict[str, Any]:
