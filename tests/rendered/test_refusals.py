@@ -14,11 +14,13 @@ import pytest
 from conftest import ROOT, Command, chosen, options, target
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
+from my_project.engine.arguments import Given
 from my_project.engine.cli import explain
-from my_project.engine.config.check import facts_of
+from my_project.engine.config.check import check_node, facts_of
 from my_project.engine.config.files import Override
-from my_project.engine.config.kinds import check_late
+from my_project.engine.config.targets import Place
 from my_project.engine.config.values import check_value
 from my_project.engine.errors import RefusedError
 
@@ -152,7 +154,6 @@ REFUSED = {
     "train.py model._target_=torch.nn.Linear": "model._target_=torch.nn.Linear: expected a LightningModule",
     "train.py datamodule._target_=torch.nn.Identity": "expected a LightningDataModule",
     "train.py trainer._target_=torch.nn.Identity": "expected a Trainer",
-    "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to be written by a class",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.BaseFinetuning}": "not allowed",
     "train.py model.optimizer._partial_=true": "model.optimizer._partial_=true: expected _target_ or an argument",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.EMAWeightAveraging,nope:1}": "callbacks.own.nope=1: ",
@@ -231,7 +232,7 @@ def test_what_a_logger_passes_on_late_is_checked_now(logger: str, argument: str,
     pytest.importorskip({"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}[logger])
     node = {"_target_": f"pytorch_lightning.loggers.{logger}", "save_dir": "x", argument: [1]}
     with nullcontext() if not said else pytest.raises(RefusedError, match=re.escape(said)):
-        check_late("logger.own", node)
+        list(check_node("logger.own", node, Given(), Place.OWN))
 
 
 def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
@@ -263,6 +264,14 @@ def test_a_choice_of_whole_numbers_takes_no_other_kind(value: float) -> None:
     check_value("model.optimizer.lr", 2, float)
     check_value("trainer.limit_val_batches", 1.0, int | float | None)
     check_value("trainer.limit_val_batches", 1, int | float | None)
+
+
+def test_a_datamodule_that_only_others_inherit_from_is_refused() -> None:
+    from my_project.engine.training.train import build_datamodule
+
+    node = {"_target_": "my_project.datamodules.base.TensorDataModule"}
+    with pytest.raises(RefusedError, match=r"^datamodule._target_=.*: TensorDataModule has to say where its data"):
+        build_datamodule(OmegaConf.create({"seed": 0, "datamodule": node}))
 
 
 def test_a_check_by_hand_makes_nothing(tmp_path: Path) -> None:
@@ -308,11 +317,13 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
     assert len(output.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("header", "status"),
-    [("# @package _global_", 0), ("\n#@package _global_", 0), ("# About.\n# @package _global_", 2), ("", 2)]
-    + [("# @package _global", 2), ("# @package: _global_", 2), ("# @package _group_", 2)],
-)
+HEADERS = {
+    "# @package _global_": 0, "\n#@package _global_": 0, "# About.\n# @package _global_": 2, "": 2,
+    "# @package _global": 2, "# @package: _global_": 2, "# @package _group_": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "status"), HEADERS.items())
 def test_an_experiment_whose_keys_set_nothing_is_refused(header: str, status: int, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copy(ROOT / "train.py", tmp_path)

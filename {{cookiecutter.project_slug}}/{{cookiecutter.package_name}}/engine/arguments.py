@@ -3,7 +3,6 @@
 The upper limits keep an untrusted config from exhausting memory or time.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -21,7 +20,6 @@ Draws = Annotated[int, Ge(1), Le(10_000)]  # samples to draw, steps of sampling
 Workers = Annotated[int, Ge(0), Le(1024)]  # processes
 
 
-@dataclass(frozen=True, init=False)
 class Given:
     """Arguments that the code passes itself when it builds a node: their names, and the number of positional ones.
 
@@ -29,12 +27,8 @@ class Given:
     The config must not set these arguments, and the target must accept them.
     """
 
-    names: frozenset[str]
-    positional: int
-
     def __init__(self, *names: str, positional: int = 0) -> None:
-        object.__setattr__(self, "names", frozenset(names))
-        object.__setattr__(self, "positional", positional)
+        self.names, self.positional = frozenset(names), positional
 
 
 Config = dict[str, Any]  # a part of the config with a `_target_`, for `build`

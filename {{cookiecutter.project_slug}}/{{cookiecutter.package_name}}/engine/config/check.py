@@ -21,11 +21,17 @@ from ..errors import INSTALL, RefusedError, is_meant, refusal
 from ..plain import plain_values
 from .files import check_experiment, configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
-from .signatures import Parameter, Signature, signature
+from .signatures import Parameter, Signature, full_signature, signature
 from .targets import Place, allowed
 from .tree import all_nodes, check_references, last_part, leaves, nodes, resolved
 
-GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
+BASES = {  # of the target of each group; a class with a base that can't be read is checked once it is built
+    "model": "LightningModule",
+    "datamodule": "LightningDataModule",
+    "trainer": "Trainer",
+    "callbacks": "Callback",
+    "logger": "Logger",
+}
 GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # passed by the engine
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
@@ -69,7 +75,7 @@ def all_keys(cfg: Any) -> list[str]:
     """List every key that can be set: those of the config, and the optional arguments of its targets."""
     plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
     keys = [key for key, _ in leaves(plain)]
-    for group in (group for group in GROUPS if group in plain):
+    for group in (group for group in BASES if group in plain):
         for key, node in all_nodes(group, plain[group]):
             found = locate(str(node["_target_"]))
             takes = signature(found) if isinstance(found, Definition) else None
@@ -138,34 +144,19 @@ Argument = tuple[str, Any, Parameter]  # key, value, and its parameter in the ta
 
 def _check_targets(plain: Any) -> Iterator[Argument]:
     """Check every node that the engine, the model or the datamodule builds; yield their arguments."""
-    from .kinds import check_kind, check_late
-
-    built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
-    chosen = {key: node for key, node in built.items() if key.count(".") == key.startswith(("callbacks.", "logger."))}
-    unknown = None
-    try:
-        yield from _check_groups(plain)
-    except UnknownArgumentError as error:
-        unknown = error
-    for key, node in chosen.items():
-        check_kind(key, node)
-    if unknown:
-        raise unknown.elsewhere(plain)
-    for key, node in built.items():
-        check_late(key, node)
-
-
-def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
     facts = facts_of(plain.get("datamodule"))
-    yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
-    yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
-    yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
-    for group in ("callbacks", "logger"):
-        options = plain.get(group) or {}
-        if not isinstance(options, dict):
-            raise refusal(group, options, f"expected files of configs/{group}/")
-        for name, node in options.items():
-            yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+    try:
+        yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
+        yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
+        yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
+        for group in ("callbacks", "logger"):
+            options = plain.get(group) or {}
+            if not isinstance(options, dict):
+                raise refusal(group, options, f"expected files of configs/{group}/")
+            for name, node in options.items():
+                yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+    except UnknownArgumentError as error:
+        raise error.elsewhere(plain) from None
 
 
 def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
@@ -178,12 +169,14 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
         group = key.split(".")[0]
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
     found = allowed(node["_target_"], f"{key}._target_", place)
-    takes = signature(found)
+    is_option = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # which is built and used at once
+    if is_option:
+        _check_base(key, node["_target_"], found)
+    takes = full_signature(found)
     for name, value in node.items():
         inner = f"{key}.{name}"
         if not isinstance(name, str) or name.startswith("_"):
-            built_here = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # and used at once
-            if name != "_target_" and (name != "_partial_" or built_here):
+            if name != "_target_" and (name != "_partial_" or is_option):
                 raise refusal(inner, value, "expected _target_ or an argument")
         elif given is not None and name in given.names:
             raise refusal(inner, value, "is given by the code or the data, not by the config")
@@ -203,6 +196,14 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
             yield from check_node(part_key, part, inner_given or unknown, place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
+
+
+def _check_base(key: str, target: str, found: Definition) -> None:
+    """Raises RefusedError if the target of a group's option is a class without the base class of that group."""
+    base = BASES.get(key.partition(".")[0])
+    classes = [each.node for each in lineage(found)]
+    if base and all(isinstance(node, ast.ClassDef) and node.name != base for node in classes):
+        raise refusal(f"{key}._target_", target, f"expected a {base}")
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:

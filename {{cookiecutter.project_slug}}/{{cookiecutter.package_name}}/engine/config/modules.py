@@ -1,7 +1,6 @@
 """Read Python source code without importing it: modules, definitions, base classes."""
 
 import ast
-import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +59,7 @@ def read_module(name: str) -> Module | None:
         elif isinstance(node, ast.Import):
             names |= {(alias.asname or alias.name.partition(".")[0]): alias for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, package)
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             stars += [source for alias in node.names if alias.name == "*"]
             names |= {alias.asname or alias.name: ast.alias(f"{source}:{alias.name}") for alias in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -88,14 +87,6 @@ def _top_level(tree: ast.AST) -> Iterator[ast.AST]:
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With | ast.ExceptHandler):
             yield from _top_level(node)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """Resolve the module of `from ..a import b` within `package`."""
-    if not node.level:
-        return node.module or ""
-    above = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 def locate(target: str) -> Definition | str:

@@ -4,8 +4,16 @@ import ast
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .modules import Definition, Module, lineage
+from .modules import Definition, Module, lineage, locate
 from .types import evaluate
+
+# Classes that store `**kwargs` until training begins, and the target that then receives them.
+RECEIVERS = {
+    "TensorBoardLogger": "torch.utils.tensorboard.writer.SummaryWriter",
+    "WandbLogger": "wandb.sdk.wandb_init.init",
+    "WeightAveraging": "torch.optim.swa_utils.AveragedModel",
+    "DDPStrategy": "torch.nn.parallel.distributed.DistributedDataParallel",
+}
 
 
 class Parameter(NamedTuple):
@@ -31,6 +39,18 @@ class Signature(NamedTuple):
 def signature(found: Definition) -> Signature | None:
     """Return the signature of a class or a function; None if it can't be read."""
     return _arguments(found, skip=0) if isinstance(found.node, ast.FunctionDef) else _of_class(lineage(found))
+
+
+def full_signature(found: Definition) -> Signature | None:
+    """Return the signature of a target in which the arguments of its receiver, of any type, replace `**kwargs`."""
+    takes = signature(found)
+    names = [each.node.name for each in lineage(found) if isinstance(each.node, ast.ClassDef)]
+    receiver = next((locate(RECEIVERS[name]) for name in names if name in RECEIVERS), "")
+    later = signature(receiver) if isinstance(receiver, Definition) else None
+    if takes is None or later is None or later.open or not takes.open:
+        return takes
+    passed_on = {name: Parameter(None, each.module, required=False) for name, each in later.parameters.items()}
+    return Signature({**passed_on, **takes.parameters}, takes.positional, open=False)
 
 
 def _of_class(classes: Iterator[Definition]) -> Signature | None:

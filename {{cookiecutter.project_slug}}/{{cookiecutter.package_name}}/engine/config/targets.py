@@ -1,13 +1,9 @@
 """The allowlist: classes and functions that a config may name as a `_target_`. Reads source code, imports nothing."""
 
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    pass
 import ast
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import refusal
 from .modules import PACKAGE, Definition, Module, locate, lookup, read_module
@@ -78,9 +74,6 @@ def target(definition: T) -> T:
     return definition
 
 
-CLOSED = ("engine",)  # subpackages that hold no targets
-
-
 class Place(IntEnum):
     """The place of a `_target_`: any config, one trained by rerun=, or your own. Each includes those before it."""
 
@@ -107,7 +100,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     """Return the definition of a `_target_`. Raises RefusedError if it does not exist, or is not allowed at `place`.
 
     Other packages: the classes listed above, never functions, since some run their arguments (torch.load). This
-    package, except CLOSED: classes by their bases, and anything marked with @target.
+    package, except the engine: classes by their bases, and anything marked with @target.
     """
     if not isinstance(target, str):
         raise refusal(key, target, "expected the dotted name of a class")
@@ -122,7 +115,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
         raise refusal(key, target, found, _neighbours(target), target)
     own = found.module.name.partition(".")[0] == PACKAGE
     kinds = ast.ClassDef | ast.FunctionDef if own else ast.ClassDef
-    if (own and found.module.name.split(".")[1:2] in [[room] for room in CLOSED]) or found.module.name == PACKAGE:
+    if own and found.module.name.split(".")[1:2] in ([], ["engine"]):
         raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
     if not isinstance(found.node, kinds):
         raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))

@@ -111,7 +111,7 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
 
 
 def check_loggers(group: DictConfig | None) -> None:
-    """Raises RefusedError for a logger that is not one; its late arguments are checked in config/kinds.py."""
+    """Raises RefusedError for a logger that is not one; its arguments are checked in config/check.py."""
     for name, node in (group or {}).items():
         target = imported(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
