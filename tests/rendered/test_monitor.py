@@ -148,8 +148,8 @@ from pathlib import Path
 from my_project.engine.errors import RefusedError
 from my_project.engine.cli import command, requests as runs
 for words, said in {CASES!r}.items():
-    words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in words.split()]
-    cfg = command._composed(Path({str(copy)!r}) / "configs", "train", words)
+    words = [command._hydra_override(word, Path({str(copy)!r}) / "configs") for word in words.split()]
+    cfg = command.compose_config(Path({str(copy)!r}) / "configs", "train", words)
     try:
         runs.check_training(cfg)
         answer = cfg.mode
@@ -159,7 +159,7 @@ for words, said in {CASES!r}.items():
 assert "torch" not in sys.modules
 from my_project.engine.training.train import check_built
 plateau = "++model.scheduler={{_target_:my_project.models.own.plateau,mode:max}}"
-cfg = command._composed(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
+cfg = command.compose_config(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
 try:
     check_built(cfg)
 except RefusedError as error:
