@@ -13,7 +13,7 @@ from conftest import NO_LOGGER, Command, copy_of_project, target
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.engine.config.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.config.monitor import check_monitors, direction, logged_by
 from my_project.engine.errors import RefusedError
 
 MODULE, MODEL = target("model")
@@ -48,10 +48,10 @@ def test_a_callback_of_one_s_own_is_asked_for_its_default_direction() -> None:
     switches = {"monitor": "val/loss", "mode": "min"}
     callbacks = {"callbacks.a": ModelCheckpoint(monitor="step", mode="max"), "callbacks.b": EarlyStopping("val/f1/cat")}
     with pytest.raises(RefusedError, match=r"callbacks.b.mode=min: val/f1/cat is better the higher"):
-        check_monitors(monitors(switches, callbacks), LOGGED, "my.Model")
+        check_monitors(switches, callbacks, LOGGED, "my.Model")
     callbacks = {"callbacks.c": EarlyStopping("step")}
     with pytest.raises(RefusedError, match=r"callbacks.c.monitor=step"):
-        check_monitors(monitors(switches, callbacks), LOGGED, "my.Model")
+        check_monitors(switches, callbacks, LOGGED, "my.Model")
 
 
 def test_best_is_the_validation_of_the_checkpoint_also_within_an_epoch(command: Command) -> None:

@@ -15,7 +15,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,6 +72,8 @@ class CommandLine:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors
         self.flags = {CHECK, TRACEBACK}.intersection(words)
         sys.argv[1:] = [word for word in words if word not in self.flags]
+        sweep_file = Path("multirun.yaml")  # written by Hydra; each run folder has its own config
+        is_kept = sweep_file.exists()
         try:
             _clear_environment()
             if {"--help", "-h"}.intersection(words):
@@ -84,13 +85,14 @@ class CommandLine:
             if not (flags.shell_completion or flags.hydra_help):
                 self._check_words(flags)
             compose_and = hydra.main(version_base="1.3", config_path=str(self.configs), config_name=self.script.stem)
-            with _no_file_of_a_sweep():
-                compose_and(functools.wraps(self.task)(lambda cfg: self.work(cfg)))()
+            compose_and(functools.wraps(self.task)(lambda cfg: self.work(cfg)))()
         except KeyboardInterrupt as error:
             self._end(error)
         except Exception as error:
             self._refuse(error)
         finally:
+            if not is_kept:
+                sweep_file.unlink(missing_ok=True)
             gc.freeze()  # spares a collection at exit
             gc.enable()
             sys.argv[1:] = words
@@ -211,18 +213,6 @@ def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
         if not seen.issuperset(job):
             seen.update(job)
             yield job
-
-
-@contextmanager
-def _no_file_of_a_sweep() -> Iterator[None]:
-    """Remove the multirun.yaml that Hydra writes to the working directory; each run folder has its own config."""
-    path = Path("multirun.yaml")
-    there = path.exists()
-    try:
-        yield
-    finally:
-        if not there and path.exists():
-            path.unlink()
 
 
 def _open_streams() -> None:

@@ -1,11 +1,10 @@
 """Text of --help, generated from configs/ and pyproject.toml."""
 
 import ast
-import json
 import os
-import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +20,6 @@ FLAGS = {
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }
-# As the template writes them: the only escapes are \" and \\, so the quoted text is also valid JSON.
-IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
 
 
 def show_help(script: Path) -> None:
@@ -54,10 +51,12 @@ def help_text(script: Path) -> str:
 
 
 def _project(pyproject: Path) -> str:
-    """Return name and description of the project: the first of each in pyproject.toml, if in double quotes."""
-    pairs = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
-    texts = dict(reversed(pairs))
-    return ": ".join(json.loads(texts[key], strict=False) for key in ("name", "description") if key in texts)
+    """Return the name and the description of the project, if pyproject.toml has them."""
+    try:
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return ": ".join(str(project[key]) for key in ("name", "description") if key in project)
 
 
 def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:

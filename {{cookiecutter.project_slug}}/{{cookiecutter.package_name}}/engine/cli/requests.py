@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ..arguments import Switches
 from ..config.check import check_config, check_keys, known_keys
 from ..config.files import Override, overrides
 from ..config.limits import check_limits
 from ..config.modules import PACKAGE, lineage, member
 from ..config.monitor import check_monitor
 from ..config.signatures import signature
-from ..config.switches import Switches
 from ..config.targets import Place, allowed
 from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal

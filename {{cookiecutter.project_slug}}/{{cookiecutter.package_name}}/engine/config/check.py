@@ -21,6 +21,7 @@ from ..errors import INSTALL, RefusedError, is_meant, refusal
 from ..plain import plain_values
 from .files import check_experiment, configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
+from .monitor import check_monitor, settle_mode
 from .signatures import Parameter, Signature, full_signature, signature
 from .targets import Place, allowed
 from .tree import all_nodes, check_references, last_part, leaves, nodes, resolved
@@ -101,8 +102,6 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
     With `reads_data=False`, files and folders to read may be missing: predict.py has inputs of its own. With
     `writes=True`, the folders that the config writes to must be writable.
     """
-    from .monitor import check_monitor, settle_mode
-
     settle_mode(cfg)
     plain = resolved(cfg)
     plain_values(plain)  # required of config.yaml when it is read again

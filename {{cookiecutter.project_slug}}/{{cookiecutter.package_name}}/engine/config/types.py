@@ -37,13 +37,6 @@ class Node:
         return core_schema.no_info_after_validator_function(has_target, core_schema.dict_schema())
 
 
-class Unknown:
-    """Stands for a type that config values can't be checked against, such as `type[nn.Module]`."""
-
-    def __class_getitem__(cls, _: Any) -> Any:
-        return Any
-
-
 class Library:
     """Stands for an imported module such as `torch`: `torch.Tensor` becomes a Node, `torch.device` anything."""
 
@@ -66,14 +59,14 @@ class Names(dict[str, Any]):
             return Node if original else Library()
         found = lookup(self.module, name)
         if found is None:
-            return Unknown if name == "type" else getattr(builtins, name, Any)
+            return Any if name == "type" else getattr(builtins, name, Any)  # a config gives no class: type[nn.Module]
         if isinstance(found.node, ast.alias):
             source, _, original = found.node.name.partition(":")
             imported = importlib.import_module(source)
             thing = getattr(imported, original) if original else imported
             if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
                 return Node  # a timedelta, say
-            return Unknown if thing is typing.Type else thing  # noqa: UP006
+            return Any if thing is typing.Type else thing  # noqa: UP006
         if found.module.name == ARGUMENTS:
             return getattr(importlib.import_module(ARGUMENTS), name)
         if isinstance(found.node, ast.ClassDef):

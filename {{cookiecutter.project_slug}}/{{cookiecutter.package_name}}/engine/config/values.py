@@ -11,10 +11,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
+from ..arguments import Switches
 from ..errors import refusal
 from ..files import check_writable
 from .signatures import Parameter
-from .switches import Switches
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # else it searches every installed package
 

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from ..config.build import build, imported
 from ..config.check import given_to
 from ..config.files import overrides
-from ..config.monitor import check_monitors, check_plateau, logged_by, monitors
+from ..config.monitor import check_monitors, check_plateau, logged_by
 from ..config.signatures import signature
 from ..config.targets import Place, allowed
 from ..config.tree import all_nodes
@@ -98,7 +98,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     if "logged" in vars(model):  # the metrics that it logs for this data
-        check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
+        check_monitors(cfg, callbacks, vars(model)["logged"], cfg.model._target_)
     trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
@@ -170,7 +170,7 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
     if logged := logged_by(cfg.model._target_):
-        check_monitors(monitors(cfg, callbacks), logged, cfg.model._target_)
+        check_monitors(cfg, callbacks, logged, cfg.model._target_)
     _check_schedule(cfg)
     return callbacks
 

@@ -10,11 +10,12 @@ from typing import Any, get_type_hints
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from ..arguments import Switches
 from ..config.files import read_config
 from ..config.modules import Definition, locate
 from ..config.signatures import signature
 from ..config.tree import all_nodes
-from ..config.values import STRICT, Switches
+from ..config.values import STRICT
 
 Schema = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[3]
