@@ -59,7 +59,7 @@ REFUSED = {
     "train.py model.optimizer._target_=os.system": "not allowed",
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
     "train.py model._target_=torch.load": "not allowed",
-    "train.py model._target_=my_project.engine.config.build.imported": "not allowed: it comes from",
+    "train.py model._target_=my_project.engine.config.build.import_target": "not allowed: it comes from",
     f"train.py model._target_={target('model')[0]}.build": "not allowed: it comes from",
     "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
     "train.py ~model.optimizer._target_": "names no _target_",

@@ -40,7 +40,7 @@ class StoppedError(BaseException):
 
 
 # Control characters, line separators, surrogates, and characters that reorder or hide the text around them.
-UNPRINTABLE = re.compile(
+UNPRINTABLE_PATTERN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     r"\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
@@ -51,7 +51,7 @@ def printable(text: object, keep: str = "") -> str:
 
     File names, keys and values can be untrusted: every text that the process prints or logs passes through here.
     """
-    return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
+    return UNPRINTABLE_PATTERN.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
 # Names used here, and the names that others use for the same.
@@ -76,13 +76,13 @@ SYNONYMS = {
     "folds": "kfold k_folds n_folds n_splits",
     "monitor": "metric",
 }
-SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.split()}
+KEY_OF_SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.split()}
 
 
 def is_meant(wanted: str, name: str) -> bool:
     """Return True if the key `name` ends in `wanted` or its synonym: `model.optimizer.lr` for `learning_rate`."""
     first, dot, last = wanted.rpartition(".")
-    return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{SYNONYM.get(last, ' ')}")
+    return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{KEY_OF_SYNONYM.get(last, ' ')}")
 
 
 def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
@@ -103,8 +103,8 @@ def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: s
 
 def pip_command(error: ModuleNotFoundError) -> str:
     """Return the command that installs the missing package; Lightning's errors name it in their text only."""
-    told = re.findall(r"pip install -U '?([\w-]+)", str(error))
-    name = (error.name or [*told, str(error)][0]).partition(".")[0]
+    named = re.findall(r"pip install -U '?([\w-]+)", str(error))
+    name = (error.name or [*named, str(error)][0]).partition(".")[0]
     return f"{INSTALL} {PIP_NAMES.get(name, name)}"
 
 

@@ -94,7 +94,7 @@ def read_json(path: Path) -> Any:
         raise RefusedError(f"{path.as_posix()}: can't be read: {error}") from error
 
 
-def check_plain(value: Any, key: str, limit: int = MAX_NODES) -> None:
+def check_size(value: Any, key: str, limit: int = MAX_NODES) -> None:
     """Raises RefusedError if an untrusted value has more than `limit` parts, or is nested deeper than MAX_DEPTH.
 
     Shared parts are counted each time they are reached, so a container that holds itself is too large.
@@ -120,7 +120,7 @@ def check_plain(value: Any, key: str, limit: int = MAX_NODES) -> None:
 PLAIN = (type(None), bool, int, float, str)
 
 
-def plain_values(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None:
+def check_plain(value: Any, key: str = "", also: tuple[type, ...] = ()) -> None:
     """Raises RefusedError, with the key, unless `value` is plain, or a list, tuple or dict of plain values.
 
     Subclasses are refused, as are dict keys other than text and whole numbers, and text that OmegaConf would

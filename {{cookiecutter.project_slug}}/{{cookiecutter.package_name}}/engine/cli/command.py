@@ -147,9 +147,9 @@ class CommandLine:
             self._end(error)
 
     def _refuse(self, error: Exception) -> NoReturn:
-        from .explain import explained
+        from .explain import explain_error
 
-        self._end(explained(error, sys.argv[1:], self.configs))
+        self._end(explain_error(error, sys.argv[1:], self.configs))
 
     def _end(self, error: BaseException) -> NoReturn:
         if TRACEBACK in self.flags:

@@ -22,7 +22,7 @@ LAUNCHERS = ("joblib", "submitit", "ray", "rq")
 SWEEPS = "chooses by what a run returns, and a run returns nothing; give each value: --multirun seed=0,1,2"
 
 
-def explained(error: Exception, words: list[str], configs: Path) -> Exception:
+def explain_error(error: Exception, words: list[str], configs: Path) -> Exception:
     """Turn an `error` in composing the config into a one-line RefusedError; return the project's own unchanged."""
     if isinstance(error, RefusedError):
         return with_file(error)

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..arguments import Given
 from ..errors import INSTALL, RefusedError, is_meant, refusal
-from ..plain import plain_values
+from ..plain import check_plain
 from .files import check_experiment, configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
 from .monitor import check_monitor, settle_mode
@@ -26,7 +26,7 @@ from .signatures import Parameter, Signature, full_signature, signature
 from .targets import Place, allowed
 from .tree import all_nodes, check_references, last_part, leaves, nodes, resolved
 
-BASES = {  # of the target of each group; a class with a base that can't be read is checked once it is built
+BASE_CLASSES = {  # of the target of each group; a class with a base that can't be read is checked once it is built
     "model": "LightningModule",
     "datamodule": "LightningDataModule",
     "trainer": "Trainer",
@@ -76,10 +76,10 @@ def all_keys(cfg: Any) -> list[str]:
     """List every key that can be set: those of the config, and the optional arguments of its targets."""
     plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
     keys = [key for key, _ in leaves(plain)]
-    for group in (group for group in BASES if group in plain):
+    for group in (group for group in BASE_CLASSES if group in plain):
         for key, node in all_nodes(group, plain[group]):
-            found = locate(str(node["_target_"]))
-            takes = signature(found) if isinstance(found, Definition) else None
+            definition = locate(str(node["_target_"]))
+            takes = signature(definition) if isinstance(definition, Definition) else None
             names = takes.parameters.items() if takes else ()
             keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
     given = [f"trainer.{name}" for name in GIVEN_TO_TRAINER.names]
@@ -96,15 +96,15 @@ def check_shown(cfg: DictConfig) -> None:
     list(_check_targets(values))
 
 
-def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
-    """Check a whole config. Raises RefusedError, with the key, for the first problem.
+def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> dict[str, Any]:
+    """Check a whole config; return its values, resolved. Raises RefusedError, with the key, for the first problem.
 
     With `reads_data=False`, files and folders to read may be missing: predict.py has inputs of its own. With
     `writes=True`, the folders that the config writes to must be writable.
     """
     settle_mode(cfg)
     plain = resolved(cfg)
-    plain_values(plain)  # required of config.yaml when it is read again
+    check_plain(plain)  # required of config.yaml when it is read again
     arguments = list(_check_targets(plain))
     if reads_data:  # else the config of a finished run, whose loggers are not built and need not be installed
         _check_loggers(plain)
@@ -115,6 +115,7 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
     check_values(plain, arguments, reads_data)
     if writes:
         check_written(arguments)
+    return plain
 
 
 class UnknownArgumentError(RefusedError):
@@ -167,11 +168,11 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         group = key.split(".")[0]
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
-    found = allowed(node["_target_"], f"{key}._target_", place)
+    definition = allowed(node["_target_"], f"{key}._target_", place)
     is_option = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # which is built and used at once
     if is_option:
-        _check_base(key, node["_target_"], found)
-    takes = full_signature(found)
+        _check_base(key, node["_target_"], definition)
+    takes = full_signature(definition)
     for name, value in node.items():
         inner = f"{key}.{name}"
         if not isinstance(name, str) or name.startswith("_"):
@@ -191,16 +192,16 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
         if inner_given and "_partial_" in value:  # built in code and used at once
             raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
         for part_key, part in nodes(inner, value):
-            unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
+            unknown = None if definition.module.name.startswith(f"{PACKAGE}.") else Given()
             yield from check_node(part_key, part, inner_given or unknown, place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
 
 
-def _check_base(key: str, target: str, found: Definition) -> None:
+def _check_base(key: str, target: str, definition: Definition) -> None:
     """Raises RefusedError if the target of a group's option is a class without the base class of that group."""
-    base = BASES.get(key.partition(".")[0])
-    classes = [each.node for each in lineage(found)]
+    base = BASE_CLASSES.get(key.partition(".")[0])
+    classes = [each.node for each in lineage(definition)]
     if base and all(isinstance(node, ast.ClassDef) and node.name != base for node in classes):
         raise refusal(f"{key}._target_", target, f"expected a {base}")
 
@@ -225,9 +226,9 @@ def given_to(parameter: Parameter | None) -> Given | None:
     while waiting:
         type_ = waiting.pop()
         if get_origin(type_) is Annotated:
-            found = [each for each in type_.__metadata__ if isinstance(each, Given)]
-            if found:
-                return found[0]
+            given = [each for each in type_.__metadata__ if isinstance(each, Given)]
+            if given:
+                return given[0]
         waiting += get_args(type_)
     return None
 
@@ -237,8 +238,8 @@ def facts_of(node: Any) -> frozenset[str] | None:
 
     None if `facts` has another annotation.
     """
-    found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
-    facts = member(found, "facts") if isinstance(found, Definition) else None
+    definition = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
+    facts = member(definition, "facts") if isinstance(definition, Definition) else None
     returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
     name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""
     kind = lookup(facts.module, str(name)) if facts else None

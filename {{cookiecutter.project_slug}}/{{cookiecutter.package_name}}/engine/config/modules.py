@@ -96,10 +96,10 @@ def locate(target: str) -> Definition | str:
         name = ".".join(parts[:length])
         module = read_module(name)
         if module is not None:
-            found = lookup(module, parts[length])
-            if found is None:
+            definition = lookup(module, parts[length])
+            if definition is None:
                 return f"no {parts[length]} in {name}"
-            return found if len(parts) == length + 1 else f"{'.'.join(parts[: length + 1])} is not a module"
+            return definition if len(parts) == length + 1 else f"{'.'.join(parts[: length + 1])} is not a module"
         if _spec(parts[:length]) is not None:
             return Definition(Module(name), None)
     return f"no module {parts[0]}"
@@ -116,8 +116,8 @@ def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
             return Definition(Module(source), node)
         if not original:  # import x: the module itself
             return Definition(Module(source), None)
-        found = read_module(source)
-        inner = lookup(found, original, depth + 1) if found else None
+        source_module = read_module(source)
+        inner = lookup(source_module, original, depth + 1) if source_module else None
         return inner or Definition(read_module(f"{source}.{original}") or module, None)
     if node is not None:
         return Definition(module, node)
@@ -128,19 +128,19 @@ def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
     return None
 
 
-def lineage(found: Definition) -> Iterator[Definition]:
+def lineage(definition: Definition) -> Iterator[Definition]:
     """Yield a class and its bases, depth first; `node` is None for a base that can't be read."""
-    yield found
-    if isinstance(found.node, ast.ClassDef):
-        for base in found.node.bases:
+    yield definition
+    if isinstance(definition.node, ast.ClassDef):
+        for base in definition.node.bases:
             name = base.value if isinstance(base, ast.Subscript) else base
-            inner = lookup(found.module, name.id) if isinstance(name, ast.Name) else None
-            yield from lineage(inner or Definition(found.module, None))
+            inner = lookup(definition.module, name.id) if isinstance(name, ast.Name) else None
+            yield from lineage(inner or Definition(definition.module, None))
 
 
-def member(found: Definition, name: str) -> Definition | None:
+def member(definition: Definition, name: str) -> Definition | None:
     """Look up the attribute `name` in a class and its bases; `node` is None if a base can't be read."""
-    for each in lineage(found):
+    for each in lineage(definition):
         if not isinstance(each.node, ast.ClassDef):
             return Definition(each.module, None)
         for node in each.node.body:

@@ -20,7 +20,7 @@ from .targets import allowed
 from .tree import last_part
 
 Logged = Mapping[str, str | None]  # "" if only the name is declared
-OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
+CHECKPOINT_METRICS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
 AT_EPOCH_END = ("save_on_train_epoch_end", "check_on_train_epoch_end")  # else after validation
 BETTER = {"min": "lower", "max": "higher"}
 
@@ -30,9 +30,9 @@ def logged_by(target: str) -> Logged | None:
 
     Raises RefusedError if a direction is neither "min", "max" nor None.
     """
-    found = member(allowed(target), "logged")
+    definition = member(allowed(target), "logged")
     try:
-        written = ast.literal_eval(found.node) if found and isinstance(found.node, ast.expr) else None
+        written = ast.literal_eval(definition.node) if definition and isinstance(definition.node, ast.expr) else None
     except ValueError:  # computed
         return None
     if not isinstance(written, dict):
@@ -103,7 +103,7 @@ def check_monitors(switches: Any, callbacks: Mapping[str, Any], logged: Logged, 
     for key, callback in callbacks.items():
         values = callback if isinstance(callback, dict) else vars(callback)
         metric, names = values.get("monitor"), {kind.__name__ for kind in type(callback).__mro__}
-        if isinstance(metric, str) and not (metric in OF_CHECKPOINTS and names & {"dict", "ModelCheckpoint"}):
+        if isinstance(metric, str) and not (metric in CHECKPOINT_METRICS and names & {"dict", "ModelCheckpoint"}):
             monitors[f"{key}."] = (metric, values.get("mode"))
     for key, (metric, mode) in monitors.items():
         way = direction(f"{key}monitor", metric, logged, model)

@@ -36,15 +36,16 @@ class Signature(NamedTuple):
     open: bool
 
 
-def signature(found: Definition) -> Signature | None:
+def signature(definition: Definition) -> Signature | None:
     """Return the signature of a class or a function; None if it can't be read."""
-    return _arguments(found, skip=0) if isinstance(found.node, ast.FunctionDef) else _of_class(lineage(found))
+    is_function = isinstance(definition.node, ast.FunctionDef)
+    return _arguments(definition, skip=0) if is_function else _of_class(lineage(definition))
 
 
-def full_signature(found: Definition) -> Signature | None:
+def full_signature(definition: Definition) -> Signature | None:
     """Return the signature of a target in which the arguments of its receiver, of any type, replace `**kwargs`."""
-    takes = signature(found)
-    names = [each.node.name for each in lineage(found) if isinstance(each.node, ast.ClassDef)]
+    takes = signature(definition)
+    names = [each.node.name for each in lineage(definition) if isinstance(each.node, ast.ClassDef)]
     receiver = next((locate(RECEIVERS[name]) for name in names if name in RECEIVERS), "")
     later = signature(receiver) if isinstance(receiver, Definition) else None
     if takes is None or later is None or later.open or not takes.open:
@@ -86,12 +87,12 @@ def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
     return None
 
 
-def _arguments(found: Definition, skip: int) -> Signature:
-    assert isinstance(found.node, ast.FunctionDef)
-    args = found.node.args
+def _arguments(definition: Definition, skip: int) -> Signature:
+    assert isinstance(definition.node, ast.FunctionDef)
+    args = definition.node.args
     positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
     named = zip(args.kwonlyargs, args.kw_defaults, strict=True)
     pairs = [*zip(positional[skip:], defaults[skip:], strict=True), *named]
-    parameters = {arg.arg: Parameter(arg.annotation, found.module, default is None) for arg, default in pairs}
+    parameters = {arg.arg: Parameter(arg.annotation, definition.module, default is None) for arg, default in pairs}
     return Signature(parameters, [arg.arg for arg in positional[skip:]], open=args.kwarg is not None)

@@ -110,18 +110,18 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     private = any(part.startswith("_") for part in parts) and parts[0] != PACKAGE
     if parts[0] not in ROOTS or private or not all(part.isidentifier() for part in parts):
         raise refusal(key, target, f"not allowed; {may}")
-    found = locate(target)
-    if isinstance(found, str):
-        raise refusal(key, target, found, _neighbours(target), target)
-    own = found.module.name.partition(".")[0] == PACKAGE
+    definition = locate(target)
+    if isinstance(definition, str):
+        raise refusal(key, target, definition, _neighbours(target), target)
+    own = definition.module.name.partition(".")[0] == PACKAGE
     kinds = ast.ClassDef | ast.FunctionDef if own else ast.ClassDef
-    if own and found.module.name.split(".")[1:2] in ([], ["engine"]):
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
-    if not isinstance(found.node, kinds):
+    if own and definition.module.name.split(".")[1:2] in ([], ["engine"]):
+        raise refusal(key, target, f"not allowed: it comes from {definition.module.name}; {may}")
+    if not isinstance(definition.node, kinds):
         raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
-    needed = _place_of_own(found) if own else _place_in(LISTED, f"{found.module.name}.{found.node.name}")
+    needed = _place_of_own(definition) if own else _place_in(LISTED, f"{definition.module.name}.{definition.node.name}")
     if needed is None and not own:
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
+        raise refusal(key, target, f"not allowed: it comes from {definition.module.name}; {may}")
     if own and (needed is None or needed > place):
         what = "a function" if needed is None else "no part of a model or of data by its base"
         why = f"not allowed here: it is {what}, and a stranger's config could call it as well"
@@ -129,7 +129,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     if needed is not None and needed > place:
         where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
         raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
-    return found
+    return definition
 
 
 def _place_in(names: Names, target: str) -> Place | None:
@@ -143,12 +143,12 @@ def _place_in(names: Names, target: str) -> Place | None:
     return None
 
 
-def _place_of_own(found: Definition) -> Place | None:
+def _place_of_own(definition: Definition) -> Place | None:
     """Return the least place where a definition of this package is allowed; None for a function without @target."""
-    if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
+    if isinstance(definition.node, ast.ClassDef | ast.FunctionDef) and _is_marked(definition.node, definition.module):
         return Place.ANY
-    places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
-    plain = Place.OWN if isinstance(found.node, ast.ClassDef) else None
+    places = [place for base in _bases(definition) if (place := _place_in(BASES, base)) is not None]
+    plain = Place.OWN if isinstance(definition.node, ast.ClassDef) else None
     return max(places, default=plain)  # a Module that is also a Callback counts as a Callback
 
 
@@ -160,16 +160,16 @@ def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
     return False
 
 
-def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
+def _bases(definition: Definition, depth: int = 0) -> Iterator[str]:
     """Yield the full names of the bases in other packages, at any depth: `torch.nn.Module` for `nn.Module`."""
-    for base in found.node.bases if isinstance(found.node, ast.ClassDef) and depth < 20 else ():
+    for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) and depth < 20 else ():
         name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
         first, _, rest = name.partition(".")
-        known = found.module.names.get(first)
+        known = definition.module.names.get(first)
         if isinstance(known, ast.alias):
             source = known.name.replace(":", ".") if known.asname or ":" in known.name else first
             name = f"{source}.{rest}".rstrip(".")
-        inner = Definition(found.module, known) if isinstance(known, ast.ClassDef) else ""
+        inner = Definition(definition.module, known) if isinstance(known, ast.ClassDef) else ""
         inner = locate(name) if name.startswith(f"{PACKAGE}.") else inner
         if isinstance(inner, Definition):
             yield from _bases(inner, depth + 1)

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import refusal
 from ..plain import MAX_CONFIG, MAX_DEPTH
 
-REFERENCE = re.compile(r"\$\{([\w.\[\]]+)\}")
+REFERENCE_PATTERN = re.compile(r"\$\{([\w.\[\]]+)\}")
 
 
 def check_references(values: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ def check_references(values: dict[str, Any]) -> None:
             measured[key] = (0, 0)  # OmegaConf refuses a reference to itself
             ends = [key] if key in values else [name for name in values if name.startswith((f"{key}.", f"{key}["))]
             texts = [str(values[end]) for end in ends]
-            named = [name for text in texts if "${" in text for name in REFERENCE.findall(text)]
+            named = [name for text in texts if "${" in text for name in REFERENCE_PATTERN.findall(text)]
             behind = [measure(name, above + 1) for name in named] if above < MAX_DEPTH else [(0, MAX_DEPTH)]
             size = sum(map(len, texts)) + sum(size for size, _ in behind)
             measured[key] = (size, 1 + max((depth for _, depth in behind), default=0))

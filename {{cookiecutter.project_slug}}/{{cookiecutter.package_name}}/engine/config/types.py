@@ -57,24 +57,24 @@ class Names(dict[str, Any]):
             if original in VALUES or source.startswith("numpy"):
                 return Any
             return Node if original else Library()
-        found = lookup(self.module, name)
-        if found is None:
+        definition = lookup(self.module, name)
+        if definition is None:
             return Any if name == "type" else getattr(builtins, name, Any)  # a config gives no class: type[nn.Module]
-        if isinstance(found.node, ast.alias):
-            source, _, original = found.node.name.partition(":")
+        if isinstance(definition.node, ast.alias):
+            source, _, original = definition.node.name.partition(":")
             imported = importlib.import_module(source)
             thing = getattr(imported, original) if original else imported
             if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
                 return Node  # a timedelta, say
             return Any if thing is typing.Type else thing  # noqa: UP006
-        if found.module.name == ARGUMENTS:
+        if definition.module.name == ARGUMENTS:
             return getattr(importlib.import_module(ARGUMENTS), name)
-        if isinstance(found.node, ast.ClassDef):
-            bases = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases}
+        if isinstance(definition.node, ast.ClassDef):
+            bases = {ast.unparse(base).rpartition(".")[2] for base in definition.node.bases}
             if bases == {"TypedDict"}:
-                return _typed_dict(found.node, found.module)
+                return _typed_dict(definition.node, definition.module)
             return Any if bases & PLAIN_BASES else Node
-        return evaluate(found.node, found.module)
+        return evaluate(definition.node, definition.module)
 
 
 def _typed_dict(node: ast.ClassDef, module: Module) -> Any:

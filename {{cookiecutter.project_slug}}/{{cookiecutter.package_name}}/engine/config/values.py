@@ -19,8 +19,8 @@ from .signatures import Parameter
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # else it searches every installed package
 
 
-FOLDER = re.compile(r"(dir|path|root|folder)$")  # names of arguments that say where to write
-ABSENT = ("path_not_file", "path_not_directory")  # pydantic's errors for FilePath and DirectoryPath
+FOLDER_PATTERN = re.compile(r"(dir|path|root|folder)$")  # names of arguments that say where to write
+ABSENT_ERRORS = ("path_not_file", "path_not_directory")  # pydantic's errors for FilePath and DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -41,19 +41,19 @@ def check_value(key: str, value: Any, type_: Any, reads_data: bool = True) -> No
     """Raises RefusedError if `value` has the wrong type or is out of range."""
     try:
         # On JSON, strict mode accepts a list for a tuple and a string for a path, but not "5" for 5.
-        taken = _adapter(type_).validate_json(json.dumps(value), strict=True)
+        parsed = _adapter(type_).validate_json(json.dumps(value), strict=True)
     except TypeError:  # a tensor among the hyper-parameters of a checkpoint
         raise refusal(key, type(value).__name__, "expected plain values") from None
     except (PydanticUserError, PydanticUndefinedAnnotation):
         return  # pydantic has no schema for this type
     except ValidationError as error:
-        if not reads_data and all(problem["type"] in ABSENT for problem in error.errors()):
+        if not reads_data and all(problem["type"] in ABSENT_ERRORS for problem in error.errors()):
             return
         reasons = dict.fromkeys(_expected(problem["msg"]) for problem in error.errors(include_url=False))
         expected = "expected " + " or ".join(reasons)
         raise refusal(key, value, expected, re.findall(r"'([^']*)'", expected), str(value)) from None
-    if type(taken) is int and type(value) is not int:  # Literal[2] accepts 2.0, and Literal[1] true
-        raise refusal(key, value, f"expected a whole number: {taken}")
+    if type(parsed) is int and type(value) is not int:  # Literal[2] accepts 2.0, and Literal[1] true
+        raise refusal(key, value, f"expected a whole number: {parsed}")
 
 
 def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
@@ -61,7 +61,7 @@ def check_written(arguments: Iterable[tuple[str, Any, Parameter]]) -> None:
     for key, value, parameter in arguments:
         type_ = parameter.type()
         is_path = Path in get_args(type_) and get_origin(type_) is not Annotated  # FilePath and the like are only read
-        written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER.search(key)
+        written = key.startswith(("callbacks.", "logger.", "trainer.")) and FOLDER_PATTERN.search(key)
         if isinstance(value, str) and value and (is_path or written):  # Lightning writes to paths of this type
             check_writable(key, Path(value))
 
