@@ -29,7 +29,7 @@ def one(**node: object) -> str:
 WITHOUT_DATA = {
     "trainer.max_epochs=-1": "trainer.max_epochs=-1: the schedule model.scheduler needs the number of steps",
     "trainer.max_epochs=-1 ++trainer.max_time=00:01:00:00": "needs the number of steps",
-    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give this, trainer.max_steps",
+    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give it, trainer.max_steps",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: expected at least 1",
     "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: expected at least 1",
     "trainer.check_val_every_n_epoch=99": "nothing is validated, so there is no monitor=val/",

@@ -85,20 +85,22 @@ def is_meant(wanted: str, name: str) -> bool:
     return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{KEY_OF_SYNONYM.get(last, ' ')}")
 
 
-def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
-    """Make a RefusedError: key, value, the reason `why`, and the names in `known` nearest to `wanted` (default: key).
+def refusal(
+    key: str, value: Any, reason: str, candidates: Iterable[str] = (), wanted: str | None = None
+) -> RefusedError:
+    """Make a RefusedError: key, value, reason, and those `candidates` that are nearest to `wanted` (default: key).
 
     Nearest are names that end in `wanted`, such as `model.optimizer.lr` for `lr`; else names spelt similarly.
     """
     text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
     text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # keeps the file name of a path
-    wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
-    near = [name for name in known if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, known, 2)
-    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    wanted, names = key if wanted is None else wanted, list(dict.fromkeys(candidates))
+    near = [name for name in names if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, names, 2)
+    ends = {name.rpartition(".")[2]: name for name in reversed(names)}
     near = near or [ends[end] for end in difflib.get_close_matches(wanted, ends, 2, cutoff=0.8)]
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    given = f"{key}={text}" if text else key
-    return RefusedError(" ".join(f"{given}: {why}{meant}".split()), key=key)
+    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
+    start = f"{key}={text}" if text else key
+    return RefusedError(" ".join(f"{start}: {reason}{suggestion}".split()), key=key)
 
 
 def pip_command(error: ModuleNotFoundError) -> str:

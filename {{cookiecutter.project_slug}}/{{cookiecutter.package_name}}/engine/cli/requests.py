@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..arguments import Switches
-from ..config.check import check_config, check_keys, known_keys
+from ..config.check import check_config, check_keys
 from ..config.files import Override, overrides
 from ..config.limits import check_limits
 from ..config.modules import PACKAGE, member
@@ -41,19 +41,19 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     Raises RefusedError if the run or the checkpoint does not exist, if the run's config, which is untrusted, names a
     target that is not allowed, or if an override belongs to the training.
     """
-    check_keys(cfg, known_keys())
+    check_keys(cfg)
     options = {key: "???" if OmegaConf.is_missing(cfg, key) else cfg[key] for key in map(str, cfg) if key in OWN_KEYS}
     folder = RunFolder(Path(str(options["run"])))
     runs = finished_runs(folder)
-    saved = runs[0][1]
+    saved = runs[0][1]  # of a set of folds: the config of the first
     changes = [override for override in overrides() if override.key not in OWN_KEYS]
     for text, key in changes:
         if not key.startswith(CHANGEABLE):
             raise RefusedError(f"{text}: of a finished run only {', '.join(CHANGEABLE)} can be changed")
         if "input" not in options and key.removeprefix("datamodule.") in SPLITTING:
-            why = "the run's own data keeps its split, other data (datamodule.root=…) is measured whole; leave it out"
-            raise RefusedError(f"{text}: {why}", key)
-    saved = _with_overrides(evaluation_config(saved, cfg), cfg, changes)
+            reason = "the run's own data keeps its split, other data (datamodule.root=…) is measured whole"
+            raise RefusedError(f"{text}: {reason}; leave it out", key)
+    _reduce(saved, cfg, changes)
     check_config(saved, reads_data="input" not in options)
     if "input" in options:
         _check_prediction(saved, options)
@@ -68,20 +68,22 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
     )  # fmt: skip
 
 
-def evaluation_config(saved: DictConfig, composed: DictConfig) -> DictConfig:
-    """Reduce the config of a finished run to its model, its datamodule and a Trainer, for evaluation and prediction.
+def _reduce(saved: DictConfig, composed: DictConfig, changes: list[Override]) -> None:
+    """Reduce the config of a finished run to its model, its datamodule and a Trainer, and apply the overrides.
 
     A run folder is untrusted: its callbacks, loggers, profiler and plugins are not built. The callbacks, which draw
-    plots, are this project's own from `composed`, the user's config.
+    plots, are this project's own from `composed`, the user's config, as are the values of overridden keys.
     """
-    values = {key: saved.trainer[key] for key in EVALUATION_ARGUMENTS if key in saved.trainer}
+    values = {key: value for key, value in saved.trainer.items() if key in EVALUATION_ARGUMENTS}
     plain = {key: value for key, value in values.items() if not OmegaConf.is_config(value)}
     callbacks = resolved(composed.callbacks) if composed.get("callbacks") else {}
     own = {key: node for key, node in callbacks.items() if str(node.get("_target_")).startswith(f"{PACKAGE}.")}
     with open_dict(saved):
         saved.trainer = {"_target_": "pytorch_lightning.Trainer", **plain, "devices": 1}
         saved.callbacks, saved.logger = own, None
-    return saved
+        for text, key in changes:
+            value = None if text.startswith("~") else OmegaConf.select(composed, key)
+            OmegaConf.update(saved, key, value, merge=False)
 
 
 def _check_prediction(saved: DictConfig, options: dict[str, Any]) -> None:
@@ -109,20 +111,8 @@ def _declared(saved: DictConfig, name: str) -> Any:
     `input_is_text`: `input` need not be a file; `output_is_folder`: `output` is a folder; `output_suffixes`: file
     extensions allowed for `output`; `input_example`: an example of `input`.
     """
-    said = member(allowed(saved.datamodule._target_), name)
-    return said.node.value if said is not None and isinstance(said.node, ast.Constant) else None
-
-
-def _with_overrides(saved: DictConfig, composed: DictConfig, changes: list[Override]) -> DictConfig:
-    """Apply the overrides `changes`, such as `datamodule=image_folder`, to the saved config of a run.
-
-    The value of each overridden key comes from `composed`, the config that Hydra composed from today's files.
-    """
-    with open_dict(saved):
-        for text, key in changes:
-            value = None if text.startswith("~") else OmegaConf.select(composed, key)
-            OmegaConf.update(saved, key, value, merge=False)
-    return saved
+    attribute = member(allowed(saved.datamodule._target_), name)
+    return attribute.node.value if attribute and isinstance(attribute.node, ast.Constant) else None
 
 
 # Keys that may change in a resumed run without changing its result.
@@ -135,7 +125,7 @@ WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 
 def check_training(cfg: DictConfig) -> None:
     """Raises RefusedError if the config can't be trained. With `rerun`, replaces it by that run's config first."""
-    check_keys(cfg, known_keys())
+    check_keys(cfg)
     plain = resolved(cfg)
     for key in (key for key in Switches.__annotations__ if key not in plain):
         raise refusal(key, "", "has to be there, if only as null")
@@ -183,12 +173,12 @@ def _check_resumed(cfg: DictConfig, run: RunFolder) -> None:
     if cfg.resume != "exact" or not run.begun:
         return
     saved = open_run(str(run.path), key="name")[1]
-    began, now = (dict(leaves(resolved(each))) for each in (saved, cfg))
-    for key in [*now, *(key for key in began if key not in now)]:
-        if now.get(key) != began.get(key) and not f"{key}.".startswith(tuple(f"{name}." for name in HARMLESS)):
-            was = f"was begun with {began[key]}" if key in began else "was begun without it"
-            why = f"{run.path.as_posix()} {was}, so it can't resume exactly; resume=inexact resumes anyway"
-            raise refusal(key, now.get(key, "absent"), why)
+    before, now = (dict(leaves(resolved(each))) for each in (saved, cfg))
+    for key in [*now, *(key for key in before if key not in now)]:
+        if now.get(key) != before.get(key) and not f"{key}.".startswith(tuple(f"{name}." for name in HARMLESS)):
+            was = f"was begun with {before[key]}" if key in before else "was begun without it"
+            reason = f"{run.path.as_posix()} {was}, so it can't resume exactly; resume=inexact resumes anyway"
+            raise refusal(key, now.get(key, "absent"), reason)
 
 
 def _adopt_config(cfg: DictConfig, rerun: str) -> None:

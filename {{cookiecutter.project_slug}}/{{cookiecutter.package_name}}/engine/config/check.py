@@ -10,7 +10,7 @@ import glob
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -45,9 +45,10 @@ def known_keys() -> list[str]:
     return [*dict.fromkeys([*(key for key in (*written, *own) if key != "defaults"), *groups])]
 
 
-def check_keys(cfg: DictConfig, known: list[str]) -> None:
-    """Raises RefusedError if a top-level key is not in `known`."""
+def check_keys(cfg: DictConfig) -> None:
+    """Raises RefusedError if a top-level key is not one of `known_keys`."""
     check_experiment()
+    known = known_keys()
     for key in [key for key in map(str, cfg) if key not in known]:
         plain: Any = OmegaConf.to_container(cfg)
         full, value = next(leaves(plain.pop(key), key))
@@ -55,8 +56,8 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
             raise refusal(full, value, "is given by the data, not by the config")
         if options := sorted(configs_folder().glob(f"*/{glob.escape(key)}.yaml")):
             option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
-            why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
-            raise refusal(full, value, why)
+            reason = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
+            raise refusal(full, value, reason)
         error = refusal(full, value, "no such key", [*known, *all_keys(plain)])
         if "did you mean" not in str(error) and (words := _with_option(key)):
             raise refusal(full, value, f"no such key; did you mean {words}={value}?")
@@ -78,17 +79,16 @@ def all_keys(cfg: Any) -> list[str]:
     keys = [key for key, _ in leaves(plain)]
     for group in (group for group in BASE_CLASSES if group in plain):
         for key, node in all_nodes(group, plain[group]):
-            definition = locate(str(node["_target_"]))
-            takes = signature(definition) if isinstance(definition, Definition) else None
-            names = takes.parameters.items() if takes else ()
-            keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
+            takes = signature(locate(str(node["_target_"])))
+            parameters = takes.parameters.items() if takes else ()
+            keys += [key, *(f"{key}.{name}" for name, parameter in parameters if not parameter.required)]
     given = [f"trainer.{name}" for name in GIVEN_TO_TRAINER.names]
     return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in given]
 
 
 def check_shown(cfg: DictConfig) -> None:
     """Raises RefusedError if a key or an argument does not exist. Mandatory values may still be missing."""
-    check_keys(cfg, known_keys())
+    check_keys(cfg)
     values: Any = OmegaConf.to_container(cfg)
     check_references(dict(leaves(values)))
     with suppress(OmegaConfBaseException):
@@ -121,21 +121,20 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
 class UnknownArgumentError(RefusedError):
     """An argument that the target does not take; names a similar one that it takes."""
 
-    def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
-        super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
-        self.given, self.why = value, why
+    def __init__(self, key: str, value: Any, reason: str, candidates: Iterable[str]) -> None:
+        super().__init__(str(refusal(key, value, reason, candidates, last_part(key))), key)
+        self.value, self.reason = value, reason
 
-    def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
-        """Return the error with a suggestion: a similar key elsewhere in the config, or how to leave the key out."""
-        key = str(self.key)
+    def with_suggestion(self, plain: dict[str, Any]) -> RefusedError:
+        """Return the error with a similar key elsewhere in the config, or how to leave the key out."""
+        key, typed = str(self.key), [override.key for override in overrides()]
         if "did you mean" in str(self):
             return self
-        ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
-        if any(override.key == "run" for override in overrides()):  # few keys of a finished run can be overridden
-            ends = [each for each in ends if each.startswith("datamodule.")]
-        typed = any(override.key == key for override in overrides())
-        if ends or typed:
-            return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
+        candidates = [each for each in all_keys(plain) if each != key and is_meant(last_part(key), each)]
+        if "run" in typed:  # few keys of a finished run can be overridden
+            candidates = [each for each in candidates if each.startswith("datamodule.")]
+        if candidates or key in typed:
+            return refusal(key, self.value, self.reason, candidates, last_part(key))
         return RefusedError(f"{self}; ~{key} leaves it out", key)
 
 
@@ -156,7 +155,7 @@ def _check_targets(plain: Any) -> Iterator[Argument]:
             for name, node in options.items():
                 yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
     except UnknownArgumentError as error:
-        raise error.elsewhere(plain) from None
+        raise error.with_suggestion(plain) from None
 
 
 def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
@@ -184,8 +183,9 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
             nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
-            known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
-            raise UnknownArgumentError(inner, value, f"{last_part(node['_target_'])} takes no {name}", known)
+            passed = given.names if given else ()
+            candidates = [each for each in (*takes.parameters, *nested) if each not in passed]
+            raise UnknownArgumentError(inner, value, f"{last_part(node['_target_'])} takes no {name}", candidates)
         inner_given = given_to(takes.parameters.get(name)) if takes and isinstance(value, dict) else None
         if inner_given and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
@@ -210,27 +210,22 @@ def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given)
     """Raises RefusedError if the target does not take the arguments `given` by the code, or lacks a required one."""
     for name in given.names - takes.parameters.keys():
         if not takes.open:
-            why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
-            raise refusal(f"{key}._target_", node["_target_"], why)
+            reason = f"does not take {name}, which the code passes; write a function that takes it and builds this"
+            raise refusal(f"{key}._target_", node["_target_"], reason)
     if node.get("_partial_"):
         return
-    have = {*node, *given.names, *takes.positional[: given.positional]}
+    passed = {*node, *given.names, *takes.positional[: given.positional]}
     for name, parameter in takes.parameters.items():
-        if parameter.required and name not in have:
+        if parameter.required and name not in passed:
             raise refusal(f"{key}.{name}", "", f"has to be given: {last_part(node['_target_'])} needs it")
 
 
 def given_to(parameter: Parameter | None) -> Given | None:
     """Return the `Given` in the annotation of a parameter, which lists what the code passes; None if there is none."""
-    waiting = [parameter.type()] if parameter else []
-    while waiting:
-        type_ = waiting.pop()
-        if get_origin(type_) is Annotated:
-            given = [each for each in type_.__metadata__ if isinstance(each, Given)]
-            if given:
-                return given[0]
-        waiting += get_args(type_)
-    return None
+    types = [parameter.type()] if parameter else []
+    for type_ in types:
+        types += get_args(type_)  # also the metadata of Annotated
+    return next((each for each in types if isinstance(each, Given)), None)
 
 
 def facts_of(node: Any) -> frozenset[str] | None:
@@ -238,7 +233,7 @@ def facts_of(node: Any) -> frozenset[str] | None:
 
     None if `facts` has another annotation.
     """
-    definition = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
+    definition = locate(str(node.get("_target_"))) if isinstance(node, dict) else ""
     facts = member(definition, "facts") if isinstance(definition, Definition) else None
     returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
     name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""

@@ -36,18 +36,20 @@ class Signature(NamedTuple):
     open: bool
 
 
-def signature(definition: Definition) -> Signature | None:
-    """Return the signature of a class or a function; None if it can't be read."""
-    is_function = isinstance(definition.node, ast.FunctionDef)
-    return _arguments(definition, skip=0) if is_function else _of_class(lineage(definition))
+def signature(definition: Definition | str) -> Signature | None:
+    """Return the signature of a class or a function; None if it can't be read, or `locate` has returned a message."""
+    if isinstance(definition, str):
+        return None
+    if isinstance(definition.node, ast.FunctionDef):
+        return _arguments(definition.node, definition.module, skip=0)
+    return _of_class(lineage(definition))
 
 
 def full_signature(definition: Definition) -> Signature | None:
     """Return the signature of a target in which the arguments of its receiver, of any type, replace `**kwargs`."""
     takes = signature(definition)
     names = [each.node.name for each in lineage(definition) if isinstance(each.node, ast.ClassDef)]
-    receiver = next((locate(RECEIVERS[name]) for name in names if name in RECEIVERS), "")
-    later = signature(receiver) if isinstance(receiver, Definition) else None
+    later = next((signature(locate(RECEIVERS[name])) for name in names if name in RECEIVERS), None)
     if takes is None or later is None or later.open or not takes.open:
         return takes
     passed_on = {name: Parameter(None, each.module, required=False) for name, each in later.parameters.items()}
@@ -63,7 +65,7 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
         if "__new__" in functions or any(isinstance(node, ast.If) for node in each.node.body):
             return None
         if "__init__" in functions:
-            own = _arguments(Definition(each.module, functions["__init__"]), skip=1)
+            own = _arguments(functions["__init__"], each.module, skip=1)
             call = _hands_on(functions["__init__"]) if own.open else None
             above = _of_class(classes) if call else None
             if call is None or above is None:
@@ -87,12 +89,11 @@ def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
     return None
 
 
-def _arguments(definition: Definition, skip: int) -> Signature:
-    assert isinstance(definition.node, ast.FunctionDef)
-    args = definition.node.args
+def _arguments(function: ast.FunctionDef, module: Module, skip: int) -> Signature:
+    args = function.args
     positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
     named = zip(args.kwonlyargs, args.kw_defaults, strict=True)
     pairs = [*zip(positional[skip:], defaults[skip:], strict=True), *named]
-    parameters = {arg.arg: Parameter(arg.annotation, definition.module, default is None) for arg, default in pairs}
+    parameters = {arg.arg: Parameter(arg.annotation, module, default is None) for arg, default in pairs}
     return Signature(parameters, [arg.arg for arg in positional[skip:]], open=args.kwarg is not None)
