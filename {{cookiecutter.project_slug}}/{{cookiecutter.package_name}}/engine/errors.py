@@ -54,7 +54,7 @@ def printable(text: object, keep: str = "") -> str:
     return UNPRINTABLE_PATTERN.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
-# Names used here, and the names that others use for the same.
+# Names of keys, and the names that other projects use for them.
 SYNONYMS = {
     "max_epochs": "epoch epochs n_epochs num_epochs max_epoch",
     "max_steps": "steps n_steps num_steps max_iter iterations",
@@ -105,8 +105,8 @@ def refusal(
 
 def pip_command(error: ModuleNotFoundError) -> str:
     """Return the command that installs the missing package; Lightning's errors name it in their text only."""
-    named = re.findall(r"pip install -U '?([\w-]+)", str(error))
-    name = (error.name or [*named, str(error)][0]).partition(".")[0]
+    named = re.search(r"pip install -U '?([\w-]+)", str(error))
+    name = (error.name or (named[1] if named else str(error))).partition(".")[0]
     return f"{INSTALL} {PIP_NAMES.get(name, name)}"
 
 
@@ -116,11 +116,10 @@ def is_own(path: Path) -> bool:
     Installed packages are recognised by a *.dist-info beside them, in site-packages or another folder of sys.path.
     """
     parents = {parent.resolve() for parent in path.absolute().parents}  # links may lead into or out of it
-    if PACKAGE_FOLDER in parents:
-        return True
+    if PACKAGE_FOLDER in parents or STANDARD_LIBRARY in parents:
+        return PACKAGE_FOLDER in parents
     folders = parents.intersection(Path(entry).resolve() for entry in sys.path)
-    library = STANDARD_LIBRARY in parents or any(any(folder.glob("*.dist-info")) for folder in folders)
-    return path.is_file() and not library
+    return path.is_file() and not any(any(folder.glob("*.dist-info")) for folder in folders)
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

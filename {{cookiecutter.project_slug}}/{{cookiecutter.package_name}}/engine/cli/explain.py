@@ -32,8 +32,8 @@ def explain_error(error: Exception, words: list[str], configs: Path) -> Exceptio
     if "LexerNoViableAlt" in text or "token recognition" in text:
         word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
         key, _, value = word.partition("=")
-        whole = " (and ~ is not your home folder here)" if "~" in value else ""
-        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
+        note = " (~ is not your home folder here)" if "~" in value else ""
+        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{note}".split()))
     if "missing EQUAL" in text and (bare := [word for word in words if "=" not in word and word[:1] not in ("~", "-")]):
         return _without_key(bare[0], words)
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
@@ -42,9 +42,9 @@ def explain_error(error: Exception, words: list[str], configs: Path) -> Exceptio
             return RefusedError(f"hydra/sweeper={option}: {SWEEPS}")
         if group == "hydra/launcher" and (package := option.partition("_")[0]) in LAUNCHERS:
             return RefusedError(f"{group}={option}: is not installed: {INSTALL} hydra-{package}-launcher")
-        there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
-        there = there or ["basic"] * (group == "hydra/launcher")
-        return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
+        options = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        options = options or ["basic"] * (group == "hydra/launcher")
+        return refusal(group, option, f"expected {', '.join(options)}" if options else "no such group", options, option)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
     culprits = [word.removeprefix("++") for word in words if not _composes(configs, word)]
@@ -66,7 +66,7 @@ def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedErro
     name = flag[1].replace("-", "_") if flag else ""
     near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
     if not flag or not near:
-        return RefusedError(f"{message}; --help lists what there is")
+        return RefusedError(f"{message}; --help lists the flags and keys")
     typed = next(word for word in words if word.lstrip("-").startswith(flag[1]))
     value = flag[2] or next((f"={word}" for word in words[words.index(typed) + 1 :][:1] if word[0] != "-"), "=…")
     return RefusedError(f"{typed}: no such option; a key is given without dashes: {near[0]}{value}")

@@ -41,12 +41,12 @@ def help_text(script: Path) -> str:
     keys = list(_keys(written.splitlines(), yaml.compose(written)))
     if script.stem != "train":
         groups = dict.fromkeys(CHANGEABLE)
-    parts = {
+    tables = {
         "Groups, a folder of configs/ each (* is the default):": [_group(folder / key, groups[key]) for key in groups],
         "Keys and their defaults:": [_row(key, f"{value:<12}{comment}", 12) for key, value, comment in keys],
         "Every other key that `--cfg job` shows can be set as well. Flags:": [_row(*flag) for flag in FLAGS.items()],
     }
-    sections = ("\n".join([title, *filter(None, rows)]) for title, rows in parts.items())
+    sections = ("\n".join([title, *filter(None, rows)]) for title, rows in tables.items())
     return "\n\n".join(filter(None, (_project(script.with_name("pyproject.toml")), about.strip(), *sections)))
 
 

@@ -17,12 +17,9 @@ from .tree import all_nodes
 def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = None, **kwargs: Any) -> Any:
     """Build `node`, a mapping with a `_target_`; its other keys, `args` and `kwargs` are the arguments.
 
-    Arguments from the node arrive as plain dicts and lists, so that they can be saved in a checkpoint. With
-    `recursive=False` a nested `_target_` stays a dict, for the object itself to build. `args` and `kwargs` are passed
-    unchanged.
-
-    Replaces Hydra's `instantiate`, which would interpolate strings in the node and in `kwargs` a second time: a string
-    from an untrusted table or checkpoint could then call a resolver.
+    Arguments from the node arrive as plain dicts and lists, which a checkpoint can hold. With `recursive=False` a
+    nested node stays a dict, for the object itself to build. Hydra's `instantiate` would interpolate strings a second
+    time: one from an untrusted table or checkpoint could call a resolver.
 
     Raises RefusedError if the node holds anything but plain values, if a target is not allowed at `place` (default:
     Place.OWN for a part of a config, else Place.ANY, since the node may come from a checkpoint), if a package is not
@@ -32,8 +29,8 @@ def build(node: Any, *args: Any, recursive: bool = True, place: Place | None = N
     key = str(node._get_full_key(None)) if node is not plain else ""
     check_plain(plain, key)
     check_targets(key, plain, (Place.ANY if node is plain else Place.OWN) if place is None else place)
-    if place is None and (twice := plain.keys() & kwargs.keys()):  # research code; the engine may override the config
-        name = min(twice)
+    if place is None and (duplicates := plain.keys() & kwargs.keys()):  # the engine may override the config
+        name = min(duplicates)
         raise refusal(f"{key}.{name}".lstrip("."), plain[name], "is given by the code or the data, not by the config")
     for _, each in all_nodes("", plain):
         import_target(each["_target_"])  # outside the try: an error in its module propagates

@@ -64,12 +64,9 @@ def defaults_of(written: dict[str, Any]) -> list[Any]:
 
 def line_of(key: str, path: Path) -> int | None:
     """Return the line of a key in a file, counted from 1; None if it is not there."""
-    line = None
-    node: yaml.Node | None = yaml.compose(yaml_text(path))
+    line, node = None, yaml.compose(yaml_text(path))
     for name in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((key, value) for key, value in pairs if key.value == name), None)
-        if found is None:
-            return None
-        line, node = found[0].start_mark.line + 1, found[1]
+        places = {each.value: (each.start_mark.line + 1, value) for each, value in pairs}
+        line, node = places.get(name, (None, None))
     return line

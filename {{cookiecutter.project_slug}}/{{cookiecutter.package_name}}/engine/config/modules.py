@@ -45,9 +45,7 @@ def read_module(name: str) -> Module | None:
     spec = _spec(name.split("."))
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    path = Path(spec.origin)
-    names: dict[str, ast.AST] = {}
-    stars = []
+    path, names, stars = Path(spec.origin), dict[str, ast.AST](), list[str]()
     package = name if spec.submodule_search_locations else name.rpartition(".")[0]
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -146,8 +144,8 @@ def member(definition: Definition, name: str) -> Definition | None:
         for node in each.node.body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 return Definition(each.module, node)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-                return Definition(each.module, node.value)
-            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
-                return Definition(each.module, node.value)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if ast.unparse(target) == name:
+                    return Definition(each.module, node.value)
     return None
