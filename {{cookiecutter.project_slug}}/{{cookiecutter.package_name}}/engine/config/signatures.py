@@ -66,7 +66,7 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
             return None
         if "__init__" in functions:
             own = _arguments(functions["__init__"], each.module, skip=1)
-            call = _hands_on(functions["__init__"]) if own.open else None
+            call = _super_call(functions["__init__"]) if own.open else None
             above = _of_class(classes) if call else None
             if call is None or above is None:
                 return own
@@ -78,22 +78,21 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
     return Signature({}, [], open=False)
 
 
-def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
+def _super_call(init: ast.FunctionDef) -> ast.Call | None:
     """Return the `super().__init__(…, **kwargs)` call of an `__init__` that uses its `**kwargs` nowhere else."""
-    options = init.args.kwarg.arg if init.args.kwarg else ""
-    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == options]
-    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):
-        handed = any(word.arg is None for word in call.keywords)
-        if ast.unparse(call.func) == "super().__init__" and handed and len(uses) == 1:
-            return call
-    return None
+    kwargs = init.args.kwarg.arg if init.args.kwarg else ""
+    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == kwargs]
+    calls = (node for node in ast.walk(init) if isinstance(node, ast.Call) and f"**{kwargs}" in ast.unparse(node))
+    call = next((call for call in calls if ast.unparse(call.func) == "super().__init__"), None)
+    return call if len(uses) == 1 else None
 
 
 def _arguments(function: ast.FunctionDef, module: Module, skip: int) -> Signature:
+    """Return the signature of a function without its first `skip` arguments."""
     args = function.args
     positional = [*args.posonlyargs, *args.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
-    named = zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    pairs = [*zip(positional[skip:], defaults[skip:], strict=True), *named]
-    parameters = {arg.arg: Parameter(arg.annotation, module, default is None) for arg, default in pairs}
+    optional = positional[len(positional) - len(args.defaults) :]
+    optional += [arg for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default]
+    every = [*positional[skip:], *args.kwonlyargs]
+    parameters = {arg.arg: Parameter(arg.annotation, module, arg not in optional) for arg in every}
     return Signature(parameters, [arg.arg for arg in positional[skip:]], open=args.kwarg is not None)

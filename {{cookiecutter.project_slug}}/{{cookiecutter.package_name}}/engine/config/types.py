@@ -51,9 +51,9 @@ class Names(dict[str, Any]):
         self.module = module
 
     def __missing__(self, name: str) -> Any:
-        written = self.module.names.get(name)
-        if isinstance(written, ast.alias) and _is_of_the_field(written.name):
-            source, _, original = written.name.partition(":")
+        origin = self.module.names.get(name)
+        if isinstance(origin, ast.alias) and _is_of_library(origin.name):
+            source, _, original = origin.name.partition(":")
             if original in VALUES or source.startswith("numpy"):
                 return Any
             return Node if original else Library()
@@ -62,11 +62,11 @@ class Names(dict[str, Any]):
             return Any if name == "type" else getattr(builtins, name, Any)  # a config gives no class: type[nn.Module]
         if isinstance(definition.node, ast.alias):
             source, _, original = definition.node.name.partition(":")
-            imported = importlib.import_module(source)
-            thing = getattr(imported, original) if original else imported
-            if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
+            type_ = importlib.import_module(source)
+            type_ = getattr(type_, original) if original else type_
+            if type_ in (collections.abc.Callable, typing.Callable) or source not in TYPED:
                 return Node  # a timedelta, say
-            return Any if thing is typing.Type else thing  # noqa: UP006
+            return Any if type_ is typing.Type else type_  # noqa: UP006
         if definition.module.name == ARGUMENTS:
             return getattr(importlib.import_module(ARGUMENTS), name)
         if isinstance(definition.node, ast.ClassDef):
@@ -85,7 +85,7 @@ def _typed_dict(node: ast.ClassDef, module: Module) -> Any:
     return typing_extensions.TypedDict(node.name, types, total=total)  # type: ignore[bad-argument-type, misc]
 
 
-def _is_of_the_field(imported: str) -> bool:
+def _is_of_library(imported: str) -> bool:
     """Return True for a name of torch, Lightning or the like, except their unions of types, which begin with `_`."""
     source, _, original = imported.partition(":")
     return source.partition(".")[0] not in {*IMPORTABLE, PACKAGE} and not original.startswith("_")

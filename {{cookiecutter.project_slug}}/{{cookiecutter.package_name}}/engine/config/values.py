@@ -18,17 +18,15 @@ from .signatures import Parameter
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # else it searches every installed package
 
-
 FOLDER_PATTERN = re.compile(r"(dir|path|root|folder)$")  # names of arguments that say where to write
 ABSENT_ERRORS = ("path_not_file", "path_not_directory")  # pydantic's errors for FilePath and DirectoryPath
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def check_values(plain: dict[str, Any], arguments: Iterable[tuple[str, Any, Parameter]], reads_data: bool) -> None:
-    """Raises RefusedError for the first value that has the wrong type or is out of range.
+    """Raises RefusedError for the first switch or argument that has the wrong type or is out of range.
 
-    `arguments` holds the key, value and parameter of each argument in the config `plain`. With `reads_data`, files and
-    folders to read must exist.
+    With `reads_data`, files and folders to read must exist.
     """
     for key, type_ in get_type_hints(Switches, include_extras=True).items():
         if key in plain:
