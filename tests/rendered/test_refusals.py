@@ -68,7 +68,7 @@ REFUSED = {
     "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
     "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
     "train.py model.lr=0.1": "takes no lr; did you mean model.optimizer.lr?",
-    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
+    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is not a folder that can be written to",
     "train.py +trainer._convert_=none": "expected _target_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
     "train.py name=con": "a run name is a folder name",
@@ -89,7 +89,7 @@ REFUSED = {
     "train.py save_minutes=-1": "save_minutes=-1: expected a value greater than or equal to 0",
     "train.py rerun=7": "rerun=7: no run folder",
     "train.py name=???": "name=???: has to be given: name=…",
-    "train.py ~resume": "resume: has to be there, if only as null",
+    "train.py ~resume": "resume: is missing; expected a value, or null",
     "train.py resume=maybe": "resume=maybe: expected 'exact' or 'inexact'",
     "train.py init_from=runs/none": "init_from=runs/none: no run folder",
     "train.py --fast": "unrecognized arguments: --fast",
@@ -251,7 +251,7 @@ def test_a_folder_that_can_t_be_written_is_named(words: str, tmp_path: Path) -> 
     status, output = Command(tmp_path)("train.py", *words.split())
     assert (status, len(output.strip().splitlines())) == (2, 1), output
     assert "runs" in output
-    assert "is no folder that can be written to" in output
+    assert "is not a folder that can be written to" in output
 
 
 @pytest.mark.parametrize("value", [2.0, 1.0, True])

@@ -71,5 +71,5 @@ def unwritable(path: Path) -> str | None:
         if existing is None:  # the name is too long
             return str(error.strerror)
         detail = f" ({error.strerror})" if existing.is_dir() else ""
-        return f"{existing} is no folder that can be written to{detail}"
+        return f"{existing} is not a folder that can be written to{detail}"
     return None

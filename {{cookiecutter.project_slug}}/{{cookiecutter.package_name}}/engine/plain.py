@@ -25,7 +25,7 @@ def read_text(path: Path, limit: int) -> str:
     name = path.as_posix()
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would block, a device never ends
-            raise RefusedError(f"{name}: is no regular file")
+            raise RefusedError(f"{name}: is not a regular file")
         with path.open("rb") as file:
             content = file.read(limit + 1)
         if len(content) > limit:
@@ -34,7 +34,7 @@ def read_text(path: Path, limit: int) -> str:
     except OSError as error:
         raise RefusedError(f"{name}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise RefusedError(f"{name}: is no UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise RefusedError(f"{name}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def yaml_text(path: Path) -> str:
@@ -72,7 +72,7 @@ def _check_events(text: str, name: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             closed = (event.anchor, 1, 0)
             if len(event.value) > MAX_SCALAR:
-                raise RefusedError(f"{where}: a value of {len(event.value):,} letters; expected at most {MAX_SCALAR:,}")
+                raise RefusedError(f"{where}: a value of {len(event.value):,} characters; at most {MAX_SCALAR:,}")
         if closed is not None:
             anchor, nodes, depth = opened[-1]
             opened[-1] = (anchor, nodes + closed[1], max(depth, closed[2] + 1))

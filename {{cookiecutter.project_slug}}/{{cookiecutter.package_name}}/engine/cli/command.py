@@ -102,7 +102,7 @@ class CommandLine:
         try:
             Path.cwd()
         except FileNotFoundError as error:
-            raise RefusedError("the current folder no longer exists, it is gone: cd to one that does") from error
+            raise RefusedError("the current folder is gone: cd to another one") from error
         rest = [*sys.argv[1:]]
         for word in flags.overrides:
             rest.remove(word)
@@ -164,7 +164,7 @@ def _clear_environment() -> None:
         if text is not None and not text.strip():
             del os.environ[key]
         elif text is not None and key in NUMERIC_ENV and not re.fullmatch(r"\s*[0-9]+\s*", text):
-            raise RefusedError(f"{key}={text}: the environment variable is no whole number; unset it")
+            raise RefusedError(f"{key}={text}: the environment variable is not a whole number; unset it")
 
 
 def _hydra_override(word: str, configs: Path) -> str:
@@ -173,7 +173,7 @@ def _hydra_override(word: str, configs: Path) -> str:
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return word
     if key == "input" and not QUOTED_PATTERN.fullmatch(value):  # a file name or a prompt, with any characters
-        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
+        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda match: match[1] * 2 + (match[2] and f"\\{match[2]}"), value)
         return f"++input='{escaped}'"
     if not (configs / key).is_dir() or value.startswith("{"):  # a dict is merged into the chosen option
         return f"++{word}"

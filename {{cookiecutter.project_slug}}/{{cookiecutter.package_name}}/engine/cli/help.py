@@ -16,7 +16,7 @@ from .requests import CHANGEABLE
 FLAGS = {
     "--check": "only check the command: exit status 0, or 2 and a line that says what is wrong",
     "--traceback": "show where in the code an error or a refusal came from",
-    "--cfg job": "print the whole config in place of running",
+    "--cfg job": "print the whole config instead of running",
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }

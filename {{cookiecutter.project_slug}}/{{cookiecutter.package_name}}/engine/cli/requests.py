@@ -128,7 +128,7 @@ def check_training(cfg: DictConfig) -> None:
     check_keys(cfg)
     plain = resolved(cfg)
     for key in (key for key in Switches.__annotations__ if key not in plain):
-        raise refusal(key, "", "has to be there, if only as null")
+        raise refusal(key, "", "is missing; expected a value, or null")
     if plain["rerun"] is not None:
         _adopt_config(cfg, str(plain["rerun"]))
     check_name(plain["name"])

@@ -114,7 +114,7 @@ def _check_manual_steps(trainer: dict[str, Any], target: str) -> None:
             continue
         classes = (each for each in lineage(allowed(target)) if each.module.name.startswith(f"{PACKAGE}."))
         if any("self.automatic_optimization = False" in ast.unparse(each.node) for each in classes if each.node):
-            reason = f"{last_part(target)} steps its optimizers itself, and has to do that there"
+            reason = f"{last_part(target)} steps its optimizers itself, so it has to do this itself too"
             raise refusal(f"trainer.{name}", trainer[name], reason)
 
 

@@ -52,12 +52,12 @@ def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
     matches = [name for name in logged if fnmatchcase(metric, name)] if single else []
     if not matches:
         listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
-        why = "names no single metric" if "*" in metric else f"{last_part(model)} logs {listed} (its `logged`)"
-        raise refusal(key, metric, why, [name for name in logged if "*" not in name], metric)
+        reason = "names no single metric" if "*" in metric else f"{last_part(model)} logs {listed} (its `logged`)"
+        raise refusal(key, metric, reason, [name for name in logged if "*" not in name], metric)
     mode = logged[max(matches, key=lambda name: (name == metric, len(name)))]  # the most specific one
     if mode is None:
-        why = f"is better neither lower nor higher (`logged` of {last_part(model)}); expected another"
-        raise refusal(key, metric, why)
+        reason = f"is better neither lower nor higher (`logged` of {last_part(model)}); expected another"
+        raise refusal(key, metric, reason)
     return mode
 
 
@@ -90,8 +90,8 @@ def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]])
     for key, node in callbacks.items():
         at_end = [node[name] for name in AT_EPOCH_END if node.get(name) is not None] or [after_each_epoch]
         if str(node.get("monitor")).startswith("train/") and not at_end[0]:
-            why = "is not known yet at a validation, when this callback looks at it; expected one of val/"
-            raise refusal(f"{key}.monitor", node["monitor"], why)
+            reason = "is not known yet at a validation, when this callback reads it; expected a metric of val/"
+            raise refusal(f"{key}.monitor", node["monitor"], reason)
 
 
 def check_monitors(switches: Any, callbacks: Mapping[str, Any], logged: Logged, model: str) -> None:
@@ -119,5 +119,5 @@ def check_plateau(key: str, mode: str, model: str) -> None:
     metric = re.search(r"monitor(?:': |=)'([^']+)'", source)  # of a dict, or handed to build_optimizer
     way = direction(key, metric[1], logged, model) if metric and logged else None
     if metric and way and mode != way:
-        why = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
-        raise refusal(f"{key}.mode", mode, why)
+        reason = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
+        raise refusal(f"{key}.mode", mode, reason)

@@ -124,7 +124,7 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
         return definition
     if own:
         kind = "a function" if first_place is None else "no part of a model or of data by its base"
-        reason = f"not allowed here: it is {kind}, and a stranger's config could call it as well"
+        reason = f"not allowed here: it is {kind}, and an untrusted config could call it too"
         raise refusal(key, target, f"{reason}; put @target (from {PACKAGE}.engine import target) above it if it may")
     if first_place is None:
         raise refusal(key, target, f"not allowed: it comes from {home}; {rule}")
