@@ -124,7 +124,7 @@ class Project:
 
     def type(self, key: str) -> str:
         """Return the type of a key of train.yaml."""
-        switches = typing.get_type_hints(self.engine("config.switches").Switches, include_extras=True)
+        switches = typing.get_type_hints(self.engine("arguments").Switches, include_extras=True)
         above, _, name = key.rpartition(".")
         for prefix, target in self.targets():
             if prefix == above and name in self.takes(target):

@@ -95,9 +95,9 @@ BOMBS = {
     "aliases in a chain": ("a0: &a0 [x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 5000)), "nested"),
     "100,000 keys": ("\n".join(f"k{n}: 1" for n in range(60_000)), "more than 20,000 keys and values"),
     "megabytes in a scalar": (f"a: '{'x' * 2**22}'", "is larger than 1 MB"),
-    "a long scalar": (f"a: '{'x' * 2**19}'", "a value of 524,288 letters"),
-    "a number of many digits": (f"a: {'1' * 2**19}", "a value of 524,288 letters"),
-    "a number of many sixties": (f"a: 1{':1' * 2**18}", "a value of 524,289 letters"),
+    "a long scalar": (f"a: '{'x' * 2**19}'", "a value of 524,288 characters"),
+    "a number of many digits": (f"a: {'1' * 2**19}", "a value of 524,288 characters"),
+    "a number of many sixties": (f"a: 1{':1' * 2**18}", "a value of 524,289 characters"),
     "brackets": ("a: " + "[" * 100_000, "nested deeper than 50"),
     "dashes": ("a:\n  " + "- " * 100_000 + "x", "nested deeper than 50"),
 }  # fmt: skip

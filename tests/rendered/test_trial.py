@@ -29,7 +29,7 @@ def one(**node: object) -> str:
 WITHOUT_DATA = {
     "trainer.max_epochs=-1": "trainer.max_epochs=-1: the schedule model.scheduler needs the number of steps",
     "trainer.max_epochs=-1 ++trainer.max_time=00:01:00:00": "needs the number of steps",
-    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give this, trainer.max_steps",
+    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give it, trainer.max_steps",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: expected at least 1",
     "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: expected at least 1",
     "trainer.check_val_every_n_epoch=99": "nothing is validated, so there is no monitor=val/",
@@ -51,9 +51,9 @@ WITHOUT_DATA = {
     "trainer.profiler={_target_:pytorch_lightning.callbacks.Timer}": "trainer.profiler._target_=Timer: is no Profiler",
     "trainer.strategy={_target_:pytorch_lightning.strategies.SingleDeviceStrategy,device:meta}": "is the CPU",
     "datamodule.num_workers=500": "datamodule.num_workers=500: are processes, and this machine has",
-    "callbacks.checkpoint.dirpath=/proc/x": "/proc is no folder that can be written to",
+    "callbacks.checkpoint.dirpath=/proc/x": "/proc is not a folder that can be written to",
     "++logger.x={_target_:torch.nn.Linear,in_features:1,out_features:1}": "torch.nn.Linear: expected a Logger",
-    "++logger.x={_target_:pytorch_lightning.loggers.CSVLogger,save_dir:/proc/x}": "/proc is no folder",
+    "++logger.x={_target_:pytorch_lightning.loggers.CSVLogger,save_dir:/proc/x}": "/proc is not a folder",
     one(target="torch.nn.Linear", in_features=1, out_features=1): "torch.nn.Linear: expected a Callback",
     one(target=f"{CALLBACKS}.Timer", duration="{seconds:0}"): "callbacks.x.duration=0:00:00: nothing would be trained",
     one(target=f"{CALLBACKS}.EarlyStopping", monitor="val/loss", patience=-1): "patience=-1: expected at least 0",
@@ -106,7 +106,7 @@ def test_a_variable_of_a_launcher_is_a_number_or_as_good_as_absent(
     monkeypatch.setenv(key, value)
     ended, output = Command(tmp_path)("train.py", "--help")
     assert ended == status
-    assert status == 0 or output == f"{key}={value}: the environment variable is no whole number; unset it\n"
+    assert status == 0 or output == f"{key}={value}: the environment variable is not a whole number; unset it\n"
 
 
 def test_a_rank_that_the_training_does_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_named() -> None:
         pytest.skip("Linux has a folder in which root can't write either")
     status, output = Command(Path("/proc"))("train.py")
     assert (status, len(output.splitlines())) == (2, 1), output
-    assert output.startswith("runs/: /proc is no folder that can be written to")
+    assert output.startswith("runs/: /proc is not a folder that can be written to")
 
 
 def test_matplotlib_does_not_speak_first(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import RefusedError, refusal
 from ..files import unwritable
 from ..logs import rank
-from ..plain import plain_values, yaml_text
+from ..plain import check_plain, yaml_text
 
 FOLDERS = ("checkpoints", "exports", "plots", "predictions")
 FILES = {".csv", ".ckpt", ".json", ".log", ".patch", ".tmp", ".yaml"}
@@ -221,7 +221,7 @@ def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
     try:
         if len(name := str(content.get("name"))) > 200:  # folder names are shorter
             raise refusal("name", name, f"has {len(name):,} letters")
-        plain_values(content := replaced(content, "${name}", name))
+        check_plain(content := replaced(content, "${name}", name))
         return folder, OmegaConf.create(content)  # with nothing left to resolve
     except (RefusedError, RecursionError, OmegaConfBaseException) as error:
         raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error

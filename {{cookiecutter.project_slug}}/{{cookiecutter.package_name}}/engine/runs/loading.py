@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..config.targets import check_targets
 from ..errors import RefusedError, refusal
-from ..plain import MAX_VALUES, PLAIN, check_plain, plain_values
+from ..plain import MAX_VALUES, PLAIN, check_plain, check_size
 
 MAX_SHARED = 16  # times that tensors may claim the bytes of the file: tied weights share them
 DATA = (*PLAIN, bytes, bytearray, complex, torch.device, torch.dtype, torch.layout)
@@ -77,7 +77,7 @@ def _check_claims(path: Path) -> None:
                 raise UnpicklingError(argument)
     claimed = 0
     content = torch.load(path, map_location="meta", weights_only=True)
-    check_plain(content, path.as_posix(), MAX_VALUES)
+    check_size(content, path.as_posix(), MAX_VALUES)
     for tensor in _tensors(content):
         reach = sum((size - 1) * abs(stride) for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
         claimed += max(tensor.numel(), reach + tensor.storage_offset()) * tensor.element_size()
@@ -235,5 +235,5 @@ def check_hyper_parameters(key: str, values: Any) -> None:
     for name in ("_instantiator", "_class_path"):
         if name in values:
             raise refusal(f"{key}.{name}", values[name], "not allowed: it says what is called to build the model")
-    plain_values(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
+    check_plain(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
     check_targets(key, dict(values))

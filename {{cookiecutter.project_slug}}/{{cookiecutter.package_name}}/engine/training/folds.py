@@ -12,7 +12,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from omegaconf import DictConfig
 
-from ..config.build import build, imported
+from ..config.build import build, import_target
 from ..config.targets import Place
 from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
@@ -53,7 +53,7 @@ def train_folds(cfg: DictConfig) -> RunFolder:
                 error.args = tuple(str(line).replace(f"name={fold.name}", f"name={cfg.name}") for line in error.args)
                 raise
         runs.append(run)
-    summarise(folder, runs, cfg.monitor, input_example(imported(cfg.datamodule._target_)))
+    summarise(folder, runs, cfg.monitor, input_example(import_target(cfg.datamodule._target_)))
     return folder
 
 

@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from ..config.build import build, imported
+from ..config.build import build, import_target
 from ..config.check import check_node
 from ..config.targets import Place
 from ..config.values import check_value
 from ..errors import RefusedError, refusal
 from ..files import write_json
 from ..logs import log, quiet, start_log
-from ..plain import check_plain, read_json
+from ..plain import check_size, read_json
 from ..runs.folder import RunFolder, folds_of
 from ..runs.loading import load_checkpoint, room_for
 from ..runs.metrics import headline, of_samples, samples_of, split_metrics
@@ -74,7 +74,7 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
 
     Lightning's `load_from_checkpoint` would read the file a second time, and call what it names as `hparams_type`.
     """
-    model_class = imported(cfg.model._target_)
+    model_class = import_target(cfg.model._target_)
     if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
         raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
     content = load_checkpoint(checkpoint)
@@ -107,7 +107,7 @@ def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> N
     """Raises RefusedError if a hyper-parameter has the wrong type or is out of range."""
     try:
         for name in (name for name, value in arguments.items() if isinstance(value, dict) and "_target_" in value):
-            check_plain(arguments[name], f"hyper_parameters.{name}")
+            check_size(arguments[name], f"hyper_parameters.{name}")
         for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
             check_value(key, value, parameter.type(), reads_data=False)
     except RefusedError as error:
@@ -177,7 +177,7 @@ def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], othe
     of it. If not, changed files stay split: another version of a library that reads them would make every sample a new
     one.
     """
-    known = hasattr(imported(saved.datamodule._target_), "take_whole")
+    known = hasattr(import_target(saved.datamodule._target_), "take_whole")
     data, is_read = None, False
     try:
         data = _set_up(datamodule_of(saved), model)

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
-from ..logs import RANKS, log, rank
+from ..logs import RANK_ENV, log, rank
 from ..runs.checkpoints import how_to_resume
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
@@ -26,7 +26,7 @@ def check_processes(trainer: Any) -> None:
         why = f"processes that are started by {how} take their metrics with them when they end; expected ddp"
         raise refusal("trainer.strategy", f"ddp_{how}", why)
     if trainer.world_size <= rank():
-        told = next(f"{key}={os.environ[key]}" for key in RANKS if os.environ.get(key) == str(rank()))
+        told = next(f"{key}={os.environ[key]}" for key in RANK_ENV if os.environ.get(key) == str(rank()))
         raise RefusedError(f"{told}: this training has no process of that rank (trainer.devices, num_nodes); unset it")
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment):

@@ -13,17 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..config.build import build, imported
+from ..config.build import build, import_target
 from ..config.check import given_to
 from ..config.files import overrides
-from ..config.monitor import check_monitors, check_plateau, logged_by, monitors
+from ..config.monitor import check_monitors, check_plateau, logged_by
 from ..config.signatures import signature
 from ..config.targets import Place, allowed
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
 from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
-from ..plain import plain_values
+from ..plain import check_plain
 from ..runs.checkpoints import damage, how_to_resume, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run
 from ..runs.loading import check_hyper_parameters, load_checkpoint
@@ -98,7 +98,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     if "logged" in vars(model):  # the metrics that it logs for this data
-        check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
+        check_monitors(cfg, callbacks, vars(model)["logged"], cfg.model._target_)
     trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
     resume, rows, step = None, 0, 0
@@ -166,11 +166,11 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     check_loggers(cfg.get("logger"))
     datamodule_of(cfg)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
-        target = imported(node["_target_"])
+        target = import_target(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
     if logged := logged_by(cfg.model._target_):
-        check_monitors(monitors(cfg, callbacks), logged, cfg.model._target_)
+        check_monitors(cfg, callbacks, logged, cfg.model._target_)
     _check_schedule(cfg)
     return callbacks
 
@@ -207,7 +207,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
     Raises RefusedError if a checkpoint of it could not be loaded: its hyper-parameters have to be plain values.
     """
-    plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
+    check_plain(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
     model = build(cfg.model, recursive=False, place=Place.ANY, **datamodule.facts)
     check_hyper_parameters("model.hparams", dict(model.hparams))
     if cfg.init_from:

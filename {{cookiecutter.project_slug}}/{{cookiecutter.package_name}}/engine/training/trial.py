@@ -31,7 +31,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
-from ..config.build import build, imported, refusal_of
+from ..config.build import build, import_target, refusal_of
 from ..config.limits import schedules
 from ..config.tree import all_nodes
 from ..errors import RefusedError, own_frames, refusal
@@ -111,9 +111,9 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
 
 
 def check_loggers(group: DictConfig | None) -> None:
-    """Raises RefusedError for a logger that is not one; its late arguments are checked in config/kinds.py."""
+    """Raises RefusedError for a logger that is not one; its arguments are checked in config/check.py."""
     for name, node in (group or {}).items():
-        target = imported(node["_target_"])
+        target = import_target(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
             raise refusal(f"logger.{name}._target_", target.__name__, "is no Logger")
 
