@@ -69,7 +69,7 @@ lint: .venv/made
 	  .venv/bin/ruff format --no-cache --check --config pyproject.toml $(STARTERS:=/_baselines.py)
 
 docs: .venv/made ## Build the pages of docs/ into site/
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict && echo "== Open site/index.html"
+	@.venv/bin/zensical build --strict && echo "== Open site/index.html"
 
 clean: ## Remove what was made
-	rm -rf .venv .venv-demo demo site
+	rm -rf .venv .venv-demo demo site .cache
