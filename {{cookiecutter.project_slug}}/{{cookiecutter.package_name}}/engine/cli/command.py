@@ -45,6 +45,11 @@ NUMERIC_ENV = (
 )  # fmt: skip
 warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # an error with the reason follows
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 warns without it, 1.4 with it
+# Python 3.14 reads a help text when it is added to a parser. One of Hydra 1.3's is no string until it is printed.
+if check_help := getattr(argparse.ArgumentParser, "_check_help", None):
+    argparse.ArgumentParser._check_help = (  # type: ignore[attr-defined]
+        lambda self, action: check_help(self, action) if isinstance(action.help, str) else None
+    )
 
 
 def command(task: Callable[[Any], object]) -> Callable[[], None]:
