@@ -371,7 +371,7 @@ CHECKPOINTS = {
         lambda content: content["hyper_parameters"].update(input_shape=[1, 10**6, 10**6])
     ),
     "nodes of the same node": spoilt(lambda content: content["hyper_parameters"]["network"].update(x=shared(12))),
-    "many classes": spoilt(lambda content: content["hyper_parameters"].update(num_classes=10**10)),
+    "many classes": spoilt(lambda content: content["hyper_parameters"].update(class_names=["x"] * 10**6)),
     "no weights": spoilt(lambda content: content.update(state_dict={"x": "y"})),
     "no dict": lambda path: torch.save([1], path),
 }  # fmt: skip

@@ -89,7 +89,9 @@ def _typed_dict(node: ast.ClassDef, module: Module) -> Any:
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
     total = not any(ast.unparse(option) == "total=False" for option in node.keywords)
     types = {ast.unparse(field.target): evaluate(field.annotation, module) for field in fields}
-    return typing_extensions.TypedDict(node.name, types, total=total)  # type: ignore[bad-argument-type, misc]
+    made: Any = typing_extensions.TypedDict(node.name, types, total=total)  # type: ignore[bad-argument-type, misc]
+    made.__pydantic_config__ = {"allow_inf_nan": False, "extra": "forbid"}
+    return made
 
 
 def _is_of_the_field(imported: str) -> bool:

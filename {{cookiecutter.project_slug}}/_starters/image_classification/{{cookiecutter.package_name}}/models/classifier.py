@@ -14,10 +14,10 @@ from .optimization import build_optimizer
 
 
 class Classifier(LightningModule):
-    """Train `network` with cross-entropy to classify images (B, C, H, W) into `num_classes` classes.
+    """Train `network` with cross-entropy to classify images (B, C, H, W) into the `class_names`.
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
-    only plain values. The datamodule provides `num_classes`, `input_shape` (C, H, W) and `class_names`.
+    only plain values. The datamodule provides `input_shape` (C, H, W) and `class_names`.
     """
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
@@ -32,7 +32,6 @@ class Classifier(LightningModule):
         self,
         network: Annotated[Config, Given("input_shape", "num_classes")],
         optimizer: OptimizerConfig,
-        num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
         scheduler: SchedulerConfig | None = None,
@@ -42,14 +41,14 @@ class Classifier(LightningModule):
         self.save_hyperparameters()
         class_metrics = {f"val/f1/{name}": "max" for name in class_names}
         self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | class_metrics
-        self.network = build(network, input_shape=input_shape, num_classes=num_classes)
+        self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.train_metrics = EpochMetrics(class_scores(num_classes))
-        self.val_metrics = EpochMetrics(class_scores(num_classes))
-        self.test_metrics = EpochMetrics(class_scores(num_classes))
+        self.train_metrics = EpochMetrics(class_scores(len(class_names)))
+        self.val_metrics = EpochMetrics(class_scores(len(class_names)))
+        self.test_metrics = EpochMetrics(class_scores(len(class_names)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""

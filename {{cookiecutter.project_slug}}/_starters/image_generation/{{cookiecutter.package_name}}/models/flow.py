@@ -35,7 +35,6 @@ class FlowMatching(ImageGenerator):
         self,
         network: Annotated[Config, Given("input_shape", "num_classes")],
         optimizer: OptimizerConfig,
-        num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
         scheduler: SchedulerConfig | None = None,
@@ -46,13 +45,13 @@ class FlowMatching(ImageGenerator):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network = build(network, input_shape=input_shape, num_classes=num_classes)
+        self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.noise_shape = input_shape
-        self.num_classes, self.drop_class = num_classes, drop_class
+        self.num_classes, self.drop_class = len(class_names), drop_class
         self.sampling_steps, self.guidance = sampling_steps, guidance
 
     def forward(self, x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:

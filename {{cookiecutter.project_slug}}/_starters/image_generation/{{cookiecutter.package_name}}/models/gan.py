@@ -34,7 +34,6 @@ class GAN(ImageGenerator):
         generator: Annotated[Config, Given("input_shape", "num_classes", "noise_size")],
         discriminator: Annotated[Config, Given("input_shape", "num_classes")],
         optimizer: OptimizerConfig,
-        num_classes: int,
         input_shape: list[Pixels],
         class_names: list[str],
         scheduler: SchedulerConfig | None = None,
@@ -45,8 +44,8 @@ class GAN(ImageGenerator):
         super().__init__()
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.generator = build(generator, input_shape=input_shape, num_classes=num_classes, noise_size=noise_size)
-        self.discriminator = build(discriminator, input_shape=input_shape, num_classes=num_classes)
+        self.generator = build(generator, input_shape=input_shape, num_classes=len(class_names), noise_size=noise_size)
+        self.discriminator = build(discriminator, input_shape=input_shape, num_classes=len(class_names))
         self.noise_shape = (noise_size,)
         self.gradient_penalty = gradient_penalty
 
