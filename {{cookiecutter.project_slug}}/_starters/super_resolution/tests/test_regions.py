@@ -52,6 +52,17 @@ def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:
     assert len(of["train"]) > 6
 
 
+def loaded(root: Path, caplog: pytest.LogCaptureFixture) -> ImageFolderDataModule:
+    """Set up a datamodule of the images in `root`, with what it logs in `caplog`."""
+    data = ImageFolderDataModule(root)
+    log.addHandler(caplog.handler)
+    try:
+        data.setup()
+    finally:
+        log.removeHandler(caplog.handler)
+    return data
+
+
 def test_images_that_come_divided_stay_so_and_copies_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -61,12 +72,7 @@ def test_images_that_come_divided_stay_so_and_copies_are_left_out(
     (tmp_path / "train" / "copy.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
     (tmp_path / "test" / "leak.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
     (tmp_path / "val" / ".hidden.png").write_bytes((tmp_path / "val" / "3.png").read_bytes())
-    log.addHandler(caplog.handler)
-    try:
-        data = ImageFolderDataModule(tmp_path)
-        data.setup()
-    finally:
-        log.removeHandler(caplog.handler)
+    data = loaded(tmp_path, caplog)
     images = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
     assert images["train"] in ({"train/1.png", "train/more/2.png"}, {"train/copy.png", "train/more/2.png"})
     assert (images["val"], images["test"]) == ({"val/3.png"}, {"test/4.png", "test/leak.png"})
@@ -136,12 +142,7 @@ def test_broken_truncated_and_small_images_are_named_and_left_out(
     (tmp_path / "small.png").write_bytes((own_data / "small.png").read_bytes())
     (tmp_path / "whole.png").write_bytes(content)
     (tmp_path / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
-    log.addHandler(caplog.handler)
-    try:
-        data = ImageFolderDataModule(tmp_path)
-        data.setup()
-    finally:
-        log.removeHandler(caplog.handler)
+    data = loaded(tmp_path, caplog)
     assert {each.split()[0] for ids in data.ids.values() for each in ids} == {"whole.png"}
     for name in ("cut.png can't be read", "broken.png can't be read", "small.png is 40x30, smaller than a region"):
         assert any(name in line for line in caplog.messages)

@@ -55,11 +55,7 @@ class LabelledImagesDataModule(TensorDataModule):
     @property
     def facts(self) -> ImageFacts:
         """Properties of the data that are passed to the model as arguments."""
-        images = self.splits["train"][0]
-        return {
-            "input_shape": list(images.shape[1:]),
-            "class_names": self.class_names,
-        }
+        return {"input_shape": list(self.splits["train"][0].shape[1:]), "class_names": self.class_names}
 
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
