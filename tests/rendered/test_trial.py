@@ -28,6 +28,8 @@ def one(**node: object) -> str:
 # Overrides for `train.py --check`: part of the message. No data is read.
 WITHOUT_DATA = {
     "trainer.max_epochs=-1": "trainer.max_epochs=-1: the schedule model.scheduler needs the number of steps",
+    "trainer.max_epochs=-5": "trainer.max_epochs=-5: ",
+    "trainer.min_epochs=9999": "trainer.min_epochs=9999: is more than trainer.max_epochs=",
     "trainer.max_epochs=-1 ++trainer.max_time=00:01:00:00": "needs the number of steps",
     "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give it, trainer.max_steps",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: expected at least 1",

@@ -165,10 +165,10 @@ class CommandLine:
 def _clear_environment() -> None:
     """Unset empty variables of launchers. Raises RefusedError if one is not a number."""
     for key in (*NUMERIC_ENV, "MASTER_ADDR"):
-        text = os.environ.get(key)
-        if text is not None and not text.strip():
+        text = os.environ.get(key, "0")
+        if not text.strip():
             del os.environ[key]
-        elif text is not None and key in NUMERIC_ENV and not re.fullmatch(r"\s*[0-9]+\s*", text):
+        elif key in NUMERIC_ENV and not re.fullmatch(r"\s*[0-9]+\s*", text):
             raise RefusedError(f"{key}={text}: the environment variable is not a whole number; unset it")
 
 

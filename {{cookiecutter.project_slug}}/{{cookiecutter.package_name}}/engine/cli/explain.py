@@ -86,21 +86,17 @@ def _composes(configs: Path, word: str) -> bool:
 def with_file(error: RefusedError) -> RefusedError:
     """Add the file and line that set the key, unless the command line did."""
     key = error.key
-    if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
+    if key is None or not HydraConfig.initialized():
         return error
-    named = {override.key for override in overrides()}
-    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # the value comes from that run's config
-        return error
+    typed = {override.key for override in overrides()}
+    above = {each for each in typed if f"{key}.".startswith(f"{each}.")}  # the key, a node with it, or its group
+    if any(each == key or "." in each for each in above) or (typed & {"run", "rerun"} and not above):
+        return error  # the value comes from the command line, or from the config of that run
     folder = configs_folder()
     for path, inner in _files_that_may_set(key, folder):
         if path.is_file() and (line := line_of(inner, path)):
             return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
     return error
-
-
-def _concerns(own: str, key: str) -> bool:
-    """Return True if an override of the key `own` sets `key` itself, or a node that contains it."""
-    return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
 
 
 def _files_that_may_set(key: str, folder: Path) -> Iterator[tuple[Path, str]]:

@@ -48,9 +48,10 @@ def check_limits(plain: dict[str, Any]) -> None:
     if numbers.get("val_check_interval") == 0:
         raise refusal("trainer.val_check_interval", 0, "expected more than 0")
     for unit in ("epochs", "steps"):
-        if -1 != numbers.get(f"max_{unit}", -1) < numbers.get(f"min_{unit}", 0):
-            reason = f"is more than trainer.max_{unit}={trainer[f'max_{unit}']}"
-            raise refusal(f"trainer.min_{unit}", trainer[f"min_{unit}"], reason)
+        maximum = numbers.get(f"max_{unit}", -1)
+        minimum = numbers.get(f"min_{unit}", maximum)
+        if -1 != maximum < minimum:
+            raise refusal(f"trainer.min_{unit}", minimum, f"is more than trainer.max_{unit}={maximum}")
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if numbers.get(name) == 0:
             raise refusal(f"trainer.{name}", 0, "nothing would be trained")
@@ -99,7 +100,8 @@ def _check_validated(monitor: str, numbers: dict[str, Any], trainer: dict[str, A
     """Raises RefusedError if `monitor` is a validation metric and validation never runs."""
     if not monitor.startswith("val/"):
         return
-    every, epochs = numbers.get("check_val_every_n_epoch", 0), numbers.get("max_epochs", -1)
+    epochs = numbers.get("max_epochs", -1)
+    every = numbers.get("check_val_every_n_epoch", epochs)
     if numbers.get("limit_val_batches") == 0 and not trainer.get("overfit_batches"):
         raise refusal("trainer.limit_val_batches", 0, f"nothing is validated, so there is no monitor={monitor}")
     if -1 != epochs < every:
