@@ -19,7 +19,7 @@ PHASES = {
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
     "first step": At(STEP),
     "within the epoch": At(STEP, 4),
-    "writing a checkpoint": At(f"{PACKAGE}.engine.runs.checkpoints:_Recorder.write", 5),
+    "writing a checkpoint": At("torch.serialization:_open_zipfile_writer_buffer.__exit__"),
     "between two renames": At(f"{PACKAGE}.engine.runs.checkpoints:_flush_folder"),
     "between last batch and validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop.run"),
     "in validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 2),

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from starter import SMALL
 from test_resume import QUICK as STEPS
 
-from my_project.engine.runs.provenance import origin
+from my_project.engine.runs.provenance import describe_origin
 
 QUICK = (*STEPS, *fitting(SMALL))
 
@@ -84,7 +84,7 @@ def test_provenance_holds_what_a_run_came_from_and_nobody_s_secrets(
     monkeypatch.setenv("SOME_API_KEY", "sesame-in-the-environment")
     words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/images"]
     cfg = OmegaConf.create({"name": "x", "seed": 3})
-    text = json.dumps(origin(cfg, words, "digest of the data", processes=2))
+    text = json.dumps(describe_origin(cfg, words, "digest of the data", processes=2))
     assert "sesame" not in text
     assert str(Path.home()) not in text
     assert "datamodule.root=~/images" in text

@@ -36,7 +36,7 @@ def check_processes(trainer: Any) -> None:
             raise refusal("trainer.num_nodes", trainer.num_nodes, why)
 
 
-def say_who_is_awaited(trainer: Any) -> None:
+def log_awaited_processes(trainer: Any) -> None:
     """Log the address if training waits for processes that this one does not start."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     own = trainer.num_devices if environment and not environment.creates_processes_externally else 1
@@ -45,7 +45,7 @@ def say_who_is_awaited(trainer: Any) -> None:
         log.info(f"Waiting at {where} for the other {trainer.world_size - own} of {trainer.world_size} processes")
 
 
-def tells_of_another(error: BaseException) -> bool:
+def is_lost_process(error: BaseException) -> bool:
     """True if an error means that another process of the training is gone; gloo's have no type of their own."""
     words = ("gloo", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)

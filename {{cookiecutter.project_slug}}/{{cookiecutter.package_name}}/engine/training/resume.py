@@ -116,8 +116,8 @@ class ExactResume(Callback):
                 each.on_train_epoch_start(trainer)
         lightning.end_restart(trainer)
         device = trainer.strategy.root_device
-        lightning.callback_metrics(trainer).update(_moved(self.saved["metrics"], device))
-        self.sums = _moved(_own_part(self.saved["sums"], trainer), device)
+        lightning.callback_metrics(trainer).update(_to_device(self.saved["metrics"], device))
+        self.sums = _to_device(_own_part(self.saved["sums"], trainer), device)
         self.saved = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,15 +138,10 @@ class ExactResume(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 2)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_start(self, *args: Any, **kwargs: Any) -> None:
         stopping.alive = time.monotonic()
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        stopping.alive = time.monotonic()
+    on_test_batch_start = on_validation_batch_start
 
     # Saving
 
@@ -204,28 +199,18 @@ def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
         setattr(results[key], name, (meta.reduce_fx if extreme else torch.add)(value, own))
 
 
-def steps_before(checkpoint: dict[str, Any]) -> int:
-    """Return the steps done, as metrics.csv counts them, when a checkpoint was saved; global_step may count more.
+def progress_of(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    """Return the steps done and the rows of metrics.csv when a checkpoint was saved; global_step may count more steps.
 
     Raises RefusedError if the checkpoint does not say.
     """
-    steps = _counted(checkpoint, "steps", checkpoint.get("global_step"))
-    if not isinstance(steps, int):
-        raise RefusedError("the checkpoint does not say after how many steps it was saved (global_step)")
-    return steps
-
-
-def rows_before(checkpoint: dict[str, Any]) -> int:
-    """Return the number of rows in metrics.csv when a checkpoint was saved."""
-    return _counted(checkpoint, "rows", 0)
-
-
-def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
-    """Return an integer saved by ExactResume, or `default`."""
     callbacks = checkpoint.get("callbacks")
     saved = callbacks.get("ExactResume") if isinstance(callbacks, dict) else None
-    value = saved.get(name) if isinstance(saved, dict) else None
-    return value if isinstance(value, int) else default
+    saved = saved if isinstance(saved, dict) else {}
+    steps, rows = saved.get("steps", checkpoint.get("global_step")), saved.get("rows", 0)
+    if not isinstance(steps, int) or not isinstance(rows, int):
+        raise RefusedError("the checkpoint does not say after how many steps it was saved (global_step)")
+    return steps, rows
 
 
 def check_optimizer_states(optimizers: list[Any]) -> None:
@@ -282,7 +267,7 @@ def epoch_state(model: nn.Module) -> dict[str, Any]:
 def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
     """Restore what `epoch_state` returned, in each module."""
     device = next(model.parameters()).device
-    for name, state in _moved(states, device).items():
+    for name, state in _to_device(states, device).items():
         module: Any = model.get_submodule(name)
         if isinstance(module, Metric):
             lightning.set_metric_state(module, state)
@@ -319,9 +304,9 @@ def _of_each_process(state: Any, trainer: Trainer) -> list[Any]:
     if trainer.world_size == 1:
         return [state]
     states: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(states, _moved(state, torch.device("cpu")))
+    torch.distributed.all_gather_object(states, _to_device(state, torch.device("cpu")))
     return states
 
 
-def _moved(state: Any, device: torch.device) -> Any:
+def _to_device(state: Any, device: torch.device) -> Any:
     return apply_to_collection(state, torch.Tensor, lambda tensor: tensor.to(device))
