@@ -30,7 +30,6 @@ is a mapping with a `_target_`. The column *config* says which file of `configs/
 """
 # Files of a run folder that class RunFolder has no attribute for; `run_files` compares them with the code.
 MORE_FILES = {
-    "metrics.csv": "Metrics of each step that logged something.",
     "changes.patch": "Uncommitted changes at the start.",
     "evaluation_<checkpoint>.json": "Metrics from evaluate.py.",
     "rerun.json": "Comparison with the run that was trained again.",

@@ -85,7 +85,7 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
     ("value", "text"), [(0.0, "0.0000"), (0.5, "0.5000"), (12345.678, "12345.6780"), (-2e-7, "-2e-07")]
 )
 def test_a_metric_is_shown_with_digits_that_tell_something(value: float, text: str) -> None:
-    assert headline({"loss": value, "loss/cat": 1.0}, "test") == f"test/loss {text}"
+    assert headline({"loss": value, "loss/cat": 1.0}, "test", (0, 0), None) == f"test/loss {text}"
 
 
 def test_names_of_evaluations(tmp_path: Path) -> None:
@@ -197,13 +197,12 @@ def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training
 def test_a_metric_that_was_not_logged_is_not_called_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = RunFolder(tmp_path)
     folder.provenance.write_text("{}")
-    (tmp_path / "metrics.csv").write_text("epoch,step,test/loss\n0,4,0.5\n")
-    metrics_log: Any = type("Log", (), {"path": tmp_path / "metrics.csv"})
+    folder.metrics_csv.write_text("epoch,step,test/loss\n0,4,0.5\n")
     log.propagate = True
     with caplog.at_level("INFO"):
-        training.finish(folder, metrics_log, "val/loss", object(), {"test": (2, 2)})
-        metrics_log.path.write_text("epoch,step,val/loss\n0,4,0.00001234\n")  # trainer.limit_test_batches=0
-        training.finish(folder, metrics_log, "val/loss", object(), {"test": (0, 2)})
+        training.finish(folder, "val/loss", object(), {"test": (2, 2)})
+        folder.metrics_csv.write_text("epoch,step,val/loss\n0,4,0.00001234\n")  # trainer.limit_test_batches=0
+        training.finish(folder, "val/loss", object(), {"test": (0, 2)})
     log.propagate = False
     assert "Last val/loss 1.234e-05; nothing was tested\n" in caplog.text
     assert "No value of val/loss was logged; test/loss 0.5000 of 2 samples" in caplog.text

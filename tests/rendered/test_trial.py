@@ -59,7 +59,7 @@ WITHOUT_DATA = {
     one(target=f"{CALLBACKS}.EarlyStopping", monitor="val/loss", patience=-1): "patience=-1: expected at least 0",
     one(target=f"{CALLBACKS}.EMAWeightAveraging", update_every_n_steps=0): "expected at least 1",
     one(target=f"{CALLBACKS}.GradientAccumulationScheduler", scheduling="{0:2}")
-    + " trainer.accumulate_grad_batches=2": "callbacks.x says when how many are accumulated",
+    + " trainer.accumulate_grad_batches=2": "callbacks.x schedules the accumulation",
 }
 # The same after the data is read, compared with the number of batches.
 WITH_DATA = {
@@ -145,13 +145,13 @@ ARGUMENTS = {
     "Timer": {"duration": "00:01:00:00"},
 }
 REFUSED = {
-    "BackboneFinetuning": "adds parameters to the optimizer on the way",
-    "BatchSizeFinder": "chooses a size that the config does not tell",
-    "LearningRateFinder": "chooses a rate that the config does not tell",
+    "BackboneFinetuning": "adds parameters to the optimizer during training",
+    "BatchSizeFinder": "chooses a size that is not in the config",
+    "LearningRateFinder": "chooses a rate that is not in the config",
     "ModelPruning": "leaves its masks out of checkpoints",
     "OnExceptionCheckpoint": "last.ckpt is always written",
     "SpikeDetection": "can't take back the state that it saves",
-    "StochasticWeightAveraging": "averages once the best checkpoint is saved",
+    "StochasticWeightAveraging": "averages after the best checkpoint is saved",
     "ThroughputMonitor": "batch_size_fn",  # a function, which a config can't hold
 }
 BASES = ("BaseFinetuning", "BasePredictionWriter", "Callback", "Checkpoint", "ProgressBar")

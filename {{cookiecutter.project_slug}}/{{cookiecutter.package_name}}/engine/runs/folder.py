@@ -28,6 +28,7 @@ class RunFolder:
         self.config = path / "config.yaml"  # the resolved config
         self.provenance = path / "provenance.json"  # code, data, versions and machine
         self.metrics = path / "metrics.json"  # final metrics; written last, so the file marks a finished run
+        self.metrics_csv = path / "metrics.csv"  # metrics of each step that logged something
         self.folds = path / "folds.json"  # metrics of a set of folds; written last, so the file marks a finished set
         self.log = path / "train.log"  # log of the run
         self.lock = path / "lock.json"  # the process that trains in the folder

@@ -113,9 +113,15 @@ def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
     return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}
 
 
-def headline(metrics: dict[str, float], split: str) -> str:
-    """Format the metrics of the whole split in one line; those of a part (`f1/cat`) are left to metrics.json."""
-    return ", ".join(f"{split}/{key} {format_metric(value)}" for key, value in metrics.items() if "/" not in key)
+def headline(metrics: dict[str, float], split: str, counts: tuple[int, int], datamodule: Any) -> str:
+    """Format the metrics of a split and its number of samples: `test/loss 0.1234 of 16 of 360 images`.
+
+    Metrics of a part (`f1/cat`) are left to metrics.json. `counts` are those of `count_samples`.
+    """
+    text = ", ".join(f"{split}/{key} {format_metric(value)}" for key, value in metrics.items() if "/" not in key)
+    used, total = counts
+    name = getattr(datamodule, "sample_name", "samples")
+    return text + (f" of {used:,}" if used < total else "") + (f" of {total:,} {name}" if total else "")
 
 
 def format_metric(value: float) -> str:
@@ -144,11 +150,6 @@ def count_samples(trainer: Any, split: str) -> tuple[int, int]:
         except (AttributeError, TypeError):
             return 0, 0
     return used, total
-
-
-def format_count(used: int, total: int, name: str) -> str:
-    """Format how many samples the metrics were measured on, as in " of 16 of 360 images"."""
-    return f" of {used:,} of {total:,} {name}" if used < total else f" of {total:,} {name}" if total else ""
 
 
 def read_results(path: Path) -> dict[str, dict[str, float]]:

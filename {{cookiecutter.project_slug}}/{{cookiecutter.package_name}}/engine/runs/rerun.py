@@ -15,7 +15,7 @@ from .provenance import changes, read_provenance
 def check_comparable(before: RunFolder) -> None:
     """Raises RefusedError if the files that a rerun is compared with can't be read."""
     read_provenance(before)
-    read_metrics(before.path / "metrics.csv")
+    read_metrics(before.metrics_csv)
     load_checkpoint(before.last)
 
 
@@ -32,7 +32,7 @@ def compare(run: RunFolder, before: RunFolder) -> None:
     """Log whether both runs are bit-identical, or by how much they differ, and write rerun.json."""
     states = (load_checkpoint(each.last)["state_dict"] for each in (run, before))
     weights, earlier = ({name: value for name, value in each.items() if torch.is_tensor(value)} for each in states)
-    rows, earlier_rows = (read_metrics(each.path / "metrics.csv") for each in (run, before))
+    rows, earlier_rows = (read_metrics(each.metrics_csv) for each in (run, before))
     same = rows == earlier_rows and weights.keys() == earlier.keys()
     same = same and all(torch.equal(weights[name], value) for name, value in earlier.items())
     gaps = {

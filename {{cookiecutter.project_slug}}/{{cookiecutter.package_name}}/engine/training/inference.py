@@ -23,7 +23,7 @@ from ..plain import check_plain, read_json
 from ..runs.folder import RunFolder
 from ..runs.folds import folds_of
 from ..runs.loading import load_checkpoint, room_for
-from ..runs.metrics import count_samples, format_count, headline, split_metrics
+from ..runs.metrics import count_samples, headline, split_metrics
 from ..runs.outputs import check_output
 from ..runs.provenance import read_provenance, read_seen
 from ..runs.saved import ChosenRun, finished_runs
@@ -147,8 +147,7 @@ def evaluate(chosen: ChosenRun) -> dict[str, float]:
     metrics = split_metrics(dict(trainer.test(model, data.datamodule, verbose=False)[0]), "test")
     used, total = count_samples(trainer, "test")
     write_json(path, {**request, "samples": used, **({"of": total} if used < total else {}), "test": metrics})
-    count = format_count(used, total, getattr(data.datamodule, "sample_name", "samples"))
-    log.info(f"{headline(metrics, 'test')}{count}")
+    log.info(headline(metrics, "test", (used, total), data.datamodule))
     log.info(f"Results  {path.as_posix()}, plots in {path.with_suffix('').as_posix()}/plots/")
     return metrics
 

@@ -24,35 +24,18 @@ from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusa
 from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
 from ..plain import plain_values
+from ..runs import provenance
 from ..runs.checkpoints import damage, how_to_resume, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, moved, remove_if_unbegun
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked
-from ..runs.metrics import (
-    MetricsLog,
-    count_samples,
-    draw_curves,
-    format_count,
-    format_metric,
-    headline,
-    read_metrics,
-    split_metrics,
-)
-from ..runs.provenance import (
-    check_same_order,
-    describe_origin,
-    read_seen,
-    record_end,
-    record_start,
-    write_config,
-    write_seen,
-)
+from ..runs.metrics import count_samples, draw_curves, format_metric, headline, read_metrics, split_metrics
 from ..runs.rerun import check_comparable, compare, log_changes
 from ..runs.saved import open_run
 from .processes import Watch, is_lost_process, log_awaited_processes
 from .resume import ExactResume, progress_of
 from .trainer import build_trainer, datamodule_of, place_of
-from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
+from .trial import Trial, check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
 # Errors of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -117,22 +100,13 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
     trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
-    resume, rows, step = None, 0, 0
     if rank() == 0:
         typed = [override.text for override in overrides()]
-        origin = describe_origin(cfg, typed, datamodule.fingerprint(), trainer.world_size)
-        if folder.continued:
-            if cfg.resume == "exact":
-                check_same_order(folder, origin)
-            resume = resume_point(folder)
-            if resume:
-                checkpoint = load_checkpoint(resume)
-                if cfg.resume == "inexact":
-                    check_states(trial, checkpoint, folder.name)
-                step, rows = progress_of(checkpoint)
-        record_start(folder, origin)
+        origin = provenance.describe_origin(cfg, typed, datamodule.fingerprint(), trainer.world_size)
+        resume, step, rows = _saved_state(cfg, folder, origin, trial) if folder.continued else (None, 0, 0)
+        provenance.record_start(folder, origin)
         record_seen(cfg, folder, datamodule)
-        write_config(cfg, folder)  # from here on the run has begun
+        provenance.write_config(cfg, folder)  # from here on the run has begun
         parameters = sum(parameter.numel() for parameter in model.parameters())
         verb = "Resuming" if folder.continued else "Run"
         log.info(f"{verb} {folder.path.as_posix()}: {parameters:,} parameters, {datamodule.describe()}")
@@ -142,12 +116,28 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
             nothing = "It had not saved anything yet: it begins again"
             log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
         metrics_log.rewind(rows)
-    elif folder.continued and folder.last.exists():
-        resume = folder.last
+    else:
+        resume = folder.last if folder.continued and folder.last.exists() else None
     with Watch(trainer, folder):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
+        finish(folder, cfg.monitor, datamodule, samples, before)
+
+
+def _saved_state(cfg: DictConfig, folder: RunFolder, origin: dict[str, Any], trial: Trial) -> tuple[Any, int, int]:
+    """Return the checkpoint to resume from, its step and its rows of metrics.csv; None and zeros if nothing was saved.
+
+    Raises RefusedError if the run can't resume from it.
+    """
+    if cfg.resume == "exact":
+        provenance.check_same_order(folder, origin)
+    resume = resume_point(folder)
+    if resume is None:
+        return None, 0, 0
+    checkpoint = load_checkpoint(resume)
+    if cfg.resume == "inexact":
+        check_states(trial, checkpoint, folder.name)
+    return resume, *progress_of(checkpoint)
 
 
 def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
@@ -158,12 +148,12 @@ def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
     keys = datamodule.trained_on()
     if copies := int(datamodule.is_seen(keys).sum()):
         log.warning(f"{copies:,} of the test {datamodule.sample_name} are copies of samples to train or validate on")
-    earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
+    earlier = provenance.read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
             log.warning(f"init_from={cfg.init_from} was trained on {count:,} of the test {datamodule.sample_name}")
         keys = np.concatenate([keys, earlier])
-    write_seen(folder, keys)
+    provenance.write_seen(folder, keys)
 
 
 def check_built(cfg: DictConfig) -> dict[str, Callback]:
@@ -288,21 +278,24 @@ def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule,
 
 
 def finish(
-    folder: RunFolder, metrics_log: MetricsLog, monitor: str, datamodule: Any, samples: dict[str, tuple[int, int]],
+    folder: RunFolder,
+    monitor: str,
+    datamodule: Any,
+    samples: dict[str, tuple[int, int]],
     before: RunFolder | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write metrics.json and the learning curves; log the results, where they are and the commands to run next.
 
     For a rerun, also log how it compares with the run `before`.
     """
-    rows = read_metrics(metrics_log.path)  # in the order of the columns, as a resumed run has them
+    rows = read_metrics(folder.metrics_csv)  # in the order of the columns, as a resumed run has them
     has_best = folder.best.is_file()
     best_step = progress_of(load_checkpoint(folder.best))[0] if has_best else math.inf
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
-    results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
+    results["test"] = split_metrics({key: value for row in rows for key, value in row.items()}, "test")
     draw_curves(rows, folder.plots / "learning_curves.png")
-    record_end(folder)
+    provenance.record_end(folder)
     folder.previous.unlink(missing_ok=True)
     log.info("")
     if before:
@@ -310,8 +303,7 @@ def finish(
     write_json(folder.metrics, {**results, "samples": {split: used for split, (used, _) in samples.items()}})
     value = at_best.get(monitor, math.nan)
     reached = f"{'Best' if has_best else 'Last'} {monitor} {format_metric(value)}"
-    count = format_count(*samples["test"], getattr(datamodule, "sample_name", "samples"))
-    tested = f"{headline(results['test'], 'test')}{count}" if results["test"] else "nothing was tested"
+    tested = headline(results["test"], "test", samples["test"], datamodule) if results["test"] else "nothing was tested"
     log.info(f"{reached if math.isfinite(value) else f'No value of {monitor} was logged'}; {tested}")
     run = folder.path.as_posix()
     log.info(f"Results  {run}/metrics.json, plots in {run}/plots/")

@@ -32,7 +32,7 @@ def datamodule_of(cfg: DictConfig) -> Any:
 
 def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
     """Build the Trainer with the config's callbacks and loggers; metrics.csv and last.ckpt are always written."""
-    metrics_log = MetricsLog(folder.path / "metrics.csv")
+    metrics_log = MetricsLog(folder.metrics_csv)
     with one_at_a_time(RUNS):  # MLflow creates the tables of a new database without a lock
         loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
