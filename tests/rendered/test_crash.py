@@ -79,7 +79,7 @@ def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, f
     status, said = train(folder, "name=killed", *QUICK)
     assert status == 2
     assert len(said.splitlines()) == 1
-    assert "name=killed: no whole checkpoint is left" in said
+    assert "name=killed: no intact checkpoint is left" in said
     assert "init_from=runs/killed" in said
     assert kept() == before
 

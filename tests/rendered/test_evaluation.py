@@ -70,7 +70,7 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
     provenance.write_text(provenance.read_text(encoding="utf-8").replace('"data_sha256": "', '"data_sha256": "0'))
     status, output = command("evaluate.py", "run=runs/older")
     assert status == 0, output
-    assert "The data is not what the run was trained on: it is divided anew" in output
+    assert "The data is not what the run was trained on: it is split again" in output
     test = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["samples"]["test"]
     assert evaluated(older, "evaluation_best")["samples"] == test
     status, output = command("evaluate.py", "run=runs/older", f"datamodule.root=own{own_data.suffix}")
@@ -130,7 +130,7 @@ def test_what_was_seen_is_kept_in_plain_numbers_and_grows(tmp_path: Path) -> Non
         ("hard.csv", "which is read"),
         ("runs/r/metrics.json", "belongs to the run r"),
         ("runs/r/checkpoints/best.ckpt", "belongs to the run r"),
-        ("notes.md", "is no prediction"),
+        ("notes.md", "is not a prediction"),
         ("in/new.csv", None),
         ("out.csv", None),
         ("runs/r/predictions/p.csv", None),

@@ -129,7 +129,7 @@ def test_a_broken_checkpoint_is_refused_by_name(content: bytes | None, run: Path
     path.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:-5000] if content is None else content)
     status, output = command("evaluate.py", "run=runs/first", "checkpoint=broken.ckpt")
     assert status == 2
-    assert output.startswith("broken.ckpt is no whole checkpoint: it is ")
+    assert output.startswith("broken.ckpt is not an intact checkpoint: it is ")
     assert len(output.strip().splitlines()) == 1
 
 

@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Remove a checkpoint of the run; leave any other file, with a warning."""
         real = Path(path).resolve()
         if real.suffix != ".ckpt" or not (self._is_within(real) or real.parent in self.folders):
-            log.warning(f"{path} is not removed: it is no checkpoint of {self.run.path.as_posix()}")
+            log.warning(f"{path} is not removed: it is not a checkpoint of {self.run.path.as_posix()}")
         elif real.is_file():
             real.unlink()
 
@@ -74,7 +74,7 @@ def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
     if reason := damage(Path(file.name)):
-        raise OSError(errno.EIO, f"what was written could not be read back: {reason}")
+        raise OSError(errno.EIO, f"the file could not be read back: {reason}")
 
 
 def _flush_folder(folder: Path) -> None:
@@ -110,7 +110,7 @@ def _last_ones(run: RunFolder) -> dict[Path, str | None]:
 def resume_point(run: RunFolder) -> Path | None:
     """Return last.ckpt; previous.ckpt if that is damaged or missing; None if nothing has been saved.
 
-    Raises RefusedError if no checkpoint is whole: a run never starts over silently.
+    Raises RefusedError if no checkpoint is intact: a run never starts over silently.
     """
     reasons = _last_ones(run)
     whole = [path for path, reason in reasons.items() if reason is None]
@@ -118,7 +118,7 @@ def resume_point(run: RunFolder) -> Path | None:
     if not whole and (damaged or run.best.exists()):
         best = f", or take the best weights so far: init_from={run.path.as_posix()}" if run.best.exists() else ""
         lost = damaged or f"{run.last} is gone"
-        raise RefusedError(f"name={run.name}: no whole checkpoint is left ({lost}); choose another name={best}")
+        raise RefusedError(f"name={run.name}: no intact checkpoint is left ({lost}); choose another name={best}")
     if not whole:
         return None
     if whole[0] != run.last:

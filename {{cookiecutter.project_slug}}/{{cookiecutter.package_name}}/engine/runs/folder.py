@@ -114,7 +114,7 @@ def is_run_name(name: str) -> bool:
 def check_name(name: Any) -> None:
     """Raises RefusedError if the name can't be a folder, a finished run has it, or runs/ can't be written."""
     if isinstance(name, int | float):
-        raise RefusedError(f"name={name}: is no text; put a letter into it, such as name=run{name}")
+        raise RefusedError(f"name={name}: expected text with a letter, such as name=run{name}")
     if name is not None and not is_run_name(str(name)):
         raise RefusedError(f"name={name!r}: a run name is a folder name: letters, digits, '-', '_' and '.'")
     run = RunFolder(RUNS / (name or ""))
@@ -141,7 +141,7 @@ def check_folder(folder: Path) -> None:
             if is_file_place and path.suffix in FILE_SUFFIXES:
                 raise RefusedError(f"{name} is a folder; expected a file")
         elif not stat.S_ISREG(mode):
-            raise RefusedError(f"{name} is a pipe, a socket or a device; a run folder holds files and folders alone")
+            raise RefusedError(f"{name} is a pipe, a socket or a device; a run folder may hold only files and folders")
         elif path.parent == folder and path.name in FOLDERS:
             raise RefusedError(f"{name} is a file; expected a folder")
 

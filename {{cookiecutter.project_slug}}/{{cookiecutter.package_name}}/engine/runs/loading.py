@@ -31,7 +31,7 @@ HYPER_PARAMETERS = ("hyper_parameters", "hparams", "module_arguments", "datamodu
 
 
 def broken_records(path: Path) -> str | None:
-    """Return what is wrong with the zip records of a checkpoint, or None; does not look at what they mean."""
+    """Return what is wrong with the zip records of a checkpoint, or None. Their contents are not checked."""
     if not path.is_file():
         return "there is no such file"
     if path.stat().st_size == 0:
@@ -162,7 +162,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     hyper-parameters that a config may not have.
     """
     if reason := broken_records(path):
-        raise RefusedError(f"{path.as_posix()} is no whole checkpoint: {reason}")
+        raise RefusedError(f"{path.as_posix()} is not an intact checkpoint: {reason}")
     try:
         _check_claims(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -175,7 +175,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise RefusedError(f"{path.as_posix()} can't be loaded: {reason}") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in _weights(state)):
-        raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: it has no state_dict")
+        raise RefusedError(f"{path.as_posix()} is not a Lightning checkpoint: it has no state_dict")
     if part := _more_than_data(content):
         raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values ({part})")
     try:
@@ -219,6 +219,6 @@ def check_hyper_parameters(key: str, values: Any) -> None:
         raise refusal(key, "", f"is a {type(values).__name__}; expected a dict")
     for name in ("_instantiator", "_class_path"):
         if name in values:
-            raise refusal(f"{key}.{name}", values[name], "not allowed: it says what is called to build the model")
+            raise refusal(f"{key}.{name}", values[name], "not allowed: it names a callable that would build the model")
     plain_values(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
     check_targets(key, dict(values))

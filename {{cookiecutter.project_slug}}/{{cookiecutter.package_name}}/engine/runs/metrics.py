@@ -104,7 +104,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if "step" in values:
                 rows.append({**values, "epoch": int(values.get("epoch", 0)), "step": int(values["step"])})
     except (ValueError, OverflowError, csv.Error) as error:
-        raise RefusedError(f"{path.as_posix()}:{table.line_num}: is no row of metrics: {error}") from error
+        raise RefusedError(f"{path.as_posix()}:{table.line_num}: is not a row of metrics: {error}") from error
     return rows
 
 
@@ -159,7 +159,7 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
     for split in ("val", "test"):
         values = splits.get(split)
         if not isinstance(values, dict) or not all(map(_is_number, values.values())):
-            raise RefusedError(f"{path.as_posix()}: has no metrics of the split {split}")
+            raise RefusedError(f"{path.as_posix()}: no metrics of the split {split}")
     return splits
 
 

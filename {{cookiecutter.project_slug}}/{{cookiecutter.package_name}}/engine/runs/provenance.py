@@ -92,7 +92,7 @@ def read_provenance(run: RunFolder) -> dict[str, Any]:
 def write_seen(run: RunFolder, keys: np.ndarray) -> None:
     """Write seen.npy: keys of the samples that the run trains on, by which evaluate.py recognises them in other data.
 
-    A resumed run keeps the keys of what it trained on before (resume=inexact allows other data).
+    A resumed run keeps the keys of the samples that it trained on before (resume=inexact allows other data).
     """
     earlier = read_seen(run) if run.continued else None
     keys = np.unique(keys if earlier is None else np.concatenate([earlier, keys]))
@@ -112,7 +112,7 @@ def read_seen(run: RunFolder) -> np.ndarray | None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RefusedError(f"{run.seen.as_posix()} can't be read: {reason}") from error
     if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:
-        raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of what the run was trained on")
+        raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of training samples")
     return np.array(keys)
 
 

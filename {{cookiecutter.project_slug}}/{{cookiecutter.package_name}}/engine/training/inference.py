@@ -49,7 +49,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
-    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of what `forward` returns.
+    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of their `forward`.
 
     Raises RefusedError as `load_checkpoint` does.
     """
@@ -68,11 +68,11 @@ def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
     """Load the model of the config with the weights of a checkpoint. Raises RefusedError as `load_checkpoint` does.
 
-    Lightning's `load_from_checkpoint` would read the file a second time, and call what it names as `hparams_type`.
+    Lightning's `load_from_checkpoint` would read the file twice, and call the class that it names as `hparams_type`.
     """
     model_class = imported(cfg.model._target_)
     if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
-        raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
+        raise refusal("model._target_", cfg.model._target_, "is not a LightningModule")
     content = load_checkpoint(checkpoint)
     arguments = _arguments(model_class, content)
     _check_ranges(cfg.model._target_, arguments, checkpoint)
@@ -87,14 +87,15 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
         raise
     except Exception as error:  # a model can raise anything on untrusted values
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
+        raise RefusedError(f"{checkpoint} is not a checkpoint of {model_class.__name__}: {reason}") from error
     return model.eval()
 
 
 def _check_finite(model: nn.Module, checkpoint: Path) -> None:
     """Raises RefusedError if a parameter is NaN or infinite, or a buffer NaN: predictions would be too."""
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
-        if not weights.isfinite().all() if isinstance(weights, nn.Parameter) else weights.isnan().any():
+        broken = ~weights.isfinite() if isinstance(weights, nn.Parameter) else weights.isnan()
+        if broken.any():
             raise RefusedError(f"{checkpoint.as_posix()}: its {name} is not finite, so its predictions are useless")
 
 
@@ -186,7 +187,7 @@ def read_test_data(saved: DictConfig, model: Any, runs: list[RunFolder], other: 
         return TestData(data, False, 0)
     seen = [keys for keys in map(read_seen, runs) if keys is not None]
     if data and not other:
-        log.warning("The data is not what the run was trained on: it is divided anew, and samples trained on left out")
+        log.warning("The data is not what the run was trained on: it is split again, without samples trained on")
     elif data and tells_seen and seen:
         other = not np.array_equal(np.unique(data.trained_on()), seen[0])
     if tells_seen and other:

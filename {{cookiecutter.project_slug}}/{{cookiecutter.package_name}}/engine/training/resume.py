@@ -107,7 +107,7 @@ class ExactResume(Callback):
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
     def _restore(self, trainer: Any) -> None:
-        """Before the first step, undo what Lightning's loops do differently after a restart."""
+        """Before the first step, correct what Lightning's loops do differently after a restart."""
         lightning.set_steps_done(trainer, self.saved["steps"])
         loop = trainer.fit_loop.epoch_loop
         loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
@@ -124,7 +124,7 @@ class ExactResume(Callback):
         self._add_sums(trainer)
 
     def _add_sums(self, trainer: Trainer) -> None:
-        """After the first step has logged, add what `self.log(…, on_epoch=True)` accumulated before the stop."""
+        """After the first step has logged, add the sums of `self.log(…, on_epoch=True)` from before the stop."""
         with _as_refusal(self.folder):
             for key, saved in self.sums.items():
                 _add_sum(trainer, key, saved)

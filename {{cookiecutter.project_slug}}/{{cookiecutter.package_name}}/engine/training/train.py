@@ -14,11 +14,9 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, se
 from pytorch_lightning.callbacks import WeightAveraging
 
 from ..config.build import build, imported
-from ..config.check import given_to
 from ..config.files import overrides
 from ..config.monitor import check_monitors, check_plateau, logged_by, monitors
-from ..config.signatures import signature
-from ..config.targets import Place, allowed
+from ..config.targets import Place
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
 from ..files import write_json
@@ -113,8 +111,8 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if before:
             log_changes(before, origin)
         if folder.continued:
-            nothing = "It had not saved anything yet: it begins again"
-            log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
+            start = f"Resuming from {resume.as_posix()}, step {step}" if resume else "Nothing was saved: starting over"
+            log.info(start)
         metrics_log.rewind(rows)
     else:
         resume = folder.last if folder.continued and folder.last.exists() else None
@@ -157,7 +155,7 @@ def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
 
 
 def check_built(cfg: DictConfig) -> dict[str, Callback]:
-    """Build what needs no data and leaves no trace; each optimizer for one parameter. Returns the callbacks by key.
+    """Build the parts of the config that need no data, each optimizer for one parameter. Returns the callbacks by key.
 
     Raises RefusedError if a part of the config can't be built.
     """
@@ -180,18 +178,16 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
 
 def _check_schedule(cfg: DictConfig) -> None:
     """Raises RefusedError if the schedule is a ReduceLROnPlateau with the wrong mode."""
-    node, target = cfg.model.get("scheduler"), cfg.model._target_
-    takes = signature(allowed(target))
-    given = given_to(takes.parameters.get("scheduler")) if takes else None
-    names = given.names if given else frozenset()
-    if node is None or not names <= {"total_steps"}:
-        return
+    node = cfg.model.get("scheduler")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, steps = None, dict[str, Any](dict.fromkeys(names, 100))
-    with suppress(Exception):  # the model will report it; a schedule may need several parameter groups
-        scheduler = build(node, optimizer, place=Place.ANY, **steps)
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        check_plateau("model.scheduler", scheduler.mode, target)
+    schedulers: list[Any] = []
+    arguments: dict[str, Any]
+    for arguments in ({"total_steps": 100}, {}) if node else ():
+        with suppress(Exception):  # the model passes other arguments, or will report the error
+            schedulers.append(build(node, optimizer, place=Place.ANY, **arguments))
+    for scheduler in schedulers:
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            check_plateau("model.scheduler", scheduler.mode, cfg.model._target_)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -268,7 +264,7 @@ def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:
 
 def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder) -> None:
     if not folder.best.is_file():
-        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
+        log.warning("No best.ckpt (no ModelCheckpoint saved one): the model is tested as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
     if tested and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
         # After fit, Lightning would load the weights of the checkpoint that are not averaged.

@@ -26,7 +26,7 @@ def datamodule_of(cfg: DictConfig) -> Any:
     """Build the datamodule of a config; reads no data. Raises RefusedError if it is not a LightningDataModule."""
     datamodule = build(cfg.datamodule, place=Place.ANY)
     if not isinstance(datamodule, LightningDataModule):
-        raise refusal("datamodule._target_", cfg.datamodule._target_, "is no LightningDataModule")
+        raise refusal("datamodule._target_", cfg.datamodule._target_, "is not a LightningDataModule")
     return datamodule
 
 
@@ -44,7 +44,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder, within=place is Place.RERUN)
     else:
-        log.warning("trainer.plugins has a CheckpointIO: whether a checkpoint is written whole is left to that")
+        log.warning("trainer.plugins has a CheckpointIO: writing checkpoints atomically is left to it")
     return trainer, metrics_log
 
 

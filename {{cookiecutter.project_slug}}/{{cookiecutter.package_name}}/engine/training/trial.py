@@ -59,7 +59,7 @@ MINIMUM = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_
 def check_is(key: str, built: Any, kind: type) -> None:
     """Raises RefusedError if the object that `key` names is not a `kind`."""
     if not isinstance(built, kind):
-        raise refusal(f"{key}._target_", type(built).__name__, f"is no {kind.__name__}")
+        raise refusal(f"{key}._target_", type(built).__name__, f"is not a {kind.__name__}")
 
 
 def check_callbacks(callbacks: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def check_loggers(group: DictConfig | None) -> None:
     for name, node in (group or {}).items():
         target = imported(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
-            raise refusal(f"logger.{name}._target_", target.__name__, "is no Logger")
+            raise refusal(f"logger.{name}._target_", target.__name__, "is not a Logger")
 
 
 class Trial(NamedTuple):
@@ -218,7 +218,7 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
 
 def check_states(trial: Trial, checkpoint: dict[str, Any], name: str) -> None:
     """Raises RefusedError if the run `name` can't resume from the states of another training (`resume=inexact`)."""
-    fix = f"resume=inexact: choose what name={name} was begun with, or another name= and init_from=runs/{name}"
+    fix = f"resume=inexact: take the settings of name={name}, or another name= and init_from=runs/{name}"
     for optimizer, state in zip(trial.optimizers, checkpoint["optimizer_states"], strict=False):
         try:
             optimizer.load_state_dict(state)
