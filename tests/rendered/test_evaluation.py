@@ -62,7 +62,7 @@ def test_moved_data_is_own_data_and_no_evaluation_replaces_another(run: Path, co
     assert (metrics["samples"]["test"], metrics["test"]) == (own["samples"], own["test"])
 
 
-def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: Command, own_data: Path) -> None:
+def test_a_run_without_seen_npy_warns(run: Path, command: Command, own_data: Path) -> None:
     """A run from before seen.npy was written. Data named on the command line is used whole, else its test split."""
     older = shutil.copytree(run, run.with_name("older"), ignore=shutil.ignore_patterns("evaluation_*"))
     (older / "seen.npy").unlink()
@@ -84,7 +84,7 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0.0000"), (0.5, "0.5000"), (12345.678, "12345.6780"), (-2e-7, "-2e-07")]
 )
-def test_a_metric_is_shown_with_digits_that_tell_something(value: float, text: str) -> None:
+def test_a_metric_is_shown_with_significant_digits(value: float, text: str) -> None:
     assert headline({"loss": value, "loss/cat": 1.0}, "test", (0, 0), None) == f"test/loss {text}"
 
 
@@ -102,7 +102,7 @@ def test_names_of_evaluations(tmp_path: Path) -> None:
     assert _free_path(folder, "evaluation_best", {"left_out": 1}).name == "evaluation_best_3.json"
 
 
-def test_what_was_seen_is_kept_in_plain_numbers_and_grows(tmp_path: Path) -> None:
+def test_seen_npy_holds_plain_numbers_and_grows(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert read_seen(run) is None
     write_seen(run, np.array([3, 1, 3], np.uint64))
@@ -161,7 +161,7 @@ def test_a_prediction_replaces_nothing_but_a_prediction(
         check_output(Path("runs/r/predictions/p.csv"), "runs/r/predictions/p.csv", saved)
 
 
-def test_one_of_many_predictions_does_not_lie_beside_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_many_predictions_is_kept_from_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("in/a.png").write_text("")

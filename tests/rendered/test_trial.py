@@ -82,12 +82,12 @@ def assert_refused(words: str, said: str, folder: Path, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("words", WITHOUT_DATA)
-def test_what_would_fail_later_is_refused_before_data_is_read(words: str, tmp_path: Path) -> None:
+def test_a_later_failure_is_refused_before_data_is_read(words: str, tmp_path: Path) -> None:
     assert_refused(words, WITHOUT_DATA[words], tmp_path, "--check")
 
 
 @pytest.mark.parametrize("words", WITH_DATA)
-def test_what_does_not_fit_the_data_is_refused_before_the_run_begins(words: str, tmp_path: Path) -> None:
+def test_switches_that_do_not_fit_the_data_are_refused_before_the_run_begins(words: str, tmp_path: Path) -> None:
     assert_refused(f"{words} {' '.join(SMALL)}", WITH_DATA[words], tmp_path)
 
 
@@ -186,7 +186,7 @@ def test_each_callback_of_lightning_is_run_or_refused_here() -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_callback_that_a_run_cannot_keep_its_promises_with_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_callback_that_breaks_exact_resuming_is_refused(name: str, tmp_path: Path) -> None:
     assert_refused(one(target=f"{CALLBACKS}.{name}", **NEEDS.get(name, {})), REFUSED[name], tmp_path, "--check")
 
 

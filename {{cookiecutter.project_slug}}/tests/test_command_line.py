@@ -141,7 +141,7 @@ def test_a_finished_run_is_never_overwritten(run: Path, command: Command) -> Non
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: Command) -> None:
+def test_an_unfinished_run_resumes_from_its_last_checkpoint(run: Path, command: Command) -> None:
     quick = (*SHORT, "callbacks=[default]")
     assert command("train.py", "name=stopped", *quick)[0] == 0
     stopped = command.folder / "runs" / "stopped"

@@ -81,10 +81,10 @@ class ExactResume(Callback):
         stopping.gentle = True
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
-            log.warning("train_dataloader() has an order of its own (none of datamodules/base.py): a stop is not exact")
+            log.warning("train_dataloader() has its own order (not that of datamodules/base.py): resuming is not exact")
         if self.saved:
             if trainer.current_epoch < 0 or trainer.global_step < 0:  # it would train for ever
-                raise RefusedError(f"name={self.folder.name}: the checkpoint says that fewer than no epochs are done")
+                raise RefusedError(f"name={self.folder.name}: last.ckpt has a negative epoch or step")
             check_optimizer_states(trainer.optimizers)
             for each in trainer.checkpoint_callbacks:
                 if isinstance(each, ModelCheckpoint):
