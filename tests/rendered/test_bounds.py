@@ -30,7 +30,7 @@ from my_project.engine.runs.folder import RunFolder, check_folder
 from my_project.engine.runs.loading import load_checkpoint, room_for
 from my_project.engine.runs.metrics import draw_curves, read_metrics, read_results
 from my_project.engine.runs.provenance import read_provenance, read_seen
-from my_project.engine.training.resume import check_optimizer_states, forget_elsewhere
+from my_project.engine.training.resume import check_optimizer_states, forget_others_files
 
 SECONDS = 10  # each is refused in less than one second
 
@@ -431,7 +431,7 @@ def test_a_checkpoint_callback_forgets_files_elsewhere(tmp_path: Path) -> None:
     own = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
     callback.best_model_path, callback.last_model_path = own, f"{tmp_path}/run/checkpoints/../../other/victim"
     callback.best_k_models = {own: torch.tensor(1.0), "/home/victim.ckpt": torch.tensor(2.0)}
-    forget_elsewhere(callback, RunFolder(tmp_path / "run"))
+    forget_others_files(callback, RunFolder(tmp_path / "run"))
     assert (callback.best_model_path, callback.last_model_path, [*callback.best_k_models]) == (own, "", [own])
 
 

@@ -88,7 +88,7 @@ SPOILT: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_state_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+def test_an_invalid_state_is_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         fit(tmp_path, 3)
     path = RunFolder(tmp_path).last

@@ -73,7 +73,7 @@ REFUSED = {
     "train.py name=a/b": "a run name is a folder name",
     "train.py name=con": "a run name is a folder name",
     "train.py name='a;b'": "a run name is a folder name",
-    "train.py name=2024": "is no text; put a letter into it, such as name=run2024",
+    "train.py name=2024": "expected text with a letter, such as name=run2024",
     "train.py --multirun name=x seed=0,1": "name=x: a sweep makes several runs; leave the name out",
     "train.py trainer.fast_dev_run=true": "trainer.fast_dev_run=true: leaves no run; trainer=debug",
     "train.py trainer.max_epochs=0": "trainer.max_epochs=0: nothing would be trained",

@@ -12,16 +12,16 @@ from ..config.files import Override, overrides
 from ..config.limits import check_limits
 from ..config.modules import PACKAGE, member
 from ..config.monitor import check_monitor
-from ..config.signatures import signature
 from ..config.targets import Place, allowed
 from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal
 from ..files import check_writable
 from ..logs import rank
-from ..runs.folder import RUNS, RunFolder, check_folder, check_name, config_of_fold, folds_of, open_run
+from ..runs.folder import RUNS, RunFolder, check_folder, check_name
+from ..runs.folds import check_folds, check_is_set, config_of_fold, folds_of
 from ..runs.lock import check_unlocked
 from ..runs.outputs import check_output, exists
-from ..runs.saved import ChosenRun, check_saved, finished_runs
+from ..runs.saved import ChosenRun, check_saved, finished_runs, open_run
 
 # Groups of a finished run that can be overridden; the model and the seed belong to its training.
 CHANGEABLE = ("datamodule", "trainer", "callbacks")
@@ -138,37 +138,21 @@ def check_training(cfg: DictConfig) -> None:
     if cfg.init_from:
         open_run(cfg.init_from, key="init_from")[0].checkpoint("best")
     if cfg.folds:
-        _check_folds(cfg)
+        check_folds(cfg)
     if cfg.name and rank() == 0:  # other ranks find the folder locked by rank 0
         run = RunFolder(RUNS / cfg.name)
-        begun = folds_of(run)
-        if (cfg.folds and run.begun) or (begun and not cfg.folds):
-            is_a = "a run, not a set of folds" if cfg.folds else f"a set of folds: folds={len(begun)} resumes it"
-            raise refusal("name", cfg.name, f"{run.path.as_posix()} is {is_a}, or choose another name=")
-        for fold in begun:
+        check_is_set(cfg, run)
+        for fold in folds_of(run):
             _check_resumed(config_of_fold(cfg, int(fold.path.name.removeprefix("fold_"))), fold)
         if not cfg.folds:
             _check_resumed(cfg, run)
-
-
-def _check_folds(cfg: DictConfig) -> None:
-    """Raises RefusedError if the datamodule takes no folds, or the config sets them as well."""
-    takes = signature(allowed(cfg.datamodule._target_))
-    if takes and not takes.open and not {"folds", "fold"} <= takes.parameters.keys():
-        name = cfg.datamodule._target_.rpartition(".")[2]
-        raise refusal("folds", cfg.folds, f"{name} takes none (the arguments `folds` and `fold`)")
-    for key in ("folds", "fold"):
-        if cfg.datamodule.get(key) is not None:
-            raise refusal(f"datamodule.{key}", cfg.datamodule[key], "is given by folds=; leave out one of both")
-    if cfg.rerun:
-        raise refusal("folds", cfg.folds, "a rerun trains one run again: rerun=runs/<set>/fold_1")
 
 
 def _check_resumed(cfg: DictConfig, run: RunFolder) -> None:
     """Raises RefusedError if another process trains in the folder, or a run would resume with another config."""
     check_folder(run.path)
     check_unlocked(run)
-    if not run.begun and any(run.best.parent.glob("*.ckpt")):
+    if not run.begun and any(run.checkpoints.glob("*.ckpt")):
         raise refusal("name", cfg.name, f"{run.path.as_posix()} has checkpoints but no config.yaml; choose another")
     if cfg.resume != "exact" or not run.begun:
         return
