@@ -199,11 +199,33 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
 
 
 def _check_base(key: str, target: str, definition: Definition) -> None:
-    """Raises RefusedError if the target of a group's option is a class without the base class of that group."""
+    """Raises RefusedError if the target of a group's option lacks the base class of that group, or is abstract."""
     base = BASE_CLASSES.get(key.partition(".")[0])
-    classes = [each.node for each in lineage(definition)]
-    if base and all(isinstance(node, ast.ClassDef) and node.name != base for node in classes):
+    classes = [*lineage(definition)]
+    if base and all(isinstance(each.node, ast.ClassDef) and each.node.name != base for each in classes):
         raise refusal(f"{key}._target_", target, f"expected a {base}")
+    if missing := _abstract_method(classes):
+        raise refusal(f"{key}._target_", target, f"leaves {missing}() to a class that inherits from it")
+
+
+def _abstract_method(classes: list[Definition]) -> str | None:
+    """Return the first method of own classes that is abstract, or that raises NotImplementedError and is called.
+
+    A method that raises but is never called, such as an unsupported hook, is not counted.
+    """
+    own = [each.node for each in classes if f"{each.module.name}.".startswith(f"{PACKAGE}.")]
+    methods: dict[str, ast.FunctionDef] = {}
+    for part in (part for node in own if isinstance(node, ast.ClassDef) for part in node.body):
+        if isinstance(part, ast.FunctionDef):
+            methods.setdefault(part.name, part)  # a subclass overrides its bases
+    parts = [part for method in methods.values() for part in ast.walk(method)]
+    calls = {ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)}
+    for name, method in methods.items():
+        is_abstract = any("abstractmethod" in ast.unparse(decorator) for decorator in method.decorator_list)
+        raises = isinstance(method.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(method.body[-1])
+        if is_abstract or (raises and f"self.{name}" in calls):
+            return name
+    return None
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
