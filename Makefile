@@ -15,8 +15,8 @@ help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 14))' || \
-	  { echo "Kindling needs Python 3.11 to 3.13; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 15))' || \
+	  { echo "Kindling needs Python 3.11 to 3.14; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 2; }
 
 .venv-demo/made: constraints.txt $(RENDERED)/constraints.txt | python
 	@echo "== Making the environment .venv-demo"
@@ -69,7 +69,7 @@ lint: .venv/made
 	  .venv/bin/ruff format --no-cache --check --config pyproject.toml $(STARTERS:=/_baselines.py)
 
 docs: .venv/made ## Build the pages of docs/ into site/
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict && echo "== Open site/index.html"
+	@.venv/bin/zensical build --strict && echo "== Open site/index.html"
 
 clean: ## Remove what was made
-	rm -rf .venv .venv-demo demo site
+	rm -rf .venv .venv-demo demo site .cache

@@ -1,6 +1,6 @@
-"""The questions of cookiecutter.json as tables: an mkdocs hook for `<!-- questions -->`, and the table of README.md.
+"""Write the tables of the questions in cookiecutter.json into README.md and docs/start.md.
 
-python docs/questions.py rewrites that of README.md
+python docs/questions.py
 """
 
 import json
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = "<!-- questions -->"
-IN_README = re.compile(r"(?<=## The questions\n\n)(\|.*\n)+")
+TABLE = re.compile(r"(?<=<!-- questions -->\n\n).*?(?=\n\n<!-- end of questions -->)", re.DOTALL)
 
 
 def read() -> dict[str, Any]:
@@ -38,14 +37,17 @@ def overview() -> str:
     questions = read()
     asked = {name: words["__prompt__"] for name, words in questions["__prompts__"].items() if isinstance(words, dict)}
     rows = [f"| {question} | `{name}` | {', '.join(questions[name])} |" for name, question in asked.items()]
-    return "\n".join(["| question | name | choices |", "|---|---|---|", *rows, ""])
+    return "\n".join(["| question | name | choices |", "|---|---|---|", *rows])
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    return markdown.replace(MARK, tables())
+PAGES = {ROOT / "README.md": overview, ROOT / "docs" / "start.md": tables}
+
+
+def updated(page: Path) -> str:
+    """Return the text of a page with its table as it should be."""
+    return TABLE.sub(lambda _: PAGES[page](), page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(IN_README.sub(lambda _: overview(), text), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(updated(page), encoding="utf-8")

@@ -28,9 +28,8 @@ INTRO = """# Reference
 This page is made from the code by `python docs/reference.py`. In a type, [a, b) is an interval without b, and a *node*
 is a mapping with a `_target_`. The column *config* says which file of `configs/` sets which value.
 """
-# Files of a run folder that class RunFolder has no property for; `run_files` compares them with the code.
+# Files of a run folder that class RunFolder has no attribute for; `run_files` compares them with the code.
 MORE_FILES = {
-    "metrics.csv": "Metrics of each step that logged something.",
     "changes.patch": "Uncommitted changes at the start.",
     "evaluation_<checkpoint>.json": "Metrics from evaluate.py.",
     "rerun.json": "Comparison with the run that was trained again.",
@@ -124,7 +123,7 @@ class Project:
 
     def type(self, key: str) -> str:
         """Return the type of a key of train.yaml."""
-        switches = typing.get_type_hints(self.engine("config.switches").Switches, include_extras=True)
+        switches = typing.get_type_hints(self.engine("arguments").Switches, include_extras=True)
         above, _, name = key.rpartition(".")
         for prefix, target in self.targets():
             if prefix == above and name in self.takes(target):
@@ -298,10 +297,10 @@ def run_files(project: Project) -> str:
     """Return a table of the files of a run folder. Raises SystemExit if the code writes one that it lacks."""
     kind = project.engine("runs.folder").RunFolder
     folder = kind(Path("run"))
-    found = {}
-    for name, each in vars(kind).items():
-        if isinstance(each, property) and isinstance(path := getattr(folder, name), Path):
-            found[path.relative_to("run").as_posix()] = inspect.getdoc(each) or ""
+    comments = re.findall(r"self\.(\w+) = .*  # (.*)", inspect.getsource(kind))
+    found = {
+        getattr(folder, name).relative_to("run").as_posix(): f"{text[0].upper()}{text[1:]}." for name, text in comments
+    }
     sources = [path.read_text(encoding="utf-8") for path in (project.root / project.name).rglob("*.py")]
     written = {name for text in sources for name in re.findall(r'\.path / "(\w+\.\w+)"', text)}
     begins = {name: re.split(r"[<.]|/$", name.removeprefix("checkpoints/"))[0] for name in MORE_FILES}

@@ -3,15 +3,20 @@
 import json
 import re
 import runpy
+import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import markdown
 import pytest
-import yaml
 from conftest import CHOICES, ROOT, Bake, run, tool, with_engine_tests
 
 PAGES = [
-    ROOT / "docs" / each for page in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for each in page.values()
+    ROOT / "docs" / each
+    for page in tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    for each in page.values()
 ]
 COMMANDS = [
     line
@@ -31,27 +36,62 @@ ELSEWHERE = {
 }
 
 
-def test_the_site_builds_without_a_broken_link_and_tells_every_answer(tmp_path: Path) -> None:
-    done = run(
-        tool("mkdocs"),
-        "build",
-        "--strict",
-        "--site-dir",
-        tmp_path / "site",
-        cwd=ROOT,
-        NO_MKDOCS_2_WARNING="1",
-    )
+def build_site(folder: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+    """Build a copy of the pages, with more words at the end of one, into folder/site."""
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "zensical.toml", folder)
+    with (folder / "docs" / "runs.md").open("a", encoding="utf-8") as page:
+        page.write(more)
+    return run(tool("zensical"), "build", "--strict", cwd=folder)
+
+
+def test_the_site_builds_and_tells_every_answer(tmp_path: Path) -> None:
+    done = build_site(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    start = (tmp_path / "site" / "start" / "index.html").read_text(encoding="utf-8")
+    assert list((tmp_path / "site").rglob("*.py")) == []
+    start = (tmp_path / "site" / "start.html").read_text(encoding="utf-8")
     for question, answers in CHOICES.items():
         for word in (question, *answers):
             assert f"<code>{word}</code>" in start, word
 
 
-def test_readme_tells_every_choice() -> None:
-    table = runpy.run_path(str(ROOT / "docs" / "questions.py"))["overview"]()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"## The questions\n\n{table}\n" in readme, "python docs/questions.py writes the table"
+@pytest.mark.parametrize("link", ["nowhere.md", "how.md#nowhere", "#nowhere"])
+def test_the_site_does_not_build_with_a_broken_link(link: str, tmp_path: Path) -> None:
+    done = build_site(tmp_path, more=f"[broken]({link})\n")
+    assert done.returncode == 1
+    assert "does not exist" in done.stdout + done.stderr
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """Return the attributes of a page that lead somewhere, or to which a link leads: ("href", "how.md#limits")."""
+    html = markdown.markdown(page.read_text(encoding="utf-8"), extensions=["fenced_code", "tables", "toc"])
+    return re.findall(r'<\w[^<>]*? (href|src|id)="([^"]*)"', html)
+
+
+def test_every_link_image_and_anchor_is_there() -> None:
+    """zensical looks at links between pages of docs/ alone, and not at images."""
+    broken = []
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")):
+        for attribute, link in links(page):
+            path, _, anchor = link.partition("#")
+            to = page.parent / path if path else page
+            there = to.exists() and (not anchor or ("id", anchor) in links(to))
+            if attribute != "id" and ":" not in path and not there:
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert broken == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    assert sorted(PAGES) == sorted(ROOT.glob("docs/*.md"))
+
+
+def test_readme_and_pages_tell_every_choice() -> None:
+    questions = runpy.run_path(str(ROOT / "docs" / "questions.py"))
+    for page, table in questions["PAGES"].items():
+        text = page.read_text(encoding="utf-8")
+        assert table() in text, "python docs/questions.py writes the table"
+        assert questions["updated"](page) == text
+        assert questions["updated"](page).count("<!-- questions -->") == 1
 
 
 def test_reference_is_what_the_code_says(tmp_path: Path) -> None:

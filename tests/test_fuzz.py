@@ -4,6 +4,7 @@ make fuzz CASES=10000 [SEED=7]
 """
 
 import contextlib
+import functools
 import io
 import os
 import random
@@ -119,21 +120,20 @@ class Door:
         from fuzzed_project.engine.cli import command
         from fuzzed_project.engine.training import train
 
-        self.folder, self.command, self.train, self.compose = folder, command, train, command._composed
-        command._composed = self.composed
-        # Replaces Hydra's own composition, which would do the same again.
-        command.hydra = SimpleNamespace(main=lambda **_: lambda job: lambda: job(self.cfg))
+        self.folder, self.command, self.train = folder, command, train
+
+        def main(config_path: str, config_name: str, **_: Any) -> Any:
+            """Compose as Hydra's does, in this process."""
+            compose = functools.partial(command.compose_config, Path(config_path), config_name)
+            return lambda job: lambda: job(compose(sys.argv[1:]))
+
+        command.hydra = SimpleNamespace(main=main)
         shutil.copy(project / "train.py", folder)
         shutil.copytree(project / "configs", folder / "configs")
         self.files = {
             path.relative_to(folder / "configs").as_posix(): path.read_text(encoding="utf-8")
             for path in (folder / "configs").rglob("*.yaml")
         }
-
-    def composed(self, *arguments: Any) -> Any:
-        """Compose as the command line does, and keep the result for what follows its check."""
-        self.cfg = self.compose(*arguments)
-        return self.cfg
 
     def outcome(self, words: list[str]) -> tuple[int, str]:
         """Return the exit status and the output."""
@@ -225,7 +225,7 @@ def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path:
     (run_folder / "checkpoints" / "best.ckpt").touch()
     shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", "mode=min", cwd=project)
     assert shown.returncode == 0, shown.stderr
-    cfg = command._composed(project / "configs", "evaluate", [f"run={run_folder}"])
+    cfg = command.compose_config(project / "configs", "evaluate", [f"run={run_folder}"])
     counts = {"accepted": 0, "refused": 0}
 
     @fuzz(CASES)

@@ -12,7 +12,7 @@ from conftest import CHOICES, Bake, run
 ROOMS = ("cli", "training", "runs", "config")
 RESEARCH = ("models", "datamodules", "callbacks")
 # Private names of OmegaConf, Python and torch, which the engine may use outside lightning.py.
-NOT_LIGHTNING = {"_target_", "_get_full_key", "_get_node", "_exit", "_schema", "_backward_hooks"}
+NOT_LIGHTNING = {"_target_", "_get_full_key", "_get_node", "_exit", "_schema", "_check_help", "_backward_hooks"}
 
 
 def modules_of(package: Path) -> dict[str, Path]:

@@ -68,7 +68,7 @@ def test_both_services_run_the_same_commands(environment: str, bake: Bake) -> No
             assert after == before
     if environment != "conda":  # its environment.yml names one Python
         versions = gitlab["tests"]["parallel"]["matrix"][0]["PYTHON"]
-        assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.11", "3.12", "3.13"]
+        assert github["tests"]["strategy"]["matrix"]["python"] == versions == ["3.11", "3.12", "3.13", "3.14"]
 
 
 def test_conda_is_asked_for_what_it_can_read(bake: Bake) -> None:
@@ -82,7 +82,7 @@ def test_conda_is_asked_for_what_it_can_read(bake: Bake) -> None:
     asked = [MatchSpec(each, strict=True) for each in environment["dependencies"] if isinstance(each, str)]
     assert [each.name.normalized for each in asked] == ["python", "pip"]
     python = Version(str(asked[0].version).removesuffix(".*"))
-    assert Version("3.11") <= python < Version("3.14")
+    assert Version("3.11") <= python < Version("3.15")
 
 
 @pytest.mark.parametrize("environment", CHOICES["environment"])

@@ -66,7 +66,7 @@ def waiting(folder: Path, *words: str, at: At) -> Any:
     return process
 
 
-def go_on(process: Any, folder: Path) -> tuple[int, str]:
+def let_finish(process: Any, folder: Path) -> tuple[int, str]:
     """Let a waiting process run to its end; returns the exit status and all output in `folder`."""
     (folder / "waits").unlink()
     process.join()

@@ -29,8 +29,9 @@ from my_project.engine.plain import read_json, read_yaml
 from my_project.engine.runs.folder import RunFolder, check_folder
 from my_project.engine.runs.loading import load_checkpoint, room_for
 from my_project.engine.runs.metrics import draw_curves, read_metrics, read_results
-from my_project.engine.runs.provenance import read_provenance, read_seen
-from my_project.engine.training.resume import check_optimizer_states, forget_elsewhere
+from my_project.engine.runs.provenance import read_provenance
+from my_project.engine.runs.seen import read_seen
+from my_project.engine.training.resume import check_optimizer_states, forget_others_files
 
 SECONDS = 10  # each is refused in less than one second
 
@@ -95,9 +96,9 @@ BOMBS = {
     "aliases in a chain": ("a0: &a0 [x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 5000)), "nested"),
     "100,000 keys": ("\n".join(f"k{n}: 1" for n in range(60_000)), "more than 20,000 keys and values"),
     "megabytes in a scalar": (f"a: '{'x' * 2**22}'", "is larger than 1 MB"),
-    "a long scalar": (f"a: '{'x' * 2**19}'", "a value of 524,288 letters"),
-    "a number of many digits": (f"a: {'1' * 2**19}", "a value of 524,288 letters"),
-    "a number of many sixties": (f"a: 1{':1' * 2**18}", "a value of 524,289 letters"),
+    "a long scalar": (f"a: '{'x' * 2**19}'", "a value of 524,288 characters"),
+    "a number of many digits": (f"a: {'1' * 2**19}", "a value of 524,288 characters"),
+    "a number of many sixties": (f"a: 1{':1' * 2**18}", "a value of 524,289 characters"),
     "brackets": ("a: " + "[" * 100_000, "nested deeper than 50"),
     "dashes": ("a:\n  " + "- " * 100_000 + "x", "nested deeper than 50"),
 }  # fmt: skip
@@ -431,7 +432,7 @@ def test_a_checkpoint_callback_forgets_files_elsewhere(tmp_path: Path) -> None:
     own = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
     callback.best_model_path, callback.last_model_path = own, f"{tmp_path}/run/checkpoints/../../other/victim"
     callback.best_k_models = {own: torch.tensor(1.0), "/home/victim.ckpt": torch.tensor(2.0)}
-    forget_elsewhere(callback, RunFolder(tmp_path / "run"))
+    forget_others_files(callback, RunFolder(tmp_path / "run"))
     assert (callback.best_model_path, callback.last_model_path, [*callback.best_k_models]) == (own, "", [own])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from disk import small_disk_at
-from killed import STEP, At, go_on, train, waiting
+from killed import STEP, At, let_finish, train, waiting
 from test_resume import QUICK
 
 from my_project.engine.runs.checkpoints import damage
@@ -66,7 +66,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(kind: str, che
     assert (checkpoints / "damaged.ckpt").is_file()
 
 
-def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, folder: Path) -> None:
+def test_without_an_intact_checkpoint_it_does_not_start_over(checkpoints: Path, folder: Path) -> None:
     for name in ("last", "previous"):
         DAMAGES["flipped bits"](checkpoints / f"{name}.ckpt")
 
@@ -79,12 +79,12 @@ def test_where_nothing_whole_is_left_it_does_not_begin_anew(checkpoints: Path, f
     status, said = train(folder, "name=killed", *QUICK)
     assert status == 2
     assert len(said.splitlines()) == 1
-    assert "name=killed: no whole checkpoint is left" in said
+    assert "name=killed: no intact checkpoint is left" in said
     assert "init_from=runs/killed" in said
     assert kept() == before
 
 
-def test_a_flipped_bit_is_seen_or_changes_nothing(checkpoints: Path) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(checkpoints: Path) -> None:
     """A flip in the padding between the records changes nothing."""
     path = checkpoints / "last.ckpt"
     whole = path.read_bytes()
@@ -119,7 +119,7 @@ def assert_one_clear_line(status: int, said: str, reason: str, name: str) -> Non
     assert "Traceback" not in said
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_stays(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_the_last_checkpoint_stays(small_disk: Path) -> None:
     process = waiting(small_disk, "name=full", *QUICK, at=SLOW)
     # The output goes to the same disk: this file keeps room for it until the training resumes.
     (small_disk / "room").write_bytes(bytes(2**13))
@@ -127,7 +127,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(small_disk: Path) -> 
         while filler.write(bytes(2**12)):
             pass
     (small_disk / "room").unlink()
-    status, said = go_on(process, small_disk)
+    status, said = let_finish(process, small_disk)
     assert_one_clear_line(status, said, "No space left on device", "full")
     assert damage(small_disk / "runs" / "full" / "checkpoints" / "last.ckpt") is None
     (small_disk / "filler").unlink()
@@ -135,22 +135,22 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(small_disk: Path) -> 
     assert status == 0, said
 
 
-def test_a_folder_without_permission_is_said(small_disk: Path) -> None:
+def test_a_read_only_folder_is_reported(small_disk: Path) -> None:
     process = waiting(small_disk, "name=locked", *QUICK, at=SLOW)
     runs = small_disk / "runs"
     subprocess.run(["mount", "--bind", str(runs), str(runs)], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", str(runs)], check=True)
     try:
-        status, said = go_on(process, small_disk)
+        status, said = let_finish(process, small_disk)
         assert_one_clear_line(status, said, "Read-only file system", "locked")
     finally:
         subprocess.run(["umount", str(runs)], check=True)
 
 
-def test_a_folder_that_is_removed_is_said(folder: Path) -> None:
+def test_a_removed_folder_is_reported(folder: Path) -> None:
     process = waiting(folder, "name=removed", *QUICK, at=SLOW)
     shutil.rmtree(folder / "runs" / "removed")
-    status, said = go_on(process, folder)
+    status, said = let_finish(process, folder)
     assert status == 1
     assert said.strip().splitlines()[-1].startswith("runs/removed")
     assert not (folder / "runs" / "removed").exists()

@@ -18,7 +18,7 @@ from my_project.engine.logs import log
 from my_project.engine.runs.folder import RunFolder
 from my_project.engine.runs.metrics import headline
 from my_project.engine.runs.outputs import check_output
-from my_project.engine.runs.provenance import read_seen, write_seen
+from my_project.engine.runs.seen import read_seen, write_seen
 from my_project.engine.training import folds as cross_validation
 from my_project.engine.training import train as training
 from my_project.engine.training.inference import _evaluation_name, _free_path
@@ -62,7 +62,7 @@ def test_moved_data_is_own_data_and_no_evaluation_replaces_another(run: Path, co
     assert (metrics["samples"]["test"], metrics["test"]) == (own["samples"], own["test"])
 
 
-def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: Command, own_data: Path) -> None:
+def test_a_run_without_seen_npy_warns(run: Path, command: Command, own_data: Path) -> None:
     """A run from before seen.npy was written. Data named on the command line is used whole, else its test split."""
     older = shutil.copytree(run, run.with_name("older"), ignore=shutil.ignore_patterns("evaluation_*"))
     (older / "seen.npy").unlink()
@@ -70,7 +70,7 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
     provenance.write_text(provenance.read_text(encoding="utf-8").replace('"data_sha256": "', '"data_sha256": "0'))
     status, output = command("evaluate.py", "run=runs/older")
     assert status == 0, output
-    assert "The data is not what the run was trained on: it is divided anew" in output
+    assert "The data is not what the run was trained on: it is split again" in output
     test = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["samples"]["test"]
     assert evaluated(older, "evaluation_best")["samples"] == test
     status, output = command("evaluate.py", "run=runs/older", f"datamodule.root=own{own_data.suffix}")
@@ -84,8 +84,8 @@ def test_a_run_that_does_not_tell_what_it_has_seen_says_so(run: Path, command: C
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0.0000"), (0.5, "0.5000"), (12345.678, "12345.6780"), (-2e-7, "-2e-07")]
 )
-def test_a_metric_is_shown_with_digits_that_tell_something(value: float, text: str) -> None:
-    assert headline({"loss": value, "loss/cat": 1.0}, "test") == f"test/loss {text}"
+def test_a_metric_is_shown_with_significant_digits(value: float, text: str) -> None:
+    assert headline({"loss": value, "loss/cat": 1.0}, "test", (0, 0), None) == f"test/loss {text}"
 
 
 def test_names_of_evaluations(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_names_of_evaluations(tmp_path: Path) -> None:
     assert _free_path(folder, "evaluation_best", {"left_out": 1}).name == "evaluation_best_3.json"
 
 
-def test_what_was_seen_is_kept_in_plain_numbers_and_grows(tmp_path: Path) -> None:
+def test_seen_npy_holds_plain_numbers_and_grows(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert read_seen(run) is None
     write_seen(run, np.array([3, 1, 3], np.uint64))
@@ -130,7 +130,7 @@ def test_what_was_seen_is_kept_in_plain_numbers_and_grows(tmp_path: Path) -> Non
         ("hard.csv", "which is read"),
         ("runs/r/metrics.json", "belongs to the run r"),
         ("runs/r/checkpoints/best.ckpt", "belongs to the run r"),
-        ("notes.md", "is no prediction"),
+        ("notes.md", "is not a prediction"),
         ("in/new.csv", None),
         ("out.csv", None),
         ("runs/r/predictions/p.csv", None),
@@ -161,7 +161,7 @@ def test_a_prediction_replaces_nothing_but_a_prediction(
         check_output(Path("runs/r/predictions/p.csv"), "runs/r/predictions/p.csv", saved)
 
 
-def test_one_of_many_predictions_does_not_lie_beside_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_many_predictions_is_kept_from_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("in/a.png").write_text("")
@@ -197,13 +197,12 @@ def test_folds_that_validate_on_the_same_samples_are_refused_before_any_training
 def test_a_metric_that_was_not_logged_is_not_called_best(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = RunFolder(tmp_path)
     folder.provenance.write_text("{}")
-    (tmp_path / "metrics.csv").write_text("epoch,step,test/loss\n0,4,0.5\n")
-    metrics_log: Any = type("Log", (), {"path": tmp_path / "metrics.csv"})
+    folder.metrics_csv.write_text("epoch,step,test/loss\n0,4,0.5\n")
     log.propagate = True
     with caplog.at_level("INFO"):
-        training.finish(folder, metrics_log, "val/loss", object(), {"test": (2, 2)})
-        metrics_log.path.write_text("epoch,step,val/loss\n0,4,0.00001234\n")  # trainer.limit_test_batches=0
-        training.finish(folder, metrics_log, "val/loss", object(), {"test": (0, 2)})
+        training.finish(folder, "val/loss", object(), {"test": (2, 2)})
+        folder.metrics_csv.write_text("epoch,step,val/loss\n0,4,0.00001234\n")  # trainer.limit_test_batches=0
+        training.finish(folder, "val/loss", object(), {"test": (0, 2)})
     log.propagate = False
     assert "Last val/loss 1.234e-05; nothing was tested\n" in caplog.text
     assert "No value of val/loss was logged; test/loss 0.5000 of 2 samples" in caplog.text

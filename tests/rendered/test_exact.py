@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from my_project.engine.errors import RefusedError
 from my_project.engine.order import BatchOrder, batches
 from my_project.engine.runs.folder import RunFolder
-from my_project.engine.runs.metrics import MetricsLog
+from my_project.engine.training.metrics_log import MetricsLog
 from my_project.engine.training.resume import ExactResume, reseed
 
 STEPS = 8
@@ -88,7 +88,7 @@ SPOILT: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_state_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+def test_an_invalid_state_is_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         fit(tmp_path, 3)
     path = RunFolder(tmp_path).last

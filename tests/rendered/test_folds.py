@@ -50,7 +50,7 @@ def finished(folder: Path) -> Path:
     return folder / "runs" / "cv"
 
 
-def test_a_killed_set_goes_on_and_each_fold_ends_in_the_same_bits(finished: Path, folder: Path) -> None:
+def test_a_killed_set_resumes_and_each_fold_ends_bit_identical(finished: Path, folder: Path) -> None:
     status, said = train(folder, "name=undisturbed", *FOLDS)
     assert status == 0, said
     for fold in ("fold_1", "fold_2"):
@@ -61,7 +61,7 @@ def test_a_killed_set_goes_on_and_each_fold_ends_in_the_same_bits(finished: Path
     assert final_state(finished / "fold_1")["metrics.csv"] != final_state(finished / "fold_2")["metrics.csv"]
 
 
-def test_the_table_is_that_of_the_runs(finished: Path) -> None:
+def test_the_table_holds_the_metrics_of_the_runs(finished: Path) -> None:
     table = json.loads((finished / "folds.json").read_text())
     assert table["folds"] == 2
     runs = [json.loads((finished / f"fold_{number}" / "metrics.json").read_text()) for number in (1, 2)]
@@ -92,7 +92,7 @@ def test_the_set_is_used_as_an_ensemble(finished: Path, folder: Path) -> None:
     assert any((finished / "predictions").iterdir())
 
 
-def test_an_ensemble_gives_the_mean_of_what_its_members_give(finished: Path, folder: Path) -> None:
+def test_an_ensemble_gives_the_mean_of_its_members(finished: Path, folder: Path) -> None:
     (ensemble, data), (first, _), (second, _) = (load_run(finished / part) for part in (".", "fold_1", "fold_2"))
     data.prepare_data()
     data.setup("fit")
@@ -103,7 +103,7 @@ def test_an_ensemble_gives_the_mean_of_what_its_members_give(finished: Path, fol
     assert not torch.allclose(members[0], members[1], atol=1e-5)
 
 
-def test_weights_that_may_know_what_a_fold_validates_on_are_warned_of(
+def test_init_from_may_have_seen_validation_samples_which_is_a_warning(
     finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cross_validation, "train", lambda fold: None)  # the warning comes earlier

@@ -181,11 +181,11 @@ NOT_TARGETS = (
     "pytorch_lightning.core.saving.load_hparams_from_yaml", "pytorch_lightning.cli.LightningCLI",
     "lightning_fabric.fabric.Fabric", "hydra.utils.get_method", "builtins.eval", "os.system",
     f"{PACKAGE}", f"{PACKAGE}.load_run", f"{PACKAGE}.target", f"{PACKAGE}.engine.runs.folder.RunFolder",
-    f"{PACKAGE}.engine.runs.metrics.MetricsLog", f"{PACKAGE}.engine.runs.metrics.draw_curves",
+    f"{PACKAGE}.engine.training.metrics_log.MetricsLog", f"{PACKAGE}.engine.runs.metrics.draw_curves",
     f"{PACKAGE}.engine.training.inference.BatchWriter", f"{PACKAGE}.engine.config.targets.allowed",
     f"{PACKAGE}.models.optimization.parameter_groups", f"{PACKAGE}.callbacks.finite_guard.bad_weights",
     f"{PACKAGE}.callbacks.finite_guard.Path",
-    f"{PACKAGE}.datamodules.base.fingerprint",
+    f"{PACKAGE}.datamodules.base.sha256_of",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import fitting
-from killed import PACKAGE, STEP, At, differences, final_state, go_on, train, waiting
+from killed import PACKAGE, STEP, At, differences, final_state, let_finish, train, waiting
 from starter import SMALL
 from test_resume import QUICK as STEPS
 
@@ -19,11 +19,11 @@ PHASES = {
     "sanity check": At("pytorch_lightning.trainer.trainer:Trainer._run_sanity_check"),
     "first step": At(STEP),
     "within the epoch": At(STEP, 4),
-    "writing a checkpoint": At(f"{PACKAGE}.engine.runs.checkpoints:_Recorder.write", 5),
+    "writing a checkpoint": At("torch.serialization:_open_zipfile_writer_buffer.__exit__"),
     "between two renames": At(f"{PACKAGE}.engine.runs.checkpoints:_flush_folder"),
     "between last batch and validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop.run"),
     "in validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 2),
-    "writing a row of metrics.csv": At(f"{PACKAGE}.engine.runs.metrics:MetricsLog._writer", 2),
+    "writing a row of metrics.csv": At(f"{PACKAGE}.engine.training.metrics_log:MetricsLog._writer", 2),
     "after validation": At(f"{LOOPS}.fit_loop:_FitLoop.on_advance_end"),
     "in the second epoch": At(STEP, 3),
     "in the second validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 1),
@@ -44,7 +44,7 @@ def undisturbed(folder: Path) -> dict[str, str]:
     return final_state(folder / "runs" / "undisturbed")
 
 
-def test_killed_in_each_phase_and_continued_it_ends_in_the_same_bits(folder: Path, undisturbed: dict[str, str]) -> None:
+def test_killed_in_each_phase_and_resumed_it_ends_bit_identical(folder: Path, undisturbed: dict[str, str]) -> None:
     for phase, at in PHASES.items():
         status, said = train(folder, "name=killed", *QUICK, at=at)
         assert status == -signal.SIGKILL, f"not killed {phase}: {said}"
@@ -67,7 +67,7 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
     slow = At(f"{LOOPS}.training_epoch_loop:_TrainingEpochLoop.on_advance_end", 5, "wait")
     process = waiting(folder, f"name={name}", *QUICK, "save_minutes=10", at=slow)
     os.kill(process.pid, sent)
-    status, said = go_on(process, folder)
+    status, said = let_finish(process, folder)
     assert status == 128 + sent
     assert said.splitlines()[-1] == (
         f"Stopped; the state of step 5 is saved. The same command with name={name} resumes from "

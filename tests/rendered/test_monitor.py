@@ -13,7 +13,7 @@ from conftest import NO_LOGGER, Command, copy_of_project, target
 from omegaconf import OmegaConf
 from test_resume import QUICK
 
-from my_project.engine.config.monitor import check_monitors, direction, logged_by, monitors
+from my_project.engine.config.monitor import check_monitors, direction, logged_by
 from my_project.engine.errors import RefusedError
 
 MODULE, MODEL = target("model")
@@ -48,10 +48,10 @@ def test_a_callback_of_one_s_own_is_asked_for_its_default_direction() -> None:
     switches = {"monitor": "val/loss", "mode": "min"}
     callbacks = {"callbacks.a": ModelCheckpoint(monitor="step", mode="max"), "callbacks.b": EarlyStopping("val/f1/cat")}
     with pytest.raises(RefusedError, match=r"callbacks.b.mode=min: val/f1/cat is better the higher"):
-        check_monitors(monitors(switches, callbacks), LOGGED, "my.Model")
+        check_monitors(switches, callbacks, LOGGED, "my.Model")
     callbacks = {"callbacks.c": EarlyStopping("step")}
     with pytest.raises(RefusedError, match=r"callbacks.c.monitor=step"):
-        check_monitors(monitors(switches, callbacks), LOGGED, "my.Model")
+        check_monitors(switches, callbacks, LOGGED, "my.Model")
 
 
 def test_best_is_the_validation_of_the_checkpoint_also_within_an_epoch(command: Command) -> None:
@@ -148,8 +148,8 @@ from pathlib import Path
 from my_project.engine.errors import RefusedError
 from my_project.engine.cli import command, requests as runs
 for words, said in {CASES!r}.items():
-    words = [command._adding(word, Path({str(copy)!r}) / "configs") for word in words.split()]
-    cfg = command._composed(Path({str(copy)!r}) / "configs", "train", words)
+    words = [command._hydra_override(word, Path({str(copy)!r}) / "configs") for word in words.split()]
+    cfg = command.compose_config(Path({str(copy)!r}) / "configs", "train", words)
     try:
         runs.check_training(cfg)
         answer = cfg.mode
@@ -159,7 +159,7 @@ for words, said in {CASES!r}.items():
 assert "torch" not in sys.modules
 from my_project.engine.training.train import check_built
 plateau = "++model.scheduler={{_target_:my_project.models.own.plateau,mode:max}}"
-cfg = command._composed(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
+cfg = command.compose_config(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
 try:
     check_built(cfg)
 except RefusedError as error:

@@ -84,9 +84,9 @@ sys.path.insert(0, str(root))
 from my_project.engine.cli import command, requests as runs
 said = {}
 for line in json.load(sys.stdin):
-    words = [command._adding(word, root / "configs") for word in line.split()]
+    words = [command._hydra_override(word, root / "configs") for word in line.split()]
     try:
-        runs.check_training(command._composed(root / "configs", "train", words))
+        runs.check_training(command.compose_config(root / "configs", "train", words))
     except Exception as error:
         said[line] = repr(error)
 json.dump(said, sys.stdout)

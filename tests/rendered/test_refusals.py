@@ -15,10 +15,11 @@ from conftest import ROOT, Command, chosen, options, target
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from my_project.engine.arguments import Given
 from my_project.engine.cli import explain
-from my_project.engine.config.check import facts_of
+from my_project.engine.config.check import check_node, facts_of
 from my_project.engine.config.files import Override
-from my_project.engine.config.kinds import check_late
+from my_project.engine.config.targets import Place
 from my_project.engine.config.values import check_value
 from my_project.engine.errors import RefusedError
 
@@ -57,7 +58,7 @@ REFUSED = {
     "train.py model.optimizer._target_=os.system": "not allowed",
     "train.py model.optimizer._target_=torch.nn.init.ones_": "not allowed: expected a class",
     "train.py model._target_=torch.load": "not allowed",
-    "train.py model._target_=my_project.engine.config.build.imported": "not allowed: it comes from",
+    "train.py model._target_=my_project.engine.config.build.import_target": "not allowed: it comes from",
     f"train.py model._target_={target('model')[0]}.build": "not allowed: it comes from",
     "train.py trainer._target_=pytorch_lightning.Trainer.fit": "is not a module",
     "train.py ~model.optimizer._target_": "names no _target_",
@@ -66,12 +67,12 @@ REFUSED = {
     "train.py trainer.default_root_dir=x": "trainer.default_root_dir=x: is given by the code",
     "train.py lr=0.1": "lr=0.1: no such key; did you mean model.optimizer.lr?",
     "train.py model.lr=0.1": "takes no lr; did you mean model.optimizer.lr?",
-    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is no folder that can be written to",
+    "train.py callbacks.checkpoint.dirpath=/dev/null/x": "/dev/null is not a folder that can be written to",
     "train.py +trainer._convert_=none": "expected _target_ or an argument",
     "train.py name=a/b": "a run name is a folder name",
     "train.py name=con": "a run name is a folder name",
     "train.py name='a;b'": "a run name is a folder name",
-    "train.py name=2024": "is no text; put a letter into it, such as name=run2024",
+    "train.py name=2024": "expected text with a letter, such as name=run2024",
     "train.py --multirun name=x seed=0,1": "name=x: a sweep makes several runs; leave the name out",
     "train.py trainer.fast_dev_run=true": "trainer.fast_dev_run=true: leaves no run; trainer=debug",
     "train.py trainer.max_epochs=0": "trainer.max_epochs=0: nothing would be trained",
@@ -87,7 +88,7 @@ REFUSED = {
     "train.py save_minutes=-1": "save_minutes=-1: expected a value greater than or equal to 0",
     "train.py rerun=7": "rerun=7: no run folder",
     "train.py name=???": "name=???: has to be given: name=…",
-    "train.py ~resume": "resume: has to be there, if only as null",
+    "train.py ~resume": "resume: is missing; expected a value, or null",
     "train.py resume=maybe": "resume=maybe: expected 'exact' or 'inexact'",
     "train.py init_from=runs/none": "init_from=runs/none: no run folder",
     "train.py --fast": "unrecognized arguments: --fast",
@@ -152,7 +153,7 @@ REFUSED = {
     "train.py model._target_=torch.nn.Linear": "model._target_=torch.nn.Linear: expected a LightningModule",
     "train.py datamodule._target_=torch.nn.Identity": "expected a LightningDataModule",
     "train.py trainer._target_=torch.nn.Identity": "expected a Trainer",
-    "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to be written by a class",
+    "train.py datamodule._target_=my_project.datamodules.base.TensorDataModule": "to a class that inherits",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.BaseFinetuning}": "not allowed",
     "train.py model.optimizer._partial_=true": "model.optimizer._partial_=true: expected _target_ or an argument",
     "train.py callbacks.own={_target_:pytorch_lightning.callbacks.EMAWeightAveraging,nope:1}": "callbacks.own.nope=1: ",
@@ -231,7 +232,7 @@ def test_what_a_logger_passes_on_late_is_checked_now(logger: str, argument: str,
     pytest.importorskip({"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}[logger])
     node = {"_target_": f"pytorch_lightning.loggers.{logger}", "save_dir": "x", argument: [1]}
     with nullcontext() if not said else pytest.raises(RefusedError, match=re.escape(said)):
-        check_late("logger.own", node)
+        list(check_node("logger.own", node, Given(), Place.OWN))
 
 
 def test_a_sweep_leaves_its_runs_alone(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_a_folder_that_can_t_be_written_is_named(words: str, tmp_path: Path) -> 
     status, output = Command(tmp_path)("train.py", *words.split())
     assert (status, len(output.strip().splitlines())) == (2, 1), output
     assert "runs" in output
-    assert "is no folder that can be written to" in output
+    assert "is not a folder that can be written to" in output
 
 
 @pytest.mark.parametrize("value", [2.0, 1.0, True])
@@ -306,6 +307,26 @@ def test_the_file_that_is_to_blame_is_named(file: str, old: str, new: str, said:
     assert status == 2
     assert said in output
     assert len(output.strip().splitlines()) == 1
+
+
+HEADERS = {
+    "# @package _global_": 0, "\n#@package _global_": 0, "# About.\n# @package _global_": 2, "": 2,
+    "# @package _global": 2, "# @package: _global_": 2, "# @package _group_": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "status"), HEADERS.items())
+def test_an_experiment_whose_keys_set_nothing_is_refused(header: str, status: int, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / "configs" / "experiment" / "own.yaml"
+    path.write_text(f"{header}\ntrainer:\n  max_epochs: 3\n", encoding="utf-8")
+    for words in (("--cfg", "job"), ("--check",)):
+        ended, output = Command(tmp_path, root=tmp_path)("train.py", "experiment=own", *words)
+        assert ended == status, output
+        if status == 2:
+            said = "configs/experiment/own.yaml: expected `# @package _global_` as its first line; else its keys set"
+            assert (said in output, len(output.strip().splitlines())) == (True, 1), output
 
 
 def test_a_file_of_a_group_that_was_not_chosen_is_not_to_blame(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from starter import SMALL
 from test_resume import QUICK as STEPS
 
-from my_project.engine.runs.provenance import origin
+from my_project.engine.runs.provenance import describe_origin
 
 QUICK = (*STEPS, *fitting(SMALL))
 
@@ -26,7 +26,7 @@ def folder(command: Command) -> Path:
     return command.folder
 
 
-def test_it_gives_the_same_bits_and_says_so(folder: Path) -> None:
+def test_a_rerun_is_bit_identical_and_says_so(folder: Path) -> None:
     status, said = train(folder, "rerun=runs/ours", "name=again", *NO_LOGGER)
     assert status == 0, said
     assert "Training runs/ours again; since then nothing changed" in said
@@ -37,7 +37,7 @@ def test_it_gives_the_same_bits_and_says_so(folder: Path) -> None:
     assert differences(*(final_state(folder / "runs" / name) for name in ("ours", "again"))) == []
 
 
-def test_it_says_what_differs_and_by_how_much(folder: Path) -> None:
+def test_a_rerun_reports_what_differs_and_by_how_much(folder: Path) -> None:
     theirs = folder / "runs" / "theirs"
     shutil.copytree(folder / "runs" / "ours", theirs)
     last = theirs / "checkpoints" / "last.ckpt"
@@ -69,7 +69,7 @@ def test_it_says_what_differs_and_by_how_much(folder: Path) -> None:
         (("rerun=runs/killed",), "rerun=runs/killed: has not finished; name=killed resumes it"),
     ],
 )
-def test_what_can_t_be_trained_again_is_refused(words: tuple[str, ...], part: str, folder: Path) -> None:
+def test_a_run_that_can_t_be_trained_again_is_refused(words: tuple[str, ...], part: str, folder: Path) -> None:
     if not (folder / "runs" / "killed").exists():
         assert train(folder, "name=killed", *QUICK, at=At(STEP, 3))[0] == -9
     status, said = train(folder, *words)
@@ -78,13 +78,11 @@ def test_what_can_t_be_trained_again_is_refused(words: tuple[str, ...], part: st
     assert len(said.splitlines()) == 1
 
 
-def test_provenance_holds_what_a_run_came_from_and_nobody_s_secrets(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_provenance_holds_the_origin_of_a_run_without_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sesame-in-the-environment")
     words = ["logger.x.api_key=sesame", "logger.y.auth_token=sesame", f"datamodule.root={Path.home()}/images"]
     cfg = OmegaConf.create({"name": "x", "seed": 3})
-    text = json.dumps(origin(cfg, words, "digest of the data", processes=2))
+    text = json.dumps(describe_origin(cfg, words, "digest of the data", processes=2))
     assert "sesame" not in text
     assert str(Path.home()) not in text
     assert "datamodule.root=~/images" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import options
-from killed import STEP, At, differences, final_state, go_on, train, waiting
+from killed import STEP, At, differences, final_state, let_finish, train, waiting
 from test_resume import QUICK
 
 
@@ -31,7 +31,7 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
-def test_it_goes_on_exactly_with_what_lightning_leaves_out(case: str, folder: Path) -> None:
+def test_it_resumes_exactly_with_state_that_lightning_does_not_save(case: str, folder: Path) -> None:
     words, name = (*QUICK, *UNUSUAL[case]), case.replace(" ", "_")
     assert train(folder, f"name=whole_{name}", *words)[0] == 0
     for call in (7, 4):  # the first step of the second epoch, and one within it
@@ -42,11 +42,11 @@ def test_it_goes_on_exactly_with_what_lightning_leaves_out(case: str, folder: Pa
     assert differences(*states) == []
 
 
-def test_a_signal_to_the_workers_too_is_for_the_training(folder: Path) -> None:
+def test_a_signal_to_all_processes_stops_the_training_cleanly(folder: Path) -> None:
     process = waiting(folder, "name=group", *QUICK, "datamodule.num_workers=2", at=At(STEP, 3, "wait"))
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
         os.kill(each.pid, signal.SIGTERM)
-    status, said = go_on(process, folder)
+    status, said = let_finish(process, folder)
     assert status == 143, said
     assert said.strip().splitlines()[-1].startswith("Stopped; the state of step ")
 
@@ -64,7 +64,7 @@ def test_a_second_ctrl_c_stops_at_once(folder: Path) -> None:
     assert (folder / "said.txt").read_text().splitlines()[-1].startswith("Stopped. The same command with name=twice")
 
 
-def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(folder: Path) -> None:
+def test_a_second_process_is_refused_until_the_first_is_dead(folder: Path) -> None:
     slow = At(STEP, 3, "wait")
     process = waiting(folder, "name=shared", *QUICK, at=slow)
     status, said = train(folder, "name=shared", *QUICK)
@@ -88,7 +88,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(folder: Pa
         ({}, ""),  # killed while writing
     ],
 )
-def test_a_lock_is_waited_for_where_its_process_may_live(holder: dict[str, object], refused: str, folder: Path) -> None:
+def test_a_lock_counts_while_its_process_may_be_alive(holder: dict[str, object], refused: str, folder: Path) -> None:
     run = folder / "runs" / "held"
     run.mkdir(parents=True, exist_ok=True)
     (run / "lock.json").write_text(json.dumps({**holder, "since": "2026-01-01"}))
@@ -115,7 +115,7 @@ def unfinished(folder: Path) -> Path:
         ("~callbacks.finite_guard", "was begun with"),
     ],
 )
-def test_what_has_changed_is_refused(change: str, said: str, unfinished: Path, folder: Path) -> None:
+def test_a_changed_config_is_refused(change: str, said: str, unfinished: Path, folder: Path) -> None:
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     status, output = train(folder, "name=unfinished", *QUICK, change)
     assert status == 2
@@ -140,7 +140,7 @@ def test_other_data_or_another_number_of_processes_is_refused(
         path.write_text(before)
 
 
-def test_a_run_that_lost_its_config_is_not_begun_anew(unfinished: Path, folder: Path) -> None:
+def test_a_run_that_lost_its_config_does_not_start_over(unfinished: Path, folder: Path) -> None:
     kept = (unfinished / "config.yaml").rename(folder / "config.yaml")
     status, said = train(folder, "name=unfinished", *QUICK)
     kept.rename(unfinished / "config.yaml")
@@ -157,7 +157,7 @@ def test_another_model_is_refused_by_name(unfinished: Path, folder: Path) -> Non
     assert "init_from=runs/network" in said.splitlines()[-1]
 
 
-def test_inexact_resumes_with_what_has_changed(unfinished: Path, folder: Path) -> None:
+def test_inexact_resumes_with_changes(unfinished: Path, folder: Path) -> None:
     status, said = train(folder, "name=unfinished", *QUICK, "resume=inexact", "datamodule.batch_size=7")
     assert status == 0, said
     assert "Resuming from" in said

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Command, fitting
-from killed import STEP, At, go_on, train, waiting
+from killed import STEP, At, let_finish, train, waiting
 from starter import SMALL
 from test_resume import QUICK as STEPS
 
@@ -60,7 +60,7 @@ def test_of_a_run_that_is_killed_resumed_and_finished(folder: Path) -> None:
 def test_of_a_run_that_is_stopped_and_that_fails(folder: Path) -> None:
     process = waiting(folder, "name=stopped", *QUICK, at=At(STEP, 3, "wait"))
     process.terminate()
-    status, said = go_on(process, folder)
+    status, said = let_finish(process, folder)
     assert status == 128 + signal.SIGTERM, said
     assert status_of(folder, "stopped")["state"] == "stopped"
     status, said = train(folder, "name=failed", *QUICK, at=At(STEP, 3, "nan"))

@@ -28,8 +28,10 @@ def one(**node: object) -> str:
 # Overrides for `train.py --check`: part of the message. No data is read.
 WITHOUT_DATA = {
     "trainer.max_epochs=-1": "trainer.max_epochs=-1: the schedule model.scheduler needs the number of steps",
+    "trainer.max_epochs=-5": "trainer.max_epochs=-5: ",
+    "trainer.min_epochs=9999": "trainer.min_epochs=9999: is more than trainer.max_epochs=",
     "trainer.max_epochs=-1 ++trainer.max_time=00:01:00:00": "needs the number of steps",
-    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give this, trainer.max_steps",
+    "~trainer.max_epochs": "trainer.max_epochs=absent: a run has to end: give it, trainer.max_steps",
     "trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: expected at least 1",
     "trainer.check_val_every_n_epoch=0": "trainer.check_val_every_n_epoch=0: expected at least 1",
     "trainer.check_val_every_n_epoch=99": "nothing is validated, so there is no monitor=val/",
@@ -43,23 +45,23 @@ WITHOUT_DATA = {
     "trainer.max_time=00:00:00:00": "trainer.max_time=0:00:00: nothing would be trained",
     "trainer.accelerator=cpu trainer.devices=64": "trainer.devices=64: are processes here, and this machine has",
     "trainer.accelerator=cpu ++trainer.sync_batchnorm=true": "is for GPUs",
-    "trainer.num_nodes=2": "told MASTER_ADDR, MASTER_PORT, NODE_RANK by the environment",
+    "trainer.num_nodes=2": "needs the environment variables MASTER_ADDR, MASTER_PORT, NODE_RANK",
     "trainer.strategy=ddp_spawn": "trainer.strategy=ddp_spawn: processes that are started by spawn",
     "trainer.strategy=ddp_notebook": "trainer.strategy=ddp_fork: processes that are started by fork",
     "trainer.strategy=ddp_spawn_find_unused_parameters_true": "processes that are started by spawn",
     "trainer.strategy={_target_:pytorch_lightning.strategies.DDPStrategy,start_method:fork}": "started by fork",
-    "trainer.profiler={_target_:pytorch_lightning.callbacks.Timer}": "trainer.profiler._target_=Timer: is no Profiler",
+    "trainer.profiler={_target_:pytorch_lightning.callbacks.Timer}": "_target_=Timer: is not a Profiler",
     "trainer.strategy={_target_:pytorch_lightning.strategies.SingleDeviceStrategy,device:meta}": "is the CPU",
     "datamodule.num_workers=500": "datamodule.num_workers=500: are processes, and this machine has",
-    "callbacks.checkpoint.dirpath=/proc/x": "/proc is no folder that can be written to",
+    "callbacks.checkpoint.dirpath=/proc/x": "/proc is not a folder that can be written to",
     "++logger.x={_target_:torch.nn.Linear,in_features:1,out_features:1}": "torch.nn.Linear: expected a Logger",
-    "++logger.x={_target_:pytorch_lightning.loggers.CSVLogger,save_dir:/proc/x}": "/proc is no folder",
+    "++logger.x={_target_:pytorch_lightning.loggers.CSVLogger,save_dir:/proc/x}": "/proc is not a folder",
     one(target="torch.nn.Linear", in_features=1, out_features=1): "torch.nn.Linear: expected a Callback",
     one(target=f"{CALLBACKS}.Timer", duration="{seconds:0}"): "callbacks.x.duration=0:00:00: nothing would be trained",
     one(target=f"{CALLBACKS}.EarlyStopping", monitor="val/loss", patience=-1): "patience=-1: expected at least 0",
     one(target=f"{CALLBACKS}.EMAWeightAveraging", update_every_n_steps=0): "expected at least 1",
     one(target=f"{CALLBACKS}.GradientAccumulationScheduler", scheduling="{0:2}")
-    + " trainer.accumulate_grad_batches=2": "callbacks.x says when how many are accumulated",
+    + " trainer.accumulate_grad_batches=2": "callbacks.x schedules the accumulation",
 }
 # The same after the data is read, compared with the number of batches.
 WITH_DATA = {
@@ -82,12 +84,12 @@ def assert_refused(words: str, said: str, folder: Path, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("words", WITHOUT_DATA)
-def test_what_would_fail_later_is_refused_before_data_is_read(words: str, tmp_path: Path) -> None:
+def test_a_later_failure_is_refused_before_data_is_read(words: str, tmp_path: Path) -> None:
     assert_refused(words, WITHOUT_DATA[words], tmp_path, "--check")
 
 
 @pytest.mark.parametrize("words", WITH_DATA)
-def test_what_does_not_fit_the_data_is_refused_before_the_run_begins(words: str, tmp_path: Path) -> None:
+def test_switches_that_do_not_fit_the_data_are_refused_before_the_run_begins(words: str, tmp_path: Path) -> None:
     assert_refused(f"{words} {' '.join(SMALL)}", WITH_DATA[words], tmp_path)
 
 
@@ -106,7 +108,7 @@ def test_a_variable_of_a_launcher_is_a_number_or_as_good_as_absent(
     monkeypatch.setenv(key, value)
     ended, output = Command(tmp_path)("train.py", "--help")
     assert ended == status
-    assert status == 0 or output == f"{key}={value}: the environment variable is no whole number; unset it\n"
+    assert status == 0 or output == f"{key}={value}: the environment variable is not a whole number; unset it\n"
 
 
 def test_a_rank_that_the_training_does_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ def test_a_folder_that_cannot_be_written_is_named() -> None:
         pytest.skip("Linux has a folder in which root can't write either")
     status, output = Command(Path("/proc"))("train.py")
     assert (status, len(output.splitlines())) == (2, 1), output
-    assert output.startswith("runs/: /proc is no folder that can be written to")
+    assert output.startswith("runs/: /proc is not a folder that can be written to")
 
 
 def test_matplotlib_does_not_speak_first(tmp_path: Path) -> None:
@@ -145,13 +147,13 @@ ARGUMENTS = {
     "Timer": {"duration": "00:01:00:00"},
 }
 REFUSED = {
-    "BackboneFinetuning": "adds parameters to the optimizer on the way",
-    "BatchSizeFinder": "chooses a size that the config does not tell",
-    "LearningRateFinder": "chooses a rate that the config does not tell",
+    "BackboneFinetuning": "adds parameters to the optimizer during training",
+    "BatchSizeFinder": "chooses a size that is not in the config",
+    "LearningRateFinder": "chooses a rate that is not in the config",
     "ModelPruning": "leaves its masks out of checkpoints",
     "OnExceptionCheckpoint": "last.ckpt is always written",
     "SpikeDetection": "can't take back the state that it saves",
-    "StochasticWeightAveraging": "averages once the best checkpoint is saved",
+    "StochasticWeightAveraging": "averages after the best checkpoint is saved",
     "ThroughputMonitor": "batch_size_fn",  # a function, which a config can't hold
 }
 BASES = ("BaseFinetuning", "BasePredictionWriter", "Callback", "Checkpoint", "ProgressBar")
@@ -186,7 +188,7 @@ def test_each_callback_of_lightning_is_run_or_refused_here() -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_callback_that_a_run_cannot_keep_its_promises_with_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_callback_that_breaks_exact_resuming_is_refused(name: str, tmp_path: Path) -> None:
     assert_refused(one(target=f"{CALLBACKS}.{name}", **NEEDS.get(name, {})), REFUSED[name], tmp_path, "--check")
 
 

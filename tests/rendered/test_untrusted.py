@@ -80,7 +80,7 @@ def test_weights_that_are_not_finite_give_no_numbers(
         assert_refused(*command(script, "run=runs/theirs", *words), f"{name} is not finite", folder)
 
 
-NO_CHECKPOINT = "is no whole checkpoint"
+NO_CHECKPOINT = "is not an intact checkpoint"
 CHECKPOINTS = {
     "an object": (
         lambda path: spoilt(path, lambda content: content.update(payload=Payload())),
@@ -122,7 +122,7 @@ def test_a_checkpoint_with_code_is_refused_wherever_it_is_loaded(
     for name in ("last", "previous"):
         shutil.copy(best, folder / "runs" / "killed" / "checkpoints" / f"{name}.ckpt")
     status, said = train(folder, "name=killed", *QUICK)
-    assert_refused(status, said, "runs/killed" if kind == "an object" else "no whole checkpoint is left", folder)
+    assert_refused(status, said, "runs/killed" if kind == "an object" else "no intact checkpoint is left", folder)
 
 
 @pytest.mark.parametrize("kind", INSTANTIATORS)

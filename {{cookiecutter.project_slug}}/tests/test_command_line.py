@@ -129,7 +129,7 @@ def test_a_broken_checkpoint_is_refused_by_name(content: bytes | None, run: Path
     path.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:-5000] if content is None else content)
     status, output = command("evaluate.py", "run=runs/first", "checkpoint=broken.ckpt")
     assert status == 2
-    assert output.startswith("broken.ckpt is no whole checkpoint: it is ")
+    assert output.startswith("broken.ckpt is not an intact checkpoint: it is ")
     assert len(output.strip().splitlines()) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_finished_run_is_never_overwritten(run: Path, command: Command) -> Non
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_an_unfinished_run_goes_on_from_its_last_checkpoint(run: Path, command: Command) -> None:
+def test_an_unfinished_run_resumes_from_its_last_checkpoint(run: Path, command: Command) -> None:
     quick = (*SHORT, "callbacks=[default]")
     assert command("train.py", "name=stopped", *quick)[0] == 0
     stopped = command.folder / "runs" / "stopped"

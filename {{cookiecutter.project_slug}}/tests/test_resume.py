@@ -1,4 +1,4 @@
-"""A run that is killed and continued ends in the same bits, with every model in configs/model/."""
+"""A run that is killed and resumed ends bit-identical to an uninterrupted one, with every model in configs/model/."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("model", options("model"))
-def test_a_killed_run_goes_on_to_the_same_bits(model: str, command: Command) -> None:
+def test_a_killed_run_resumes_bit_identical(model: str, command: Command) -> None:
     """What a model of yours gathers in Python alone would be lost: see `epoch_state` in engine/training/resume.py."""
     words = (f"model={model}", *QUICK, *fitting(SMALL, model))
     whole, killed = (command.folder / "runs" / f"{kind}_{model}" for kind in ("whole", "killed"))

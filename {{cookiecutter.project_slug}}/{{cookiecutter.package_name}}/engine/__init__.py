@@ -24,28 +24,7 @@ from .logs import log, quiet
 from .plots import save_plot
 
 __all__ = [
-    "Above0Below1",
-    "BatchSize",
-    "Config",
-    "Count",
-    "Draws",
-    "FailedError",
-    "From0Below1",
-    "Given",
-    "Length",
-    "OptimizerConfig",
-    "Pixels",
-    "RefusedError",
-    "SchedulerConfig",
-    "Seed",
-    "Side",
-    "Stages",
-    "Workers",
-    "build",
-    "log",
-    "printable",
-    "quiet",
-    "refusal",
-    "save_plot",
-    "target",
-]
+    "Above0Below1", "BatchSize", "Config", "Count", "Draws", "FailedError", "From0Below1", "Given", "Length",
+    "OptimizerConfig", "Pixels", "RefusedError", "SchedulerConfig", "Seed", "Side", "Stages", "Workers", "build", "log",
+    "printable", "quiet", "refusal", "save_plot", "target",
+]  # fmt: skip

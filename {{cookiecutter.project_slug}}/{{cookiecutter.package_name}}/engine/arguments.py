@@ -1,10 +1,9 @@
-"""Types for the arguments of models and datamodules: numbers with a range, and parts of the config to build.
+"""Types of config values: numbers with a range, parts of the config to build, the switches of train.yaml.
 
 The upper limits keep an untrusted config from exhausting memory or time.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -21,7 +20,6 @@ Draws = Annotated[int, Ge(1), Le(10_000)]  # samples to draw, steps of sampling
 Workers = Annotated[int, Ge(0), Le(1024)]  # processes
 
 
-@dataclass(frozen=True, init=False)
 class Given:
     """Arguments that the code passes itself when it builds a node: their names, and the number of positional ones.
 
@@ -29,14 +27,24 @@ class Given:
     The config must not set these arguments, and the target must accept them.
     """
 
-    names: frozenset[str]
-    positional: int
-
     def __init__(self, *names: str, positional: int = 0) -> None:
-        object.__setattr__(self, "names", frozenset(names))
-        object.__setattr__(self, "positional", positional)
+        self.names, self.positional = frozenset(names), positional
 
 
 Config = dict[str, Any]  # a part of the config with a `_target_`, for `build`
 OptimizerConfig = Annotated[Config, Given(positional=1)]  # build(optimizer, parameters)
 SchedulerConfig = Annotated[Config, Given("total_steps", positional=1)]  # build(scheduler, optimizer, total_steps=…)
+
+
+class Switches(TypedDict, total=False):
+    """The top-level keys of train.yaml that are not arguments of a target."""
+
+    name: str | None
+    seed: Seed
+    folds: Annotated[int, Ge(2), Le(1000)] | None
+    init_from: str | None
+    rerun: str | None
+    resume: Literal["exact", "inexact"]
+    save_minutes: Annotated[float, Ge(0)]
+    monitor: str
+    mode: Literal["min", "max"] | None

@@ -40,7 +40,7 @@ class StoppedError(BaseException):
 
 
 # Control characters, line separators, surrogates, and characters that reorder or hide the text around them.
-UNPRINTABLE = re.compile(
+UNPRINTABLE_PATTERN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     r"\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
@@ -51,10 +51,10 @@ def printable(text: object, keep: str = "") -> str:
 
     File names, keys and values can be untrusted: every text that the process prints or logs passes through here.
     """
-    return UNPRINTABLE.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
+    return UNPRINTABLE_PATTERN.sub(lambda sign: sign[0] if sign[0] in keep else ascii(sign[0])[1:-1], str(text))
 
 
-# Names used here, and the names that others use for the same.
+# Names of keys, and the names that other projects use for them.
 SYNONYMS = {
     "max_epochs": "epoch epochs n_epochs num_epochs max_epoch",
     "max_steps": "steps n_steps num_steps max_iter iterations",
@@ -76,35 +76,37 @@ SYNONYMS = {
     "folds": "kfold k_folds n_folds n_splits",
     "monitor": "metric",
 }
-SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.split()}
+KEY_OF_SYNONYM = {word: name for name, words in SYNONYMS.items() for word in words.split()}
 
 
 def is_meant(wanted: str, name: str) -> bool:
     """Return True if the key `name` ends in `wanted` or its synonym: `model.optimizer.lr` for `learning_rate`."""
     first, dot, last = wanted.rpartition(".")
-    return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{SYNONYM.get(last, ' ')}")
+    return name.endswith(f".{wanted}") or f".{name}".endswith(f".{first}{dot}{KEY_OF_SYNONYM.get(last, ' ')}")
 
 
-def refusal(key: str, value: Any, why: str, known: Iterable[str] = (), wanted: str | None = None) -> RefusedError:
-    """Make a RefusedError: key, value, the reason `why`, and the names in `known` nearest to `wanted` (default: key).
+def refusal(
+    key: str, value: Any, reason: str, candidates: Iterable[str] = (), wanted: str | None = None
+) -> RefusedError:
+    """Make a RefusedError: key, value, reason, and those `candidates` that are nearest to `wanted` (default: key).
 
     Nearest are names that end in `wanted`, such as `model.optimizer.lr` for `lr`; else names spelt similarly.
     """
     text = printable({"None": "null", "True": "true", "False": "false"}.get(str(value), str(value)))
     text = text if len(text) <= 100 else f"{text[:30]}…{text[-69:]}"  # keeps the file name of a path
-    wanted, known = key if wanted is None else wanted, list(dict.fromkeys(known))
-    near = [name for name in known if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, known, 2)
-    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    wanted, names = key if wanted is None else wanted, list(dict.fromkeys(candidates))
+    near = [name for name in names if is_meant(wanted, name)][:2] or difflib.get_close_matches(wanted, names, 2)
+    ends = {name.rpartition(".")[2]: name for name in reversed(names)}
     near = near or [ends[end] for end in difflib.get_close_matches(wanted, ends, 2, cutoff=0.8)]
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    given = f"{key}={text}" if text else key
-    return RefusedError(" ".join(f"{given}: {why}{meant}".split()), key=key)
+    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
+    start = f"{key}={text}" if text else key
+    return RefusedError(" ".join(f"{start}: {reason}{suggestion}".split()), key=key)
 
 
 def pip_command(error: ModuleNotFoundError) -> str:
     """Return the command that installs the missing package; Lightning's errors name it in their text only."""
-    told = re.findall(r"pip install -U '?([\w-]+)", str(error))
-    name = (error.name or [*told, str(error)][0]).partition(".")[0]
+    named = re.search(r"pip install -U '?([\w-]+)", str(error))
+    name = (error.name or (named[1] if named else str(error))).partition(".")[0]
     return f"{INSTALL} {PIP_NAMES.get(name, name)}"
 
 
@@ -114,11 +116,10 @@ def is_own(path: Path) -> bool:
     Installed packages are recognised by a *.dist-info beside them, in site-packages or another folder of sys.path.
     """
     parents = {parent.resolve() for parent in path.absolute().parents}  # links may lead into or out of it
-    if PACKAGE_FOLDER in parents:
-        return True
+    if PACKAGE_FOLDER in parents or STANDARD_LIBRARY in parents:
+        return PACKAGE_FOLDER in parents
     folders = parents.intersection(Path(entry).resolve() for entry in sys.path)
-    library = STANDARD_LIBRARY in parents or any(any(folder.glob("*.dist-info")) for folder in folders)
-    return path.is_file() and not library
+    return path.is_file() and not any(any(folder.glob("*.dist-info")) for folder in folders)
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

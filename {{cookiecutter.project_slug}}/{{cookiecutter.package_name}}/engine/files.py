@@ -19,19 +19,19 @@ def new_file(path: Path, flush: bool = True, binary: bool = False) -> Iterator[I
     UTF-8 text unless `binary`. The leftover of a killed process is removed first. The file is always newly created, so
     nothing is written through a link or a FIFO in its place.
     """
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.unlink(missing_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        opened = beside.open("xb") if binary else beside.open("x", encoding="utf-8", newline="")  # x: os.O_EXCL
+        opened = temporary.open("xb") if binary else temporary.open("x", encoding="utf-8", newline="")  # x: os.O_EXCL
         with opened as file:
             yield file
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -62,13 +62,14 @@ def unwritable(path: Path) -> str | None:
 
     Tries to write: root has permission everywhere, but can't write to /proc or a read-only disk.
     """
+    existing = None
     try:
         parents = [path.absolute(), *path.absolute().parents]
-        there = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also a broken link
-    except OSError as error:  # the name is too long
-        return str(error.strerror)
-    try:
-        os.rmdir(tempfile.mkdtemp(dir=there))
+        existing = next(parent for parent in parents if parent.exists() or parent.is_symlink())  # also a broken link
+        os.rmdir(tempfile.mkdtemp(dir=existing))
     except OSError as error:
-        return f"{there} is no folder that can be written to" + (f" ({error.strerror})" if there.is_dir() else "")
+        if existing is None:  # the name is too long
+            return str(error.strerror)
+        detail = f" ({error.strerror})" if existing.is_dir() else ""
+        return f"{existing} is not a folder that can be written to{detail}"
     return None

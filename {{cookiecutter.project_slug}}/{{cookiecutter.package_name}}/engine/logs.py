@@ -10,20 +10,20 @@ from pathlib import Path
 
 from .errors import printable
 
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+RANK_ENV = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 def rank() -> int:
     """Return the rank of this process, from the variables of Lightning, torchrun and SLURM."""
-    said = (os.environ.get(key, "") for key in RANKS)
-    return max((int(text) for text in said if text.strip().isdecimal()), default=0)
+    values = (os.environ.get(key, "") for key in RANK_ENV)
+    return max((int(text) for text in values if text.strip().isdecimal()), default=0)
 
 
 log = logging.getLogger(__package__)
-warned = logging.getLogger("py.warnings")
+warnings_log = logging.getLogger("py.warnings")
 
 # Advice of Lightning that does not apply here (data in memory needs no workers), and internal deprecations.
-QUIET = (
+IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
@@ -49,7 +49,7 @@ def one_line_warning(
 
 def start_log(path: Path | None = None) -> None:
     """Log to the console and, if given, to the file `path`."""
-    for text in QUIET:
+    for text in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", text)
     for name in (
         "pytorch_lightning.utilities.rank_zero",
@@ -69,8 +69,8 @@ def start_log(path: Path | None = None) -> None:
         file = logging.FileHandler(path, encoding="utf-8")
         file.setFormatter(OneLine("%(asctime)s %(message)s"))
         log.addHandler(file)
-        warned.addHandler(file)
-        warned.propagate = False
+        warnings_log.addHandler(file)
+        warnings_log.propagate = False
         logging.captureWarnings(True)
 
 
@@ -87,7 +87,7 @@ def quiet(silent: bool) -> Iterator[None]:
 
 def end_log_file() -> None:
     """Close the log file, if there is one."""
-    for logger in (log, warned):
+    for logger in (log, warnings_log):
         for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
             handler.close()
             logger.removeHandler(handler)

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
-from .signals import leave_signals
+from .signals import ignore_signals
 
 
 class TensorBatches(Dataset[tuple[Tensor, ...]]):
@@ -84,11 +84,11 @@ def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: in
         sampler=order,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=leave_signals,
+        worker_init_fn=ignore_signals,
     )
 
 
-def fingerprint(tensors: Sequence[Tensor]) -> str:
+def sha256_of(tensors: Sequence[Tensor]) -> str:
     """Return the SHA-256 of the shapes, types and bytes of the tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:

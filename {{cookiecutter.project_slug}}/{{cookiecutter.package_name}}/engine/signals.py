@@ -12,7 +12,7 @@ from .errors import StoppedError
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def leave_signals(worker: int = 0) -> None:
+def ignore_signals(worker: int = 0) -> None:
     """Ignore signals in a DataLoader worker: one sent to the whole process group is for the training process.
 
     SIGTERM from the training process still ends the worker, if the system reports the sender.

@@ -15,7 +15,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,17 +34,22 @@ from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames
 from ..logs import log, rank, start_log
 from ..signals import stopping
 
-QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
-NAME = re.compile(r"\+*name=[^,]*$")
+QUOTED_PATTERN = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
+NAME_PATTERN = re.compile(r"\+*name=[^,]*$")
 CHECK, TRACEBACK = "--check", "--traceback"
 # Environment variables of launchers that Lightning parses as integers, some of them on import.
-NUMBERS = (
+NUMERIC_ENV = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT", "STANDALONE_PORT",
     "JSM_NAMESPACE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE",
     "SLURM_NNODES",
 )  # fmt: skip
 warnings.filterwarnings("ignore", ".*Defaults list is missing `_self_`.*")  # an error with the reason follows
 warnings.filterwarnings("ignore", ".*version_base.*")  # Hydra 1.3 warns without it, 1.4 with it
+# Python 3.14 reads a help text when it is added to a parser. One of Hydra 1.3's is no string until it is printed.
+if check_help := getattr(argparse.ArgumentParser, "_check_help", None):
+    argparse.ArgumentParser._check_help = (  # type: ignore[attr-defined]
+        lambda self, action: check_help(self, action) if isinstance(action.help, str) else None
+    )
 
 
 def command(task: Callable[[Any], object]) -> Callable[[], None]:
@@ -63,13 +67,9 @@ class CommandLine:
     def __init__(self, task: Callable[[Any], object], script: Path) -> None:
         self.task, self.script, self.configs = task, script, script.parent / "configs"
         self.flags: set[str] = set()  # those of --check and --traceback that are given
-        self.request: Any = None  # result of the check of a single run; a sweep is checked again, run by run
 
     def run(self) -> None:
-        """Check sys.argv, then let Hydra compose the config and call the task.
-
-        The config is also composed and checked before Hydra starts, so that a refusal comes sooner.
-        """
+        """Check the words of sys.argv, then let Hydra compose the config and call `work`."""
         _open_streams()
         words = sys.argv[1:]
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs about its caches on import
@@ -77,6 +77,8 @@ class CommandLine:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors
         self.flags = {CHECK, TRACEBACK}.intersection(words)
         sys.argv[1:] = [word for word in words if word not in self.flags]
+        sweep_file = Path("multirun.yaml")  # written by Hydra; each run folder has its own config
+        is_kept = sweep_file.exists()
         try:
             _clear_environment()
             if {"--help", "-h"}.intersection(words):
@@ -84,56 +86,55 @@ class CommandLine:
 
                 return show_help(self.script)
             check_files(self.configs)
-            flags = _flags(self.configs)
+            flags = _parse_flags(self.configs)
             if not (flags.shell_completion or flags.hydra_help):
-                self._check_command(flags)
+                self._check_words(flags)
             compose_and = hydra.main(version_base="1.3", config_path=str(self.configs), config_name=self.script.stem)
-            with _no_file_of_a_sweep():
-                compose_and(functools.wraps(self.task)(lambda cfg: self.work(cfg)))()
+            compose_and(functools.wraps(self.task)(lambda cfg: self.work(cfg)))()
         except KeyboardInterrupt as error:
             self._end(error)
         except Exception as error:
-            from .explain import explained
-
-            self._end(explained(error, sys.argv[1:], self.configs))
+            self._refuse(error)
         finally:
+            if not is_kept:
+                sweep_file.unlink(missing_ok=True)
             gc.freeze()  # spares a collection at exit
             gc.enable()
             sys.argv[1:] = words
 
-    def _check_command(self, flags: argparse.Namespace) -> None:
-        """Check the run, or each run of a sweep. With --cfg, which only prints the config, check only its keys."""
+    def _check_words(self, flags: argparse.Namespace) -> None:
+        """Check each run of a sweep before the first begins; with --cfg, which only prints, the keys of the config."""
         try:
             Path.cwd()
         except FileNotFoundError as error:
-            raise RefusedError(
-                "the folder in which this command was started is gone: cd to one that is there"
-            ) from error
+            raise RefusedError("the current folder is gone: cd to another one") from error
         rest = [*sys.argv[1:]]
         for word in flags.overrides:
             rest.remove(word)
-        flags.overrides = [_adding(word, self.configs) for word in flags.overrides]
-        sys.argv[1:] = [*flags.overrides, *rest]  # Hydra accepts no flag between overrides
+        words = [_hydra_override(word, self.configs) for word in flags.overrides]
+        sys.argv[1:] = [*words, *rest]  # Hydra accepts no flag between overrides
         name = flags.config_name or self.script.stem
         if flags.experimental_rerun:
             raise RefusedError("--experimental-rerun: unpickles a file; rerun=runs/<name> trains a finished run again")
-        if flags.multirun and (named := next((word for word in flags.overrides if NAME.match(word)), None)):
+        if flags.multirun and (named := next((word for word in words if NAME_PATTERN.match(word)), None)):
             raise RefusedError(f"{named.lstrip('+')}: a sweep makes several runs; leave the name out")
-        for overrides in _jobs(self.configs, name, flags.overrides) if flags.multirun else [flags.overrides]:
-            cfg = _composed(self.configs, name, overrides)
-            if flags.cfg or flags.info:
-                check_shown(cfg)
-                part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
-                if part and OmegaConf.select(cfg, part) is None:
-                    raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
-            else:
-                request = _check(cfg)
-                self.request = None if flags.multirun else request
+        if flags.cfg or flags.info:
+            cfg = compose_config(self.configs, name, words)
+            check_shown(cfg)
+            part = flags.package if flags.cfg == "job" and flags.package != "_global_" else None
+            if part and OmegaConf.select(cfg, part) is None:
+                raise refusal("--package", part, "no such part of the config", all_keys(cfg), part)
+        elif flags.multirun:
+            for overrides in _jobs(self.configs, name, words):
+                _check(compose_config(self.configs, name, overrides))
 
     def work(self, cfg: DictConfig) -> None:
-        """Check the composed config, unless already checked, and call the task; with --check, only print the result."""
+        """Check the composed config and call the task; with --check, only print the result."""
         try:
-            request = _check(cfg) if self.request is None else self.request
+            request = _check(cfg)
+        except Exception as error:
+            self._refuse(error)
+        try:
             gc.enable()
             if CHECK not in self.flags:
                 with stopping:
@@ -144,37 +145,40 @@ class CommandLine:
 
                 start_log()
                 check_built(request)
-            print("Nothing to refuse: the same command without --check does it.")
+            print("Nothing to refuse: run the same command without --check.")
         except RefusedError as error:
-            from .explain import with_file
-
-            self._end(with_file(error))
+            self._refuse(error)
         except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:
             self._end(error)
 
+    def _refuse(self, error: Exception) -> NoReturn:
+        from .explain import explain_error
+
+        self._end(explain_error(error, sys.argv[1:], self.configs))
+
     def _end(self, error: BaseException) -> NoReturn:
         if TRACEBACK in self.flags:
-            _say("".join(traceback.format_exception(error)), keep="\n\t")
+            _print("".join(traceback.format_exception(error)), keep="\n\t")
         end(error)
 
 
 def _clear_environment() -> None:
     """Unset empty variables of launchers. Raises RefusedError if one is not a number."""
-    for key in (*NUMBERS, "MASTER_ADDR"):
-        text = os.environ.get(key)
-        if text is not None and not text.strip():
+    for key in (*NUMERIC_ENV, "MASTER_ADDR"):
+        text = os.environ.get(key, "0")
+        if not text.strip():
             del os.environ[key]
-        elif text is not None and key in NUMBERS and not re.fullmatch(r"\s*[0-9]+\s*", text):
-            raise RefusedError(f"{key}={text}: the environment variable is no whole number; unset it")
+        elif key in NUMERIC_ENV and not re.fullmatch(r"\s*[0-9]+\s*", text):
+            raise RefusedError(f"{key}={text}: the environment variable is not a whole number; unset it")
 
 
-def _adding(word: str, configs: Path) -> str:
+def _hydra_override(word: str, configs: Path) -> str:
     """Turn `key=value` into Hydra's `++key=value`: the check knows from the signatures which keys exist."""
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key) or key.startswith("hydra."):
         return word
-    if key == "input" and not QUOTED.fullmatch(value):  # a file name or a prompt, with any characters
-        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value)
+    if key == "input" and not QUOTED_PATTERN.fullmatch(value):  # a file name or a prompt, with any characters
+        escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda match: match[1] * 2 + (match[2] and f"\\{match[2]}"), value)
         return f"++input='{escaped}'"
     if not (configs / key).is_dir() or value.startswith("{"):  # a dict is merged into the chosen option
         return f"++{word}"
@@ -183,13 +187,13 @@ def _adding(word: str, configs: Path) -> str:
     return word
 
 
-def _flags(configs: Path) -> argparse.Namespace:
+def _parse_flags(configs: Path) -> argparse.Namespace:
     """Parse Hydra's flags. Raises RefusedError for an unknown one, in place of argparse's usage page."""
 
     def refuse(message: str) -> NoReturn:
         from .explain import unknown_flag
 
-        raise unknown_flag(message, sys.argv[1:], all_keys(_composed(configs, "train", [])))
+        raise unknown_flag(message, sys.argv[1:], all_keys(compose_config(configs, "train", [])))
 
     parser = get_args_parser()
     parser.allow_abbrev = False  # --exp=… would be --experimental-rerun
@@ -216,18 +220,6 @@ def _jobs(configs: Path, name: str, words: list[str]) -> Iterator[list[str]]:
             yield job
 
 
-@contextmanager
-def _no_file_of_a_sweep() -> Iterator[None]:
-    """Remove the multirun.yaml that Hydra writes to the working directory; each run folder has its own config."""
-    path = Path("multirun.yaml")
-    there = path.exists()
-    try:
-        yield
-    finally:
-        if not there and path.exists():
-            path.unlink()
-
-
 def _open_streams() -> None:
     """Open os.devnull for the standard streams that the shell has closed (`>&-`), which Python sets to None."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -239,7 +231,8 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def _composed(configs: Path, name: str, words: list[str]) -> DictConfig:
+def compose_config(configs: Path, name: str, words: list[str]) -> DictConfig:
+    """Compose the config `name`, as Hydra does, for a check."""
     with initialize_config_dir(str(configs), version_base="1.3"):
         cfg = compose(name, words, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
@@ -260,54 +253,47 @@ def _check(cfg: DictConfig) -> Any:
 
 def end(error: BaseException) -> NoReturn:
     """Print `error` in a few lines and exit with its status."""
-    if isinstance(error, RefusedError):
-        _say(error)
-        sys.exit(2)
-    if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
-        _say(f"{_where(error)} needs a package that is not installed: {pip_command(error)}")
-        sys.exit(2)
-    if isinstance(error, StoppedError):
-        if rank() == 0:
-            _say(error)
-        sys.exit(128 + error.signum)
-    if isinstance(error, KeyboardInterrupt):
-        _say("Stopped.")
-        sys.exit(130)
-    if isinstance(error, FailedError):
-        for line in error.args:
-            _say(line)
-        sys.exit(1)
+    lines, status = [str(error)], 1
     if isinstance(error, SystemExit):
         raise error
-    _report(error)
-    sys.exit(1)
+    if isinstance(error, RefusedError):
+        status = 2
+    elif isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith(f"{PACKAGE}."):
+        lines, status = [f"{_where(error)} needs a package that is not installed: {pip_command(error)}"], 2
+    elif isinstance(error, StoppedError):
+        lines, status = lines if rank() == 0 else [], 128 + error.signum
+    elif isinstance(error, KeyboardInterrupt):
+        lines, status = ["Stopped."], 130
+    elif isinstance(error, FailedError):
+        lines = [*error.args]
+    else:
+        lines = _report(error)
+    for line in lines:
+        _print(line)
+    sys.exit(status)
 
 
-def _say(text: object, keep: str = "") -> None:
+def _print(text: object, keep: str = "") -> None:
     print(printable(text, keep), file=sys.stderr)
 
 
-def _report(error: BaseException) -> None:
-    """Print the cause in two lines; write the traceback to the log file, or to a temporary file if there is none."""
+def _report(error: BaseException) -> list[str]:
+    """Return the cause in three lines; write the traceback to the log file, or to a temporary file if there is none."""
     reason, where = f"{type(error).__name__}: {error}", _where(error)
     if "Original Traceback" in reason:  # from a DataLoader worker, as text
         places = re.findall(r'File "(.+?)", line (\d+)', reason)
         where = [where, *(f"{file}:{line}" for file, line in places if is_own(Path(file)))][-1]
         reason = reason.strip().splitlines()[-1]
-    _say(" ".join(reason.split()))
-    _say(f"  at {where}")
-    path = _log_file() or Path(tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
+    logs = (handler.baseFilename for handler in log.handlers if isinstance(handler, logging.FileHandler))
+    path = Path(next(logs, None) or tempfile.mkstemp(prefix="traceback-", suffix=".txt")[1])
+    whole = printable("".join(traceback.format_exception(error)), keep="\n\t")
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(printable("".join(traceback.format_exception(error)), keep="\n\t"))
-        _say(f"  the whole traceback: {path}")
+            file.write(whole)
     except OSError:
-        _say("".join(traceback.format_exception(error)), keep="\n\t")
-
-
-def _log_file() -> Path | None:
-    paths = [Path(handler.baseFilename) for handler in log.handlers if isinstance(handler, logging.FileHandler)]
-    return paths[0] if paths else None
+        _print(whole, keep="\n\t")
+        return [" ".join(reason.split()), f"  at {where}"]
+    return [" ".join(reason.split()), f"  at {where}", f"  the whole traceback: {path}"]
 
 
 def _where(error: BaseException) -> str:

@@ -6,20 +6,23 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from ..config.files import configs_folder, defaults_of, line_of, overrides, read_config
+from ..config.files import configs_folder, line_of, overrides
 from ..errors import INSTALL, RefusedError, is_meant, is_own, refusal
 
 LAUNCHERS = ("joblib", "submitit", "ray", "rq")
 SWEEPS = "chooses by what a run returns, and a run returns nothing; give each value: --multirun seed=0,1,2"
 
 
-def explained(error: Exception, words: list[str], configs: Path) -> Exception:
+def explain_error(error: Exception, words: list[str], configs: Path) -> Exception:
     """Turn an `error` in composing the config into a one-line RefusedError; return the project's own unchanged."""
     if isinstance(error, RefusedError):
         return with_file(error)
@@ -29,8 +32,8 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
     if "LexerNoViableAlt" in text or "token recognition" in text:
         word = next((word.removeprefix("++") for word in words if not _composes(configs, word)), "")
         key, _, value = word.partition("=")
-        whole = " (and ~ is not your home folder here)" if "~" in value else ""
-        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{whole}".split()))
+        note = " (~ is not your home folder here)" if "~" in value else ""
+        return RefusedError(" ".join(f"{word}: can't be parsed; quote the value: \"{key}='{value}'\"{note}".split()))
     if "missing EQUAL" in text and (bare := [word for word in words if "=" not in word and word[:1] not in ("~", "-")]):
         return _without_key(bare[0], words)
     if missing := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", text):
@@ -39,9 +42,9 @@ def explained(error: Exception, words: list[str], configs: Path) -> Exception:
             return RefusedError(f"hydra/sweeper={option}: {SWEEPS}")
         if group == "hydra/launcher" and (package := option.partition("_")[0]) in LAUNCHERS:
             return RefusedError(f"{group}={option}: is not installed: {INSTALL} hydra-{package}-launcher")
-        there = sorted(file.stem for file in (configs / group).glob("*.yaml"))
-        there = there or ["basic"] * (group == "hydra/launcher")
-        return refusal(group, option, f"expected {', '.join(there)}" if there else "no such group", there, option)
+        options = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+        options = options or ["basic"] * (group == "hydra/launcher")
+        return refusal(group, option, f"expected {', '.join(options)}" if options else "no such group", options, option)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return RefusedError(f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}")
     culprits = [word.removeprefix("++") for word in words if not _composes(configs, word)]
@@ -63,7 +66,7 @@ def unknown_flag(message: str, words: list[str], keys: list[str]) -> RefusedErro
     name = flag[1].replace("-", "_") if flag else ""
     near = [key for key in keys if key == name or is_meant(name, key)] or difflib.get_close_matches(name, keys, 1, 0.8)
     if not flag or not near:
-        return RefusedError(f"{message}; --help lists what there is")
+        return RefusedError(f"{message}; --help lists the flags and keys")
     typed = next(word for word in words if word.lstrip("-").startswith(flag[1]))
     value = flag[2] or next((f"={word}" for word in words[words.index(typed) + 1 :][:1] if word[0] != "-"), "=…")
     return RefusedError(f"{typed}: no such option; a key is given without dashes: {near[0]}{value}")
@@ -83,42 +86,28 @@ def _composes(configs: Path, word: str) -> bool:
 def with_file(error: RefusedError) -> RefusedError:
     """Add the file and line that set the key, unless the command line did."""
     key = error.key
-    if key is None or not HydraConfig.initialized() or any(_concerns(override.key, key) for override in overrides()):
+    if key is None or not HydraConfig.initialized():
         return error
-    named = {override.key for override in overrides()}
-    if named & {"run", "rerun"} and key.partition(".")[0] not in named:  # the value comes from that run's config
-        return error
+    typed = {override.key for override in overrides()}
+    above = {each for each in typed if f"{key}.".startswith(f"{each}.")}  # the key, a node with it, or its group
+    if any(each == key or "." in each for each in above) or (typed & {"run", "rerun"} and not above):
+        return error  # the value comes from the command line, or from the config of that run
     folder = configs_folder()
-    for path, inner in _files_that_may_set(key, folder, HydraConfig.get().runtime.choices):
+    for path, inner in _files_that_may_set(key, folder):
         if path.is_file() and (line := line_of(inner, path)):
             return RefusedError(f"{error} ({path.relative_to(folder.parent).as_posix()}:{line})", key)
     return error
 
 
-def _concerns(own: str, key: str) -> bool:
-    """Return True if an override of the key `own` sets `key` itself, or a node that contains it."""
-    return key == own or (key.startswith(f"{own}.") and f"{own}." != f"{key.split('.')[0]}.")
-
-
-def _files_that_may_set(key: str, folder: Path, choices: dict[str, str]) -> Iterator[tuple[Path, str]]:
+def _files_that_may_set(key: str, folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the composed files that may set `key`, the one that takes precedence first, each with the key in it."""
-    group, _, inner = key.partition(".")
-    yield folder / "experiment" / f"{choices.get('experiment')}.yaml", key
-    if group in choices:
-        path = folder / group / f"{choices[group]}.yaml"
-        yield path, inner
-        yield from ((folder / group / f"{base}.yaml", inner) for base in defaults_of(read_config(path)))
-    else:
-        names = _chosen(group, [folder / "experiment" / f"{choices.get('experiment')}.yaml", folder / "train.yaml"])
-        yield from ((folder / group / f"{name}.yaml", inner) for name in reversed(names))
-    yield folder / "train.yaml", key
-
-
-def _chosen(group: str, files: list[Path]) -> list[str]:
-    """Return the chosen options of a list group (callbacks): from the command line, or the first of `files`."""
-    for override in reversed(overrides()):
-        if override.key == group:
-            return re.findall(r"[\w/-]+", override.text.partition("=")[2])
-    entries = [entry for path in files if path.is_file() for entry in defaults_of(read_config(path))]
-    chosen = [(str(key), value) for entry in entries if isinstance(entry, dict) for key, value in entry.items()]
-    return next((value for key, value in chosen if key.split()[-1].strip("/") == group and isinstance(value, list)), [])
+    hydra = HydraConfig.get()
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        composed = loader.compute_defaults_list(hydra.job.config_name, words, RunMode.RUN).defaults
+    for each in reversed(composed):
+        package = f"{each.package}." if each.package else ""
+        if key.startswith(package):
+            yield folder / f"{each.config_path}.yaml", key.removeprefix(package)

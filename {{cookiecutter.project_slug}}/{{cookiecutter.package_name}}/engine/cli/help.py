@@ -1,11 +1,10 @@
 """Text of --help, generated from configs/ and pyproject.toml."""
 
 import ast
-import json
 import os
-import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from .requests import CHANGEABLE
 FLAGS = {
     "--check": "only check the command: exit status 0, or 2 and a line that says what is wrong",
     "--traceback": "show where in the code an error or a refusal came from",
-    "--cfg job": "print the whole config in place of running",
+    "--cfg job": "print the whole config instead of running",
     "--multirun": "run each combination of values: seed=0,1,2 trainer.max_epochs=5,10",
     "--shell-completion": 'in bash: eval "$(python train.py --shell-completion install=bash)"',
 }
-# As the template writes them: the only escapes are \" and \\, so the quoted text is also valid JSON.
-IN_PYPROJECT = re.compile(r'^(name|description) = ("(?:[^"\\]|\\["\\])*")', re.MULTILINE)
 
 
 def show_help(script: Path) -> None:
@@ -44,20 +41,22 @@ def help_text(script: Path) -> str:
     keys = list(_keys(written.splitlines(), yaml.compose(written)))
     if script.stem != "train":
         groups = dict.fromkeys(CHANGEABLE)
-    parts = {
+    tables = {
         "Groups, a folder of configs/ each (* is the default):": [_group(folder / key, groups[key]) for key in groups],
         "Keys and their defaults:": [_row(key, f"{value:<12}{comment}", 12) for key, value, comment in keys],
         "Every other key that `--cfg job` shows can be set as well. Flags:": [_row(*flag) for flag in FLAGS.items()],
     }
-    sections = ("\n".join([title, *filter(None, rows)]) for title, rows in parts.items())
+    sections = ("\n".join([title, *filter(None, rows)]) for title, rows in tables.items())
     return "\n\n".join(filter(None, (_project(script.with_name("pyproject.toml")), about.strip(), *sections)))
 
 
 def _project(pyproject: Path) -> str:
-    """Return name and description of the project: the first of each in pyproject.toml, if in double quotes."""
-    pairs = IN_PYPROJECT.findall(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else []
-    texts = dict(reversed(pairs))
-    return ": ".join(json.loads(texts[key], strict=False) for key in ("name", "description") if key in texts)
+    """Return the name and the description of the project, if pyproject.toml has them."""
+    try:
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return ": ".join(str(project[key]) for key in ("name", "description") if key in project)
 
 
 def _keys(lines: list[str], node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str, str]]:

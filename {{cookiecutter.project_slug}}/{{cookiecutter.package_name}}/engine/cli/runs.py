@@ -138,7 +138,7 @@ def seeds(options: argparse.Namespace) -> None:
     """Print a table of each group of runs that differ in the seed alone, and compare each with the first."""
     from ..compare.seeds import compared, groups_of, summary_of
     from ..compare.table import metric, print_table
-    from ..runs.metrics import shown
+    from ..runs.metrics import format_metric
 
     groups = groups_of(summaries())
     if options.json:
@@ -149,7 +149,7 @@ def seeds(options: argparse.Namespace) -> None:
     for group in groups:
         print(f"{group.label}: {len(group.runs)} seeds ({', '.join(run.name for run in group.runs)})")
         values = {name: group.values(name) for name in group.metrics}
-        rows = [[name, metric(*summary_of(each)), *map(shown, each.values())] for name, each in values.items()]
+        rows = [[name, metric(*summary_of(each)), *map(format_metric, each.values())] for name, each in values.items()]
         print_table(["", "mean ± std", *(f"seed {run.seed}" for run in group.runs)], rows)
         print()
     for group in groups[1:]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from ..errors import RefusedError
 from ..plain import read_json
-from ..runs.folder import RunFolder, folds_of
+from ..runs.folder import RunFolder
+from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
 from .summaries import Summary, age, duration, numbers, text
 from .table import metric, progress

@@ -6,8 +6,9 @@ from omegaconf import OmegaConf
 
 from ..config.tree import leaves
 from ..plain import read_json, read_text
-from ..runs.folder import RUNS, RunFolder, moved, open_run
+from ..runs.folder import RUNS, RunFolder, moved
 from ..runs.provenance import changes, read_provenance
+from ..runs.saved import open_run
 from .summaries import numbers, text
 from .table import written
 

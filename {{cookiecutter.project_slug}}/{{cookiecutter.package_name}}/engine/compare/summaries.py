@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import RefusedError, printable
 from ..plain import read_json
-from ..runs.folder import RUNS, RunFolder, folds_of
+from ..runs.folder import RUNS, RunFolder
+from ..runs.folds import folds_of
 from ..runs.status import read_status, state_of
 
 MAX_TEXT = 200  # characters of a name or a reason

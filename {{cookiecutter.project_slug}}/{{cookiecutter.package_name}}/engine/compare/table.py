@@ -5,12 +5,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from ..config.tree import leaves
 from ..errors import RefusedError, refusal
-from ..runs.folder import open_run
-from ..runs.metrics import shown
+from ..runs.metrics import format_metric
 from .summaries import Summary, age, duration
 
 MAX_METRICS = 4  # columns of test metrics; those of a part, such as one class, are in `runs.py show`
@@ -57,7 +54,7 @@ def metric(value: float | None, spread: float | None = None) -> str:
     """Format a metric, with its standard deviation if one is given."""
     if value is None:
         return ""
-    return shown(value) if spread is None else f"{shown(value)} ± {shown(spread)}"
+    return format_metric(value) if spread is None else f"{format_metric(value)} ± {format_metric(spread)}"
 
 
 def print_table(titles: list[str], rows: list[list[str]], plain: bool | None = None) -> None:
@@ -120,6 +117,10 @@ def _values(runs: list[Summary], key: str, option: str, given: str) -> list[Any]
 
 def config_of(run: Summary) -> dict[str, Any]:
     """Return the config of a run by its keys (`model.optimizer.lr`); empty for a set of folds or a damaged run."""
+    from omegaconf import OmegaConf
+
+    from ..runs.saved import open_run  # imported late: a list needs no config
+
     try:
         cfg = {} if run.folds else OmegaConf.to_container(open_run(run.path)[1])
     except RefusedError:

@@ -10,7 +10,7 @@ import glob
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -18,14 +18,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..arguments import Given
 from ..errors import INSTALL, RefusedError, is_meant, refusal
-from ..plain import plain_values
-from .files import configs_folder, defaults_of, overrides, read_config
+from ..plain import check_plain
+from .files import check_experiment, configs_folder, defaults_of, overrides, read_config
 from .modules import PACKAGE, Definition, lineage, locate, lookup, member
-from .signatures import Parameter, Signature, signature
+from .monitor import check_monitor, settle_mode
+from .signatures import Parameter, Signature, full_signature, signature
 from .targets import Place, allowed
 from .tree import all_nodes, check_references, last_part, leaves, nodes, resolved
 
-GROUPS = ("model", "datamodule", "trainer", "callbacks", "logger")
+BASE_CLASSES = {  # of the target of each group; a class with a base that can't be read is checked once it is built
+    "model": "LightningModule",
+    "datamodule": "LightningDataModule",
+    "trainer": "Trainer",
+    "callbacks": "Callback",
+    "logger": "Logger",
+}
 GIVEN_TO_TRAINER = Given("callbacks", "logger", "default_root_dir")  # passed by the engine
 LOGGERS = ("mlflow", "tensorboard", "wandb")
 
@@ -38,8 +45,10 @@ def known_keys() -> list[str]:
     return [*dict.fromkeys([*(key for key in (*written, *own) if key != "defaults"), *groups])]
 
 
-def check_keys(cfg: DictConfig, known: list[str]) -> None:
-    """Raises RefusedError if a top-level key is not in `known`."""
+def check_keys(cfg: DictConfig) -> None:
+    """Raises RefusedError if a top-level key is not one of `known_keys`."""
+    check_experiment()
+    known = known_keys()
     for key in [key for key in map(str, cfg) if key not in known]:
         plain: Any = OmegaConf.to_container(cfg)
         full, value = next(leaves(plain.pop(key), key))
@@ -47,8 +56,8 @@ def check_keys(cfg: DictConfig, known: list[str]) -> None:
             raise refusal(full, value, "is given by the data, not by the config")
         if options := sorted(configs_folder().glob(f"*/{glob.escape(key)}.yaml")):
             option = "[default,{}]" if options[0].parent.name == "callbacks" else "{}"
-            why = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
-            raise refusal(full, value, why)
+            reason = f"no such key; it is an option of a group: {options[0].parent.name}={option.format(key)}"
+            raise refusal(full, value, reason)
         error = refusal(full, value, "no such key", [*known, *all_keys(plain)])
         if "did you mean" not in str(error) and (words := _with_option(key)):
             raise refusal(full, value, f"no such key; did you mean {words}={value}?")
@@ -68,19 +77,18 @@ def all_keys(cfg: Any) -> list[str]:
     """List every key that can be set: those of the config, and the optional arguments of its targets."""
     plain: Any = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
     keys = [key for key, _ in leaves(plain)]
-    for group in (group for group in GROUPS if group in plain):
+    for group in (group for group in BASE_CLASSES if group in plain):
         for key, node in all_nodes(group, plain[group]):
-            found = locate(str(node["_target_"]))
-            takes = signature(found) if isinstance(found, Definition) else None
-            names = takes.parameters.items() if takes else ()
-            keys += [key, *(f"{key}.{name}" for name, parameter in names if not parameter.required)]
+            takes = signature(locate(str(node["_target_"])))
+            parameters = takes.parameters.items() if takes else ()
+            keys += [key, *(f"{key}.{name}" for name, parameter in parameters if not parameter.required)]
     given = [f"trainer.{name}" for name in GIVEN_TO_TRAINER.names]
     return [key for key in dict.fromkeys(keys) if not key.endswith("]") and key not in given]
 
 
 def check_shown(cfg: DictConfig) -> None:
     """Raises RefusedError if a key or an argument does not exist. Mandatory values may still be missing."""
-    check_keys(cfg, known_keys())
+    check_keys(cfg)
     values: Any = OmegaConf.to_container(cfg)
     check_references(dict(leaves(values)))
     with suppress(OmegaConfBaseException):
@@ -88,17 +96,15 @@ def check_shown(cfg: DictConfig) -> None:
     list(_check_targets(values))
 
 
-def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> None:
-    """Check a whole config. Raises RefusedError, with the key, for the first problem.
+def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False) -> dict[str, Any]:
+    """Check a whole config; return its values, resolved. Raises RefusedError, with the key, for the first problem.
 
     With `reads_data=False`, files and folders to read may be missing: predict.py has inputs of its own. With
     `writes=True`, the folders that the config writes to must be writable.
     """
-    from .monitor import check_monitor, settle_mode
-
     settle_mode(cfg)
     plain = resolved(cfg)
-    plain_values(plain)  # required of config.yaml when it is read again
+    check_plain(plain)  # required of config.yaml when it is read again
     arguments = list(_check_targets(plain))
     if reads_data:  # else the config of a finished run, whose loggers are not built and need not be installed
         _check_loggers(plain)
@@ -109,26 +115,26 @@ def check_config(cfg: DictConfig, reads_data: bool = True, writes: bool = False)
     check_values(plain, arguments, reads_data)
     if writes:
         check_written(arguments)
+    return plain
 
 
 class UnknownArgumentError(RefusedError):
     """An argument that the target does not take; names a similar one that it takes."""
 
-    def __init__(self, key: str, value: Any, why: str, known: Iterable[str]) -> None:
-        super().__init__(str(refusal(key, value, why, known, key.rpartition(".")[2])), key)
-        self.given, self.why = value, why
+    def __init__(self, key: str, value: Any, reason: str, candidates: Iterable[str]) -> None:
+        super().__init__(str(refusal(key, value, reason, candidates, last_part(key))), key)
+        self.value, self.reason = value, reason
 
-    def elsewhere(self, plain: dict[str, Any]) -> RefusedError:
-        """Return the error with a suggestion: a similar key elsewhere in the config, or how to leave the key out."""
-        key = str(self.key)
+    def with_suggestion(self, plain: dict[str, Any]) -> RefusedError:
+        """Return the error with a similar key elsewhere in the config, or how to leave the key out."""
+        key, typed = str(self.key), [override.key for override in overrides()]
         if "did you mean" in str(self):
             return self
-        ends = [each for each in all_keys(plain) if each != key and is_meant(key.rpartition(".")[2], each)]
-        if any(override.key == "run" for override in overrides()):  # few keys of a finished run can be overridden
-            ends = [each for each in ends if each.startswith("datamodule.")]
-        typed = any(override.key == key for override in overrides())
-        if ends or typed:
-            return refusal(key, self.given, self.why, ends, key.rpartition(".")[2])
+        candidates = [each for each in all_keys(plain) if each != key and is_meant(last_part(key), each)]
+        if "run" in typed:  # few keys of a finished run can be overridden
+            candidates = [each for each in candidates if each.startswith("datamodule.")]
+        if candidates or key in typed:
+            return refusal(key, self.value, self.reason, candidates, last_part(key))
         return RefusedError(f"{self}; ~{key} leaves it out", key)
 
 
@@ -137,34 +143,19 @@ Argument = tuple[str, Any, Parameter]  # key, value, and its parameter in the ta
 
 def _check_targets(plain: Any) -> Iterator[Argument]:
     """Check every node that the engine, the model or the datamodule builds; yield their arguments."""
-    from .kinds import check_kind, check_late
-
-    built = {key: node for group in GROUPS for key, node in all_nodes(group, plain.get(group))}
-    chosen = {key: node for key, node in built.items() if key.count(".") == key.startswith(("callbacks.", "logger."))}
-    unknown = None
-    try:
-        yield from _check_groups(plain)
-    except UnknownArgumentError as error:
-        unknown = error
-    for key, node in chosen.items():
-        check_kind(key, node)
-    if unknown:
-        raise unknown.elsewhere(plain)
-    for key, node in built.items():
-        check_late(key, node)
-
-
-def _check_groups(plain: dict[str, Any]) -> Iterator[Argument]:
     facts = facts_of(plain.get("datamodule"))
-    yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
-    yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
-    yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
-    for group in ("callbacks", "logger"):
-        options = plain.get(group) or {}
-        if not isinstance(options, dict):
-            raise refusal(group, options, f"expected files of configs/{group}/")
-        for name, node in options.items():
-            yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+    try:
+        yield from check_node("datamodule", plain.get("datamodule"), Given(), Place.ANY)
+        yield from check_node("model", plain.get("model"), None if facts is None else Given(*facts), Place.ANY)
+        yield from check_node("trainer", plain.get("trainer"), GIVEN_TO_TRAINER, Place.OWN)
+        for group in ("callbacks", "logger"):
+            options = plain.get(group) or {}
+            if not isinstance(options, dict):
+                raise refusal(group, options, f"expected files of configs/{group}/")
+            for name, node in options.items():
+                yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
+    except UnknownArgumentError as error:
+        raise error.with_suggestion(plain) from None
 
 
 def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterator[Argument]:
@@ -176,13 +167,15 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         group = key.split(".")[0]
         raise refusal(key, node and "{…}", f"names no _target_; choose a file of configs/{group}/: {group}=…")
-    found = allowed(node["_target_"], f"{key}._target_", place)
-    takes = signature(found)
+    definition = allowed(node["_target_"], f"{key}._target_", place)
+    is_option = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # which is built and used at once
+    if is_option:
+        _check_base(key, node["_target_"], definition)
+    takes = full_signature(definition)
     for name, value in node.items():
         inner = f"{key}.{name}"
         if not isinstance(name, str) or name.startswith("_"):
-            built_here = "." not in key.removeprefix("callbacks.").removeprefix("logger.")  # and used at once
-            if name != "_target_" and (name != "_partial_" or built_here):
+            if name != "_target_" and (name != "_partial_" or is_option):
                 raise refusal(inner, value, "expected _target_ or an argument")
         elif given is not None and name in given.names:
             raise refusal(inner, value, "is given by the code or the data, not by the config")
@@ -190,45 +183,71 @@ def check_node(key: str, node: Any, given: Given | None, place: Place) -> Iterat
             yield inner, value, takes.parameters[name]
         elif takes is not None and not takes.open:
             nested = (f"{key}.{leaf}" for leaf, _ in leaves({**node, name: None}) if "." in leaf)
-            known = [each for each in [*takes.parameters, *nested] if each not in (given.names if given else ())]
-            raise UnknownArgumentError(inner, value, f"{last_part(node['_target_'])} takes no {name}", known)
+            passed = given.names if given else ()
+            candidates = [each for each in (*takes.parameters, *nested) if each not in passed]
+            raise UnknownArgumentError(inner, value, f"{last_part(node['_target_'])} takes no {name}", candidates)
         inner_given = given_to(takes.parameters.get(name)) if takes and isinstance(value, dict) else None
         if inner_given and "_target_" not in value:
             raise refusal(inner, value, "names no _target_")
         if inner_given and "_partial_" in value:  # built in code and used at once
             raise refusal(f"{inner}._partial_", value["_partial_"], "expected _target_ or an argument")
         for part_key, part in nodes(inner, value):
-            unknown = None if found.module.name.startswith(f"{PACKAGE}.") else Given()
+            unknown = None if definition.module.name.startswith(f"{PACKAGE}.") else Given()
             yield from check_node(part_key, part, inner_given or unknown, place)
     if takes is not None and given is not None:
         _check_given(key, node, takes, given)
+
+
+def _check_base(key: str, target: str, definition: Definition) -> None:
+    """Raises RefusedError if the target of a group's option lacks the base class of that group, or is abstract."""
+    base = BASE_CLASSES.get(key.partition(".")[0])
+    classes = [*lineage(definition)]
+    if base and all(isinstance(each.node, ast.ClassDef) and each.node.name != base for each in classes):
+        raise refusal(f"{key}._target_", target, f"expected a {base}")
+    if missing := _abstract_method(classes):
+        raise refusal(f"{key}._target_", target, f"leaves {missing}() to a class that inherits from it")
+
+
+def _abstract_method(classes: list[Definition]) -> str | None:
+    """Return the first method of own classes that is abstract, or that raises NotImplementedError and is called.
+
+    A method that raises but is never called, such as an unsupported hook, is not counted.
+    """
+    own = [each.node for each in classes if f"{each.module.name}.".startswith(f"{PACKAGE}.")]
+    methods: dict[str, ast.FunctionDef] = {}
+    for part in (part for node in own if isinstance(node, ast.ClassDef) for part in node.body):
+        if isinstance(part, ast.FunctionDef):
+            methods.setdefault(part.name, part)  # a subclass overrides its bases
+    parts = [part for method in methods.values() for part in ast.walk(method)]
+    calls = {ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)}
+    for name, method in methods.items():
+        is_abstract = any("abstractmethod" in ast.unparse(decorator) for decorator in method.decorator_list)
+        raises = isinstance(method.body[-1], ast.Raise) and "NotImplementedError" in ast.unparse(method.body[-1])
+        if is_abstract or (raises and f"self.{name}" in calls):
+            return name
+    return None
 
 
 def _check_given(key: str, node: dict[str, Any], takes: Signature, given: Given) -> None:
     """Raises RefusedError if the target does not take the arguments `given` by the code, or lacks a required one."""
     for name in given.names - takes.parameters.keys():
         if not takes.open:
-            why = f"the code gives it {name}, which it does not take; write a function that takes it and builds this"
-            raise refusal(f"{key}._target_", node["_target_"], why)
+            reason = f"does not take {name}, which the code passes; write a function that takes it and builds this"
+            raise refusal(f"{key}._target_", node["_target_"], reason)
     if node.get("_partial_"):
         return
-    have = {*node, *given.names, *takes.positional[: given.positional]}
+    passed = {*node, *given.names, *takes.positional[: given.positional]}
     for name, parameter in takes.parameters.items():
-        if parameter.required and name not in have:
+        if parameter.required and name not in passed:
             raise refusal(f"{key}.{name}", "", f"has to be given: {last_part(node['_target_'])} needs it")
 
 
 def given_to(parameter: Parameter | None) -> Given | None:
     """Return the `Given` in the annotation of a parameter, which lists what the code passes; None if there is none."""
-    waiting = [parameter.type()] if parameter else []
-    while waiting:
-        type_ = waiting.pop()
-        if get_origin(type_) is Annotated:
-            found = [each for each in type_.__metadata__ if isinstance(each, Given)]
-            if found:
-                return found[0]
-        waiting += get_args(type_)
-    return None
+    types = [parameter.type()] if parameter else []
+    for type_ in types:
+        types += get_args(type_)  # also the metadata of Annotated
+    return next((each for each in types if isinstance(each, Given)), None)
 
 
 def facts_of(node: Any) -> frozenset[str] | None:
@@ -236,8 +255,8 @@ def facts_of(node: Any) -> frozenset[str] | None:
 
     None if `facts` has another annotation.
     """
-    found = locate(node["_target_"]) if isinstance(node, dict) and isinstance(node.get("_target_"), str) else ""
-    facts = member(found, "facts") if isinstance(found, Definition) else None
+    definition = locate(str(node.get("_target_"))) if isinstance(node, dict) else ""
+    facts = member(definition, "facts") if isinstance(definition, Definition) else None
     returns = facts.node.returns if facts and isinstance(facts.node, ast.FunctionDef) else None
     name = returns.value if isinstance(returns, ast.Constant) else ast.unparse(returns) if returns else ""
     kind = lookup(facts.module, str(name)) if facts else None

@@ -1,5 +1,6 @@
 """The YAML files of configs/, and the overrides of the command line."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ..errors import RefusedError
 from ..plain import yaml_text
+
+GLOBAL_PATTERN = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
 
 
 class Override(NamedTuple):
@@ -35,6 +39,15 @@ def check_files(configs: Path) -> None:
         yaml_text(path)
 
 
+def check_experiment() -> None:
+    """Raises RefusedError if Hydra would set the keys of the chosen experiment under `experiment`."""
+    for name in re.findall(r"[\w/.-]+", str(HydraConfig.get().runtime.choices.get("experiment"))):
+        path = configs_folder() / "experiment" / f"{name}.yaml"
+        if path.is_file() and not GLOBAL_PATTERN.match(yaml_text(path)):
+            file = path.relative_to(configs_folder().parent).as_posix()
+            raise RefusedError(f"{file}: expected `# @package _global_` as its first line; else its keys set nothing")
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read a file of configs/. Returns {} if it does not exist or holds no keys."""
     if not path.is_file():
@@ -51,12 +64,9 @@ def defaults_of(written: dict[str, Any]) -> list[Any]:
 
 def line_of(key: str, path: Path) -> int | None:
     """Return the line of a key in a file, counted from 1; None if it is not there."""
-    line = None
-    node: yaml.Node | None = yaml.compose(yaml_text(path))
+    line, node = None, yaml.compose(yaml_text(path))
     for name in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = next(((key, value) for key, value in pairs if key.value == name), None)
-        if found is None:
-            return None
-        line, node = found[0].start_mark.line + 1, found[1]
+        places = {each.value: (each.start_mark.line + 1, value) for each, value in pairs}
+        line, node = places.get(name, (None, None))
     return line

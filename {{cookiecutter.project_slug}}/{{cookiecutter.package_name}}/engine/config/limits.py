@@ -1,9 +1,11 @@
-"""Refuse values that the Trainer accepts but fails on later, or ignores silently. No torch.
+"""Refuse values that the Trainer and its callbacks accept, but fail on later or ignore silently. No torch.
 
 Checks that need the built objects are in training/trial.py.
 """
 
+import ast
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -12,12 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ..errors import refusal
+from .modules import PACKAGE, lineage
 from .signatures import signature
 from .targets import allowed
-from .tree import all_nodes
+from .tree import all_nodes, last_part
 
 # Minimum values; Lightning divides by the first three.
-LEAST = {
+MIN_VALUES = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
     "log_every_n_steps": 0,
@@ -26,37 +29,47 @@ LEAST = {
     "min_steps": 0,
     "gradient_clip_val": 0,
 }
-ONE_PROCESS = ("auto", "single_device", None)
+WITHOUT_RUN = {
+    "barebones": "leaves no run: it logs nothing and saves nothing",
+    "fast_dev_run": "leaves no run; trainer=debug trains on a few batches",
+}
+SINGLE_PROCESS = ("auto", "single_device", None)
+# A field that ModelCheckpoint fills in. Its width is limited: one of millions would exhaust memory.
+FIELD_PATTERN = re.compile(r"\{[A-Za-z][\w/]*(:\d{0,2}(\.\d{1,2})?[a-z]?)?\}")
 
 
 def check_limits(plain: dict[str, Any]) -> None:
-    """Raises RefusedError, with the key, if a value makes training impossible. `plain` is the config."""
-    trainer = plain["trainer"]
-    for name, least in LEAST.items():
-        if _number(trainer.get(name)) and trainer[name] < least:
-            raise refusal(f"trainer.{name}", trainer[name], f"expected at least {least}")
-    if _number(trainer.get("val_check_interval")) and trainer["val_check_interval"] == 0:
+    """Raises RefusedError, with the key, if a value of the config `plain` makes training impossible."""
+    trainer, workers, cores = plain["trainer"], plain["datamodule"].get("num_workers"), os.cpu_count() or 1
+    numbers = {name: value for name, value in trainer.items() if isinstance(value, int | float)}
+    for name, minimum in MIN_VALUES.items():
+        if numbers.get(name, minimum) < minimum:
+            raise refusal(f"trainer.{name}", trainer[name], f"expected at least {minimum}")
+    if numbers.get("val_check_interval") == 0:
         raise refusal("trainer.val_check_interval", 0, "expected more than 0")
-    for what in ("epochs", "steps"):
-        least, most = trainer.get(f"min_{what}"), trainer.get(f"max_{what}")
-        if _number(least) and _number(most) and -1 != most < least:
-            raise refusal(f"trainer.min_{what}", least, f"is more than trainer.max_{what}={most}")
+    for unit in ("epochs", "steps"):
+        maximum = numbers.get(f"max_{unit}", -1)
+        minimum = numbers.get(f"min_{unit}", maximum)
+        if -1 != maximum < minimum:
+            raise refusal(f"trainer.min_{unit}", minimum, f"is more than trainer.max_{unit}={maximum}")
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if numbers.get(name) == 0:
+            raise refusal(f"trainer.{name}", 0, "nothing would be trained")
+    for name, reason in WITHOUT_RUN.items():
+        if trainer.get(name):
+            raise refusal(f"trainer.{name}", trainer[name], reason)
     if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:
-        why = "clips nothing without trainer.gradient_clip_val"
-        raise refusal("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], why)
-    if trainer.get("barebones"):
-        raise refusal("trainer.barebones", True, "leaves no run: it logs nothing and saves nothing")
-    workers, cores = plain["datamodule"].get("num_workers"), os.cpu_count() or 1
-    if _number(workers) and workers > max(32, 4 * cores):
+        reason = "clips nothing without trainer.gradient_clip_val"
+        raise refusal("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], reason)
+    if isinstance(workers, int) and workers > max(32, 4 * cores):
         raise refusal("datamodule.num_workers", workers, f"are processes, and this machine has {cores} cores")
     _check_end(plain)
-    _check_validated(plain)
+    _check_validated(plain["monitor"], numbers, trainer)
+    _check_manual_steps(trainer, plain["model"]["_target_"])
+    for name, node in (plain.get("callbacks") or {}).items():
+        _check_checkpoint(f"callbacks.{name}", node, plain["monitor"])
     if {"-m", "--multirun"}.intersection(sys.argv) or HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(trainer)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_end(plain: dict[str, Any]) -> None:
@@ -66,13 +79,13 @@ def _check_end(plain: dict[str, Any]) -> None:
         return
     epochs = trainer.get("max_epochs")
     if epochs is None and trainer.get("max_time") is None:
-        why = "a run has to end: give this, trainer.max_steps or trainer.max_time (Lightning would train 1,000 epochs)"
-        raise refusal("trainer.max_epochs", trainer.get("max_epochs", "absent"), why)
+        reason = "a run has to end: give it, trainer.max_steps or trainer.max_time (Lightning would train 1,000 epochs)"
+        raise refusal("trainer.max_epochs", trainer.get("max_epochs", "absent"), reason)
     if epochs not in (None, -1):
         return
     for key in schedules(plain["model"]):
-        why = f"the schedule {key} needs the number of steps; expected one here or in trainer.max_steps, or {key}=null"
-        raise refusal("trainer.max_epochs", epochs, why)
+        reason = f"the schedule {key} needs the number of steps: give it, or trainer.max_steps, or {key}=null"
+        raise refusal("trainer.max_epochs", epochs, reason)
 
 
 def schedules(model: Any) -> Iterator[str]:
@@ -83,17 +96,49 @@ def schedules(model: Any) -> Iterator[str]:
             yield key
 
 
-def _check_validated(plain: dict[str, Any]) -> None:
+def _check_validated(monitor: str, numbers: dict[str, Any], trainer: dict[str, Any]) -> None:
     """Raises RefusedError if `monitor` is a validation metric and validation never runs."""
-    trainer, monitor = plain["trainer"], str(plain["monitor"])
     if not monitor.startswith("val/"):
         return
-    every, epochs = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
-    if trainer.get("limit_val_batches") == 0 and not trainer.get("overfit_batches"):
+    epochs = numbers.get("max_epochs", -1)
+    every = numbers.get("check_val_every_n_epoch", epochs)
+    if numbers.get("limit_val_batches") == 0 and not trainer.get("overfit_batches"):
         raise refusal("trainer.limit_val_batches", 0, f"nothing is validated, so there is no monitor={monitor}")
-    if _number(every) and _number(epochs) and -1 != epochs < every:
-        why = f"in {epochs} epochs nothing is validated, so there is no monitor={monitor}"
-        raise refusal("trainer.check_val_every_n_epoch", every, why)
+    if -1 != epochs < every:
+        reason = f"in {epochs} epochs nothing is validated, so there is no monitor={monitor}"
+        raise refusal("trainer.check_val_every_n_epoch", every, reason)
+
+
+def _check_manual_steps(trainer: dict[str, Any], target: str) -> None:
+    """Raises RefusedError for arguments that Lightning refuses if the model turns automatic optimization off."""
+    for name, defaults in {"gradient_clip_val": (None,), "accumulate_grad_batches": (None, 1)}.items():
+        if trainer.get(name) in defaults:
+            continue
+        classes = (each for each in lineage(allowed(target)) if each.module.name.startswith(f"{PACKAGE}."))
+        if any("self.automatic_optimization = False" in ast.unparse(each.node) for each in classes if each.node):
+            reason = f"{last_part(target)} steps its optimizers itself, so it has to do this itself too"
+            raise refusal(f"trainer.{name}", trainer[name], reason)
+
+
+def _check_checkpoint(key: str, node: dict[str, Any], monitor: str) -> None:
+    """Raises RefusedError if arguments of a ModelCheckpoint do not fit a run folder."""
+    filename = node.get("filename")
+    if node.get("save_last"):
+        raise refusal(f"{key}.save_last", node["save_last"], "last.ckpt is always written: save_minutes=…")
+    text = FIELD_PATTERN.sub("", str(filename))
+    if {"{", "}"}.intersection(text):
+        reason = "expected text with the names of metrics, such as {epoch} or {val/loss:.3f}"
+        raise refusal(f"{key}.filename", filename, reason)
+    if {"/", "\\"}.intersection(text):
+        raise refusal(f"{key}.filename", filename, "expected a file name, without a folder")
+    if filename in ("last", "previous"):
+        raise refusal(f"{key}.filename", filename, "is the engine's own; expected another")
+    if filename == "best" and node.get("save_top_k", 1) not in (0, 1):
+        reason = f"best.ckpt would not be the best; with a filename of its own for each: {key}.filename=…"
+        raise refusal(f"{key}.save_top_k", node["save_top_k"], reason)
+    if filename == "best" and node.get("monitor") != monitor:
+        reason = f"best.ckpt is the best {monitor}, which monitor=… changes; else {key}.filename=…"
+        raise refusal(f"{key}.monitor", node.get("monitor", ""), reason)
 
 
 def _check_sweep(trainer: dict[str, Any]) -> None:
@@ -102,7 +147,7 @@ def _check_sweep(trainer: dict[str, Any]) -> None:
         return  # each run is a cluster job of its own
     one = "a sweep trains in one process: expected"
     strategy, devices, nodes = trainer.get("strategy"), trainer.get("devices"), trainer.get("num_nodes")
-    if strategy not in ONE_PROCESS:
+    if strategy not in SINGLE_PROCESS:
         name = strategy.get("_target_") if isinstance(strategy, dict) else strategy
         raise refusal("trainer.strategy", name, f"{one} auto, or one command a run")
     if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):

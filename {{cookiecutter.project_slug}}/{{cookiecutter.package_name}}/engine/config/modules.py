@@ -1,7 +1,6 @@
 """Read Python source code without importing it: modules, definitions, base classes."""
 
 import ast
-import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,9 +45,7 @@ def read_module(name: str) -> Module | None:
     spec = _spec(name.split("."))
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    path = Path(spec.origin)
-    names: dict[str, ast.AST] = {}
-    stars = []
+    path, names, stars = Path(spec.origin), dict[str, ast.AST](), list[str]()
     package = name if spec.submodule_search_locations else name.rpartition(".")[0]
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -60,7 +57,7 @@ def read_module(name: str) -> Module | None:
         elif isinstance(node, ast.Import):
             names |= {(alias.asname or alias.name.partition(".")[0]): alias for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, package)
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             stars += [source for alias in node.names if alias.name == "*"]
             names |= {alias.asname or alias.name: ast.alias(f"{source}:{alias.name}") for alias in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
@@ -90,14 +87,6 @@ def _top_level(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _top_level(node)
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """Resolve the module of `from ..a import b` within `package`."""
-    if not node.level:
-        return node.module or ""
-    above = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*above, *([node.module] if node.module else [])])
-
-
 def locate(target: str) -> Definition | str:
     """Resolve a dotted path to its definition. Returns a message, as str, if there is none."""
     parts = target.split(".")
@@ -105,10 +94,10 @@ def locate(target: str) -> Definition | str:
         name = ".".join(parts[:length])
         module = read_module(name)
         if module is not None:
-            found = lookup(module, parts[length])
-            if found is None:
+            definition = lookup(module, parts[length])
+            if definition is None:
                 return f"no {parts[length]} in {name}"
-            return found if len(parts) == length + 1 else f"{'.'.join(parts[: length + 1])} is not a module"
+            return definition if len(parts) == length + 1 else f"{'.'.join(parts[: length + 1])} is not a module"
         if _spec(parts[:length]) is not None:
             return Definition(Module(name), None)
     return f"no module {parts[0]}"
@@ -125,8 +114,8 @@ def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
             return Definition(Module(source), node)
         if not original:  # import x: the module itself
             return Definition(Module(source), None)
-        found = read_module(source)
-        inner = lookup(found, original, depth + 1) if found else None
+        source_module = read_module(source)
+        inner = lookup(source_module, original, depth + 1) if source_module else None
         return inner or Definition(read_module(f"{source}.{original}") or module, None)
     if node is not None:
         return Definition(module, node)
@@ -137,26 +126,26 @@ def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:
     return None
 
 
-def lineage(found: Definition) -> Iterator[Definition]:
+def lineage(definition: Definition) -> Iterator[Definition]:
     """Yield a class and its bases, depth first; `node` is None for a base that can't be read."""
-    yield found
-    if isinstance(found.node, ast.ClassDef):
-        for base in found.node.bases:
+    yield definition
+    if isinstance(definition.node, ast.ClassDef):
+        for base in definition.node.bases:
             name = base.value if isinstance(base, ast.Subscript) else base
-            inner = lookup(found.module, name.id) if isinstance(name, ast.Name) else None
-            yield from lineage(inner or Definition(found.module, None))
+            inner = lookup(definition.module, name.id) if isinstance(name, ast.Name) else None
+            yield from lineage(inner or Definition(definition.module, None))
 
 
-def member(found: Definition, name: str) -> Definition | None:
+def member(definition: Definition, name: str) -> Definition | None:
     """Look up the attribute `name` in a class and its bases; `node` is None if a base can't be read."""
-    for each in lineage(found):
+    for each in lineage(definition):
         if not isinstance(each.node, ast.ClassDef):
             return Definition(each.module, None)
         for node in each.node.body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 return Definition(each.module, node)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-                return Definition(each.module, node.value)
-            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
-                return Definition(each.module, node.value)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if ast.unparse(target) == name:
+                    return Definition(each.module, node.value)
     return None

@@ -20,7 +20,7 @@ from .targets import allowed
 from .tree import last_part
 
 Logged = Mapping[str, str | None]  # "" if only the name is declared
-OF_CHECKPOINTS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
+CHECKPOINT_METRICS = ("epoch", "step")  # ModelCheckpoint can monitor them unlogged
 AT_EPOCH_END = ("save_on_train_epoch_end", "check_on_train_epoch_end")  # else after validation
 BETTER = {"min": "lower", "max": "higher"}
 
@@ -30,9 +30,9 @@ def logged_by(target: str) -> Logged | None:
 
     Raises RefusedError if a direction is neither "min", "max" nor None.
     """
-    found = member(allowed(target), "logged")
+    definition = member(allowed(target), "logged")
     try:
-        written = ast.literal_eval(found.node) if found and isinstance(found.node, ast.expr) else None
+        written = ast.literal_eval(definition.node) if definition and isinstance(definition.node, ast.expr) else None
     except ValueError:  # computed
         return None
     if not isinstance(written, dict):
@@ -48,19 +48,16 @@ def direction(key: str, metric: str, logged: Logged, model: str) -> str | None:
 
     Raises RefusedError if the model does not log the metric, or declares that it has no direction.
     """
-    patterns = [name for name in logged if fnmatchcase(metric, name) and not metric.endswith("/") and "*" not in metric]
-    if metric not in logged or "*" in metric:
-        if not patterns:
-            listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
-            why = "names no single metric" if "*" in metric else f"{last_part(model)} logs {listed} (its `logged`)"
-            raise refusal(key, metric, why, [name for name in logged if "*" not in name], metric)
-        mode = logged[max(patterns, key=len)]  # the most specific one
-    else:
-        mode = logged[metric]
+    single = "*" not in metric and not metric.endswith("/")
+    matches = [name for name in logged if fnmatchcase(metric, name)] if single else []
+    if not matches:
+        listed = f"{', '.join([*logged][:8])}{', …' if len(logged) > 8 else ''}"
+        reason = "names no single metric" if "*" in metric else f"{last_part(model)} logs {listed} (its `logged`)"
+        raise refusal(key, metric, reason, [name for name in logged if "*" not in name], metric)
+    mode = logged[max(matches, key=lambda name: (name == metric, len(name)))]  # the most specific one
     if mode is None:
-        raise refusal(
-            key, metric, f"is better neither lower nor higher (`logged` of {last_part(model)}); expected another"
-        )
+        reason = f"is better neither lower nor higher (`logged` of {last_part(model)}); expected another"
+        raise refusal(key, metric, reason)
     return mode
 
 
@@ -79,7 +76,7 @@ def check_monitor(plain: dict[str, Any]) -> None:
     callbacks = {f"callbacks.{name}": node for name, node in (plain.get("callbacks") or {}).items()}
     _check_times(plain, callbacks)
     if logged is not None:
-        check_monitors(monitors(plain, callbacks), logged, target)
+        check_monitors(plain, callbacks, logged, target)
     if plain["mode"] is None:
         declare = f"or {last_part(target)} declares it: logged = " + "{" + f"{metric!r}: 'min'" + "}"
         raise RefusedError(f"mode=null: has to be given for {metric}: mode=min or mode=max; {declare}", "mode")
@@ -93,30 +90,26 @@ def _check_times(plain: dict[str, Any], callbacks: Mapping[str, dict[str, Any]])
     for key, node in callbacks.items():
         at_end = [node[name] for name in AT_EPOCH_END if node.get(name) is not None] or [after_each_epoch]
         if str(node.get("monitor")).startswith("train/") and not at_end[0]:
-            why = "is not known yet at a validation, when this callback looks at it; expected one of val/"
-            raise refusal(f"{key}.monitor", node["monitor"], why)
+            reason = "is not known yet at a validation, when this callback reads it; expected a metric of val/"
+            raise refusal(f"{key}.monitor", node["monitor"], reason)
 
 
-def monitors(switches: Any, callbacks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Return {key: (metric, mode)} of the switches (key "") and of each callback, node or object, that monitors one."""
-    asked = {"": (switches["monitor"], switches["mode"])}
-    for key, each in callbacks.items():
-        values = each if isinstance(each, dict) else vars(each)
-        metric, mode = values.get("monitor"), values.get("mode")
-        kinds = {kind.__name__ for kind in type(each).__mro__}
-        own = metric in OF_CHECKPOINTS and kinds & {"dict", "ModelCheckpoint"}
-        if isinstance(metric, str) and not own:
-            asked[f"{key}."] = (metric, mode)
-    return asked
+def check_monitors(switches: Any, callbacks: Mapping[str, Any], logged: Logged, model: str) -> None:
+    """Raises RefusedError for the first `monitor` that is not logged, or has the wrong mode.
 
-
-def check_monitors(asked: Mapping[str, tuple[str, Any]], logged: Logged, model: str) -> None:
-    """Raises RefusedError for the first of the `monitors` that is not logged, or has the wrong mode."""
-    for key, (metric, mode) in asked.items():
+    Checks that of the switches, and of each callback, a node or an object, by its key.
+    """
+    monitors = {"": (switches["monitor"], switches["mode"])}
+    for key, callback in callbacks.items():
+        values = callback if isinstance(callback, dict) else vars(callback)
+        metric, names = values.get("monitor"), {kind.__name__ for kind in type(callback).__mro__}
+        if isinstance(metric, str) and not (metric in CHECKPOINT_METRICS and names & {"dict", "ModelCheckpoint"}):
+            monitors[f"{key}."] = (metric, values.get("mode"))
+    for key, (metric, mode) in monitors.items():
         way = direction(f"{key}monitor", metric, logged, model)
         if way and mode in BETTER and mode != way:
-            least = f"{key}mode={way}" if key else "leave mode out, or null"
-            raise refusal(f"{key}mode", mode, f"{metric} is better the {BETTER[way]} it is; {least}")
+            fix = f"{key}mode={way}" if key else "leave mode out, or null"
+            raise refusal(f"{key}mode", mode, f"{metric} is better the {BETTER[way]} it is; {fix}")
 
 
 def check_plateau(key: str, mode: str, model: str) -> None:
@@ -126,5 +119,5 @@ def check_plateau(key: str, mode: str, model: str) -> None:
     metric = re.search(r"monitor(?:': |=)'([^']+)'", source)  # of a dict, or handed to build_optimizer
     way = direction(key, metric[1], logged, model) if metric and logged else None
     if metric and way and mode != way:
-        why = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
-        raise refusal(f"{key}.mode", mode, why)
+        reason = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
+        raise refusal(f"{key}.mode", mode, reason)

@@ -4,8 +4,16 @@ import ast
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .modules import Definition, Module, lineage
+from .modules import Definition, Module, lineage, locate
 from .types import evaluate
+
+# Classes that store `**kwargs` until training begins, and the target that then receives them.
+RECEIVERS = {
+    "TensorBoardLogger": "torch.utils.tensorboard.writer.SummaryWriter",
+    "WandbLogger": "wandb.sdk.wandb_init.init",
+    "WeightAveraging": "torch.optim.swa_utils.AveragedModel",
+    "DDPStrategy": "torch.nn.parallel.distributed.DistributedDataParallel",
+}
 
 
 class Parameter(NamedTuple):
@@ -28,9 +36,24 @@ class Signature(NamedTuple):
     open: bool
 
 
-def signature(found: Definition) -> Signature | None:
-    """Return the signature of a class or a function; None if it can't be read."""
-    return _arguments(found, skip=0) if isinstance(found.node, ast.FunctionDef) else _of_class(lineage(found))
+def signature(definition: Definition | str) -> Signature | None:
+    """Return the signature of a class or a function; None if it can't be read, or `locate` has returned a message."""
+    if isinstance(definition, str):
+        return None
+    if isinstance(definition.node, ast.FunctionDef):
+        return _arguments(definition.node, definition.module, skip=0)
+    return _of_class(lineage(definition))
+
+
+def full_signature(definition: Definition) -> Signature | None:
+    """Return the signature of a target in which the arguments of its receiver, of any type, replace `**kwargs`."""
+    takes = signature(definition)
+    names = [each.node.name for each in lineage(definition) if isinstance(each.node, ast.ClassDef)]
+    later = next((signature(locate(RECEIVERS[name])) for name in names if name in RECEIVERS), None)
+    if takes is None or later is None or later.open or not takes.open:
+        return takes
+    passed_on = {name: Parameter(None, each.module, required=False) for name, each in later.parameters.items()}
+    return Signature({**passed_on, **takes.parameters}, takes.positional, open=False)
 
 
 def _of_class(classes: Iterator[Definition]) -> Signature | None:
@@ -42,8 +65,8 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
         if "__new__" in functions or any(isinstance(node, ast.If) for node in each.node.body):
             return None
         if "__init__" in functions:
-            own = _arguments(Definition(each.module, functions["__init__"]), skip=1)
-            call = _hands_on(functions["__init__"]) if own.open else None
+            own = _arguments(functions["__init__"], each.module, skip=1)
+            call = _super_call(functions["__init__"]) if own.open else None
             above = _of_class(classes) if call else None
             if call is None or above is None:
                 return own
@@ -55,23 +78,21 @@ def _of_class(classes: Iterator[Definition]) -> Signature | None:
     return Signature({}, [], open=False)
 
 
-def _hands_on(init: ast.FunctionDef) -> ast.Call | None:
+def _super_call(init: ast.FunctionDef) -> ast.Call | None:
     """Return the `super().__init__(…, **kwargs)` call of an `__init__` that uses its `**kwargs` nowhere else."""
-    options = init.args.kwarg.arg if init.args.kwarg else ""
-    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == options]
-    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):
-        handed = any(word.arg is None for word in call.keywords)
-        if ast.unparse(call.func) == "super().__init__" and handed and len(uses) == 1:
-            return call
-    return None
+    kwargs = init.args.kwarg.arg if init.args.kwarg else ""
+    uses = [node for node in ast.walk(init) if isinstance(node, ast.Name) and node.id == kwargs]
+    calls = (node for node in ast.walk(init) if isinstance(node, ast.Call) and f"**{kwargs}" in ast.unparse(node))
+    call = next((call for call in calls if ast.unparse(call.func) == "super().__init__"), None)
+    return call if len(uses) == 1 else None
 
 
-def _arguments(found: Definition, skip: int) -> Signature:
-    assert isinstance(found.node, ast.FunctionDef)
-    args = found.node.args
+def _arguments(function: ast.FunctionDef, module: Module, skip: int) -> Signature:
+    """Return the signature of a function without its first `skip` arguments."""
+    args = function.args
     positional = [*args.posonlyargs, *args.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
-    named = zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    pairs = [*zip(positional[skip:], defaults[skip:], strict=True), *named]
-    parameters = {arg.arg: Parameter(arg.annotation, found.module, default is None) for arg, default in pairs}
+    optional = positional[len(positional) - len(args.defaults) :]
+    optional += [arg for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True) if default]
+    every = [*positional[skip:], *args.kwonlyargs]
+    parameters = {arg.arg: Parameter(arg.annotation, module, arg not in optional) for arg in every}
     return Signature(parameters, [arg.arg for arg in positional[skip:]], open=args.kwarg is not None)

@@ -1,13 +1,9 @@
 """The allowlist: classes and functions that a config may name as a `_target_`. Reads source code, imports nothing."""
 
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    pass
 import ast
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import refusal
 from .modules import PACKAGE, Definition, Module, locate, lookup, read_module
@@ -78,9 +74,6 @@ def target(definition: T) -> T:
     return definition
 
 
-CLOSED = ("engine",)  # subpackages that hold no targets
-
-
 class Place(IntEnum):
     """The place of a `_target_`: any config, one trained by rerun=, or your own. Each includes those before it."""
 
@@ -107,36 +100,36 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
     """Return the definition of a `_target_`. Raises RefusedError if it does not exist, or is not allowed at `place`.
 
     Other packages: the classes listed above, never functions, since some run their arguments (torch.load). This
-    package, except CLOSED: classes by their bases, and anything marked with @target.
+    package, except the engine: classes by their bases, and anything marked with @target.
     """
     if not isinstance(target, str):
         raise refusal(key, target, "expected the dotted name of a class")
-    known = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/engine/config/targets.py)"
-    may = f"a config may name {PACKAGE}, {known}"
+    listed = f"{', '.join(ALLOWED_TARGETS)} (ALLOWED_TARGETS in {PACKAGE}/engine/config/targets.py)"
+    rule = f"a config may name {PACKAGE}, {listed}"
     parts = target.split(".")
     private = any(part.startswith("_") for part in parts) and parts[0] != PACKAGE
     if parts[0] not in ROOTS or private or not all(part.isidentifier() for part in parts):
-        raise refusal(key, target, f"not allowed; {may}")
-    found = locate(target)
-    if isinstance(found, str):
-        raise refusal(key, target, found, _neighbours(target), target)
-    own = found.module.name.partition(".")[0] == PACKAGE
-    kinds = ast.ClassDef | ast.FunctionDef if own else ast.ClassDef
-    if (own and found.module.name.split(".")[1:2] in [[room] for room in CLOSED]) or found.module.name == PACKAGE:
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
-    if not isinstance(found.node, kinds):
+        raise refusal(key, target, f"not allowed; {rule}")
+    definition = locate(target)
+    if isinstance(definition, str):
+        raise refusal(key, target, definition, _neighbours(target), target)
+    node, home = definition.node, definition.module.name
+    own = home.partition(".")[0] == PACKAGE
+    if own and home.split(".")[1:2] in ([], ["engine"]):
+        raise refusal(key, target, f"not allowed: it comes from {home}; {rule}")
+    if not isinstance(node, ast.ClassDef) and not (own and isinstance(node, ast.FunctionDef)):
         raise refusal(key, target, "not allowed: expected a class" + (" or a function" if own else ""))
-    needed = _place_of_own(found) if own else _place_in(LISTED, f"{found.module.name}.{found.node.name}")
-    if needed is None and not own:
-        raise refusal(key, target, f"not allowed: it comes from {found.module.name}; {may}")
-    if own and (needed is None or needed > place):
-        what = "a function" if needed is None else "no part of a model or of data by its base"
-        why = f"not allowed here: it is {what}, and a stranger's config could call it as well"
-        raise refusal(key, target, f"{why}; put @target (from {PACKAGE}.engine import target) above it if it may")
-    if needed is not None and needed > place:
-        where = "your own trainer, callbacks and logger" if needed is Place.OWN else "trainer and callbacks"
-        raise refusal(key, target, f"not allowed here: it may be named in {where} alone")
-    return found
+    first_place = _place_of_own(definition) if own else _place_in(LISTED, f"{home}.{node.name}")
+    if first_place is not None and first_place <= place:
+        return definition
+    if own:
+        kind = "a function" if first_place is None else "no part of a model or of data by its base"
+        reason = f"not allowed here: it is {kind}, and an untrusted config could call it too"
+        raise refusal(key, target, f"{reason}; put @target (from {PACKAGE}.engine import target) above it if it may")
+    if first_place is None:
+        raise refusal(key, target, f"not allowed: it comes from {home}; {rule}")
+    groups = "your own trainer, callbacks and logger" if first_place is Place.OWN else "trainer and callbacks"
+    raise refusal(key, target, f"not allowed here: it may be named in {groups} alone")
 
 
 def _place_in(names: Names, target: str) -> Place | None:
@@ -150,33 +143,32 @@ def _place_in(names: Names, target: str) -> Place | None:
     return None
 
 
-def _place_of_own(found: Definition) -> Place | None:
-    """Return the least place where a definition of this package is allowed; None for a function without @target."""
-    if isinstance(found.node, ast.ClassDef | ast.FunctionDef) and _is_marked(found.node, found.module):
+def _place_of_own(definition: Definition) -> Place | None:
+    """Return the first place where a definition of this package is allowed; None for a function without @target."""
+    if isinstance(definition.node, ast.ClassDef | ast.FunctionDef) and _is_marked(definition.node, definition.module):
         return Place.ANY
-    places = [place for base in _bases(found) if (place := _place_in(BASES, base)) is not None]
-    plain = Place.OWN if isinstance(found.node, ast.ClassDef) else None
+    places = [place for base in _bases(definition) if (place := _place_in(BASES, base)) is not None]
+    plain = Place.OWN if isinstance(definition.node, ast.ClassDef) else None
     return max(places, default=plain)  # a Module that is also a Callback counts as a Callback
 
 
 def _is_marked(node: ast.ClassDef | ast.FunctionDef, module: Module) -> bool:
-    for decorator in node.decorator_list:
-        meant = lookup(module, decorator.id) if isinstance(decorator, ast.Name) else None
-        if meant and meant.module.name == __name__ and getattr(meant.node, "name", "") == "target":
-            return True
-    return False
+    """Return True for a definition below `@target`."""
+    names = [decorator.id for decorator in node.decorator_list if isinstance(decorator, ast.Name)]
+    marks = [mark for name in names if (mark := lookup(module, name))]
+    return any(mark.module.name == __name__ and getattr(mark.node, "name", "") == "target" for mark in marks)
 
 
-def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
+def _bases(definition: Definition, depth: int = 0) -> Iterator[str]:
     """Yield the full names of the bases in other packages, at any depth: `torch.nn.Module` for `nn.Module`."""
-    for base in found.node.bases if isinstance(found.node, ast.ClassDef) and depth < 20 else ():
+    for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) and depth < 20 else ():
         name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
         first, _, rest = name.partition(".")
-        known = found.module.names.get(first)
-        if isinstance(known, ast.alias):
-            source = known.name.replace(":", ".") if known.asname or ":" in known.name else first
+        origin = definition.module.names.get(first)
+        if isinstance(origin, ast.alias):
+            source = origin.name.replace(":", ".") if origin.asname or ":" in origin.name else first
             name = f"{source}.{rest}".rstrip(".")
-        inner = Definition(found.module, known) if isinstance(known, ast.ClassDef) else ""
+        inner = Definition(definition.module, origin) if isinstance(origin, ast.ClassDef) else ""
         inner = locate(name) if name.startswith(f"{PACKAGE}.") else inner
         if isinstance(inner, Definition):
             yield from _bases(inner, depth + 1)
@@ -186,15 +178,12 @@ def _bases(found: Definition, depth: int = 0) -> Iterator[str]:
 
 def _neighbours(target: str) -> list[str]:
     """List targets that differ from this one in the last name or the last but one, as suggestions."""
-    home, _, _ = target.rpartition(".")
-    module = read_module(home)
-    if module is not None:
-        return [f"{home}.{name}" for name in module.names]
+    home, _, name = target.rpartition(".")
     parent = home.rpartition(".")[0]
+    if module := read_module(home):
+        return [f"{home}.{each}" for each in module.names]
     package = read_module(parent)
-    if package is None:
-        return []
-    return [f"{parent}.{file.stem}{target[len(home) :]}" for file in package.path.parent.iterdir()]
+    return [f"{parent}.{file.stem}.{name}" for file in package.path.parent.iterdir()] if package else []
 
 
 def check_targets(key: str, value: Any, place: Place = Place.ANY) -> None:

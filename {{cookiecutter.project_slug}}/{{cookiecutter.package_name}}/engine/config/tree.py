@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import refusal
 from ..plain import MAX_CONFIG, MAX_DEPTH
 
-REFERENCE = re.compile(r"\$\{([\w.\[\]]+)\}")
+REFERENCE_PATTERN = re.compile(r"\$\{([\w.\[\]]+)\}")
 
 
 def check_references(values: dict[str, Any]) -> None:
@@ -23,10 +23,9 @@ def check_references(values: dict[str, Any]) -> None:
     def measure(key: str, above: int = 0) -> tuple[int, int]:
         if key not in measured:
             measured[key] = (0, 0)  # OmegaConf refuses a reference to itself
-            ends = [key] if key in values else [name for name in values if name.startswith((f"{key}.", f"{key}["))]
-            texts = [str(values[end]) for end in ends]
-            named = [name for text in texts if "${" in text for name in REFERENCE.findall(text)]
-            behind = [measure(name, above + 1) for name in named] if above < MAX_DEPTH else [(0, MAX_DEPTH)]
+            texts = [str(values[name]) for name in values if f"{name}.".startswith((f"{key}.", f"{key}["))]
+            names = [name for text in texts for name in REFERENCE_PATTERN.findall(text)]
+            behind = [measure(name, above + 1) for name in names] if above < MAX_DEPTH else [(0, MAX_DEPTH)]
             size = sum(map(len, texts)) + sum(size for size, _ in behind)
             measured[key] = (size, 1 + max((depth for _, depth in behind), default=0))
         if measured[key][1] > MAX_DEPTH:
@@ -35,7 +34,7 @@ def check_references(values: dict[str, Any]) -> None:
             raise refusal(key, "", f"its references make a text of more than {MAX_CONFIG / 2**20:.0f} MB")
         return measured[key]
 
-    for key in [key for key, value in values.items() if isinstance(value, str) and "${" in value]:
+    for key in [key for key, value in values.items() if "${" in str(value)]:
         measure(key)
 
 
@@ -50,7 +49,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raw = values.get(str(error.full_key), "")
-        wanted = re.findall(r"\$\{([\w.]+)\}", str(raw))
+        wanted = REFERENCE_PATTERN.findall(str(raw))
         reason = str(error).splitlines()[0]
         raise refusal(str(error.full_key), raw, reason, values.keys() - {*wanted}, *wanted[:1]) from error
     return {str(key): value for key, value in plain.items()}

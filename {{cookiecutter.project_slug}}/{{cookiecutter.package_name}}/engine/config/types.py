@@ -37,13 +37,6 @@ class Node:
         return core_schema.no_info_after_validator_function(has_target, core_schema.dict_schema())
 
 
-class Unknown:
-    """Stands for a type that config values can't be checked against, such as `type[nn.Module]`."""
-
-    def __class_getitem__(cls, _: Any) -> Any:
-        return Any
-
-
 class Library:
     """Stands for an imported module such as `torch`: `torch.Tensor` becomes a Node, `torch.device` anything."""
 
@@ -58,30 +51,30 @@ class Names(dict[str, Any]):
         self.module = module
 
     def __missing__(self, name: str) -> Any:
-        written = self.module.names.get(name)
-        if isinstance(written, ast.alias) and _is_of_the_field(written.name):
-            source, _, original = written.name.partition(":")
+        origin = self.module.names.get(name)
+        if isinstance(origin, ast.alias) and _is_of_library(origin.name):
+            source, _, original = origin.name.partition(":")
             if original in VALUES or source.startswith("numpy"):
                 return Any
             return Node if original else Library()
-        found = lookup(self.module, name)
-        if found is None:
-            return Unknown if name == "type" else getattr(builtins, name, Any)
-        if isinstance(found.node, ast.alias):
-            source, _, original = found.node.name.partition(":")
-            imported = importlib.import_module(source)
-            thing = getattr(imported, original) if original else imported
-            if thing in (collections.abc.Callable, typing.Callable) or source not in TYPED:
+        definition = lookup(self.module, name)
+        if definition is None:
+            return Any if name == "type" else getattr(builtins, name, Any)  # a config gives no class: type[nn.Module]
+        if isinstance(definition.node, ast.alias):
+            source, _, original = definition.node.name.partition(":")
+            type_ = importlib.import_module(source)
+            type_ = getattr(type_, original) if original else type_
+            if type_ in (collections.abc.Callable, typing.Callable) or source not in TYPED:
                 return Node  # a timedelta, say
-            return Unknown if thing is typing.Type else thing  # noqa: UP006
-        if found.module.name == ARGUMENTS:
+            return Any if type_ is typing.Type else type_  # noqa: UP006
+        if definition.module.name == ARGUMENTS:
             return getattr(importlib.import_module(ARGUMENTS), name)
-        if isinstance(found.node, ast.ClassDef):
-            bases = {ast.unparse(base).rpartition(".")[2] for base in found.node.bases}
+        if isinstance(definition.node, ast.ClassDef):
+            bases = {ast.unparse(base).rpartition(".")[2] for base in definition.node.bases}
             if bases == {"TypedDict"}:
-                return _typed_dict(found.node, found.module)
+                return _typed_dict(definition.node, definition.module)
             return Any if bases & PLAIN_BASES else Node
-        return evaluate(found.node, found.module)
+        return evaluate(definition.node, definition.module)
 
 
 def _typed_dict(node: ast.ClassDef, module: Module) -> Any:
@@ -94,7 +87,7 @@ def _typed_dict(node: ast.ClassDef, module: Module) -> Any:
     return made
 
 
-def _is_of_the_field(imported: str) -> bool:
+def _is_of_library(imported: str) -> bool:
     """Return True for a name of torch, Lightning or the like, except their unions of types, which begin with `_`."""
     source, _, original = imported.partition(":")
     return source.partition(".")[0] not in {*IMPORTABLE, PACKAGE} and not original.startswith("_")

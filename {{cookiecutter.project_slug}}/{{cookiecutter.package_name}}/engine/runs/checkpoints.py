@@ -5,12 +5,13 @@ import errno
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ..errors import RefusedError
+from ..files import new_file
 from ..logs import log
 from .folder import RunFolder
 from .loading import broken_records, load_checkpoint
@@ -22,9 +23,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     The new file is flushed to disk and read back before it is renamed; the old last.ckpt becomes previous.ckpt.
     Lightning writes to a temporary folder and, if that is on another disk, copies over the old file.
 
-    Loading goes through `load_checkpoint`. Only checkpoints in the run folder and in folders that this object wrote to
-    are removed, because the path to remove may come from an untrusted checkpoint. `within` limits writing to the run
-    folder.
+    Only checkpoints in the run folder and in folders that this object wrote to are removed: an untrusted checkpoint can
+    name any path. `within` limits writing to the run folder.
     """
 
     def __init__(self, run: RunFolder, within: bool = False) -> None:
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Remove a checkpoint of the run; leave any other file, with a warning."""
         real = Path(path).resolve()
         if real.suffix != ".ckpt" or not (self._is_within(real) or real.parent in self.folders):
-            log.warning(f"{path} is not removed: it is no checkpoint of {self.run.path.as_posix()}")
+            log.warning(f"{path} is not removed: it is not a checkpoint of {self.run.path.as_posix()}")
         elif real.is_file():
             real.unlink()
 
@@ -53,54 +53,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise RefusedError(f"{path.as_posix()}: leads out of the run folder {self.run.path.as_posix()}")
         if not self.run.path.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the run folder is gone", str(self.run.path))
-        beside = path.with_name(f"{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)  # left by a killed process
-            _write(checkpoint, beside)
-            if path == self.run.last and path.exists():
-                os.replace(path, self.run.previous)
-            os.replace(beside, path)
+            with new_file(path, flush=False, binary=True) as file:
+                _write(checkpoint, file)
+                if path == self.run.last and path.exists():
+                    os.replace(path, self.run.previous)
             _flush_folder(path.parent)
             self.folders.add(path.resolve().parent)
-        except BaseException as error:
-            beside.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(path)) from error
-            raise
-
-
-class _Recorder:
-    """File that keeps the error of a failed write: torch reports every failure as "unexpected pos"."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return self.file.write(data)
         except OSError as error:
-            self.error = error
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("xb") as file:  # never through a link or a FIFO
-        recorder: Any = _Recorder(file)
-        try:
-            torch.save(checkpoint, recorder)
-        except RuntimeError:
-            if recorder.error is None:
-                raise
-            raise recorder.error from None
-        file.flush()
-        os.fsync(file.fileno())
-    if reason := damage(path):
-        raise OSError(errno.EIO, f"what was written could not be read back: {reason}")
+def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    """Write, flush to disk and read back. Raises OSError if that fails."""
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:  # torch reports every failed write as "unexpected pos"
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+    file.flush()
+    os.fsync(file.fileno())
+    if reason := damage(Path(file.name)):
+        raise OSError(errno.EIO, f"the file could not be read back: {reason}")
 
 
 def _flush_folder(folder: Path) -> None:
@@ -121,36 +95,36 @@ def damage(path: Path) -> str | None:
     if reason := broken_records(path):
         return reason
     try:
-        _open(path)
+        with contextlib.suppress(UnpicklingError):  # the contents are checked when they are loaded
+            torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # a flipped bit in a header can raise almost anything
         return f"it is cut off or overwritten ({error})"
     return None
 
 
-def _open(path: Path) -> None:
-    """Raises RuntimeError if torch can't read the file. Its contents are checked elsewhere, and not read here."""
-    with contextlib.suppress(UnpicklingError):
-        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+def _last_ones(run: RunFolder) -> dict[Path, str | None]:
+    """Return what is wrong with last.ckpt and previous.ckpt, if they exist."""
+    return {path: damage(path) for path in (run.last, run.previous) if path.exists()}
 
 
 def resume_point(run: RunFolder) -> Path | None:
     """Return last.ckpt; previous.ckpt if that is damaged or missing; None if nothing has been saved.
 
-    Raises RefusedError if no checkpoint is whole: a run never starts over silently.
+    Raises RefusedError if no checkpoint is intact: a run never starts over silently.
     """
-    reasons = {path: damage(path) for path in (run.last, run.previous) if path.exists()}
+    reasons = _last_ones(run)
     whole = [path for path, reason in reasons.items() if reason is None]
-    named = "; ".join(f"{path}: {reason}" for path, reason in reasons.items() if reason)
-    if not whole and (named or run.best.exists()):
+    damaged = "; ".join(f"{path}: {reason}" for path, reason in reasons.items() if reason)
+    if not whole and (damaged or run.best.exists()):
         best = f", or take the best weights so far: init_from={run.path.as_posix()}" if run.best.exists() else ""
-        lost = named or f"{run.last} is gone"
-        raise RefusedError(f"name={run.name}: no whole checkpoint is left ({lost}); choose another name={best}")
+        lost = damaged or f"{run.last} is gone"
+        raise RefusedError(f"name={run.name}: no intact checkpoint is left ({lost}); choose another name={best}")
     if not whole:
         return None
     if whole[0] != run.last:
-        if named:
+        if damaged:
             os.replace(run.last, run.last.with_name("damaged.ckpt"))
-            log.warning(f"{named}. Kept as damaged.ckpt; resuming from the one before it")
+            log.warning(f"{damaged}. Kept as damaged.ckpt; resuming from the one before it")
         os.replace(whole[0], run.last)
     return run.last
 
@@ -159,6 +133,6 @@ def how_to_resume(run: RunFolder) -> str:
     """Say how to resume a run that has begun: the command, and the checkpoint that it resumes from."""
     if not run.begun:
         return ""
-    whole = [path for path in (run.last, run.previous) if path.is_file() and damage(path) is None]
+    whole = [path for path, reason in _last_ones(run).items() if reason is None]
     begin = f"resumes from {whole[0].as_posix()}" if whole else "starts from the beginning"
     return f"The same command with name={run.name} {begin}."

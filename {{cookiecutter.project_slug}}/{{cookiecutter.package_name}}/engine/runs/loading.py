@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..config.targets import check_targets
 from ..errors import RefusedError, refusal
-from ..plain import MAX_VALUES, PLAIN, check_plain, plain_values
+from ..plain import MAX_VALUES, PLAIN, check_plain, check_size
 
 MAX_SHARED = 16  # times that tensors may claim the bytes of the file: tied weights share them
 DATA = (*PLAIN, bytes, bytearray, complex, torch.device, torch.dtype, torch.layout)
@@ -31,34 +31,27 @@ HYPER_PARAMETERS = ("hyper_parameters", "hparams", "module_arguments", "datamodu
 
 
 def broken_records(path: Path) -> str | None:
-    """Return what is wrong with the zip records of a checkpoint, or None; does not look at what they mean."""
+    """Return what is wrong with the zip records of a checkpoint, or None. Their contents are not checked."""
     if not path.is_file():
         return "there is no such file"
     if path.stat().st_size == 0:
         return "it is empty"
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_sizes(archive, path.stat().st_size)
+            records = archive.infolist()
+            compressed = any(record.compress_type != zipfile.ZIP_STORED for record in records)  # torch never does
+            # Nothing may follow the records, so that torch's reader finds the same ones.
+            if compressed or archive.comment or sum(each.file_size for each in records) > path.stat().st_size:
+                return "its records claim more than the file holds"
             broken = archive.testzip()
-    except Exception as error:
+    except Exception as error:  # a crafted file can raise almost anything
         return f"it is cut off or overwritten ({error})"
     return f"its checksum is wrong at {broken}" if broken else None
 
 
-def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises ValueError if the records are compressed, which torch never does, or claim more than the file has.
-
-    Nothing may follow the records, so that torch's reader finds the same ones.
-    """
-    records = archive.infolist()
-    packed = [record for record in records if record.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(record.file_size for record in records) > size or archive.comment:
-        raise ValueError("its records claim more than the file holds")
-
-
-# Names in a pickle of tensors and plain values; the functions among them build only from what the file holds. torch
+# Globals in a pickle of tensors and plain values; the functions among them build only from what the file holds. torch
 # also allows bytearray, torch.Tensor and quantised tensors, which take as much memory as the file asks for.
-NAMED = re.compile(
+GLOBAL_PATTERN = re.compile(
     r"torch (\w+Storage|float\w+|bfloat16|u?int\d+|bool|complex\w+|Size|device)|torch\.storage (Untyped|Typed)Storage"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)|collections (OrderedDict|Counter)|_codecs encode"
     r"|torch\.nn\.parameter Parameter|(__builtin__|builtins) (set|complex)"
@@ -73,11 +66,12 @@ def _check_claims(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         for opcode, argument, _ in pickletools.genops(archive.read(pickles[0]) if pickles else b""):
-            if "GLOBAL" in opcode.name and not NAMED.fullmatch(str(argument)) and str(argument) not in _registered():
-                raise UnpicklingError(argument)
+            name = str(argument)
+            if "GLOBAL" in opcode.name and not GLOBAL_PATTERN.fullmatch(name) and name not in _safe_globals():
+                raise UnpicklingError(name)
     claimed = 0
     content = torch.load(path, map_location="meta", weights_only=True)
-    check_plain(content, path.as_posix(), MAX_VALUES)
+    check_size(content, path.as_posix(), MAX_VALUES)
     for tensor in _tensors(content):
         reach = sum((size - 1) * abs(stride) for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
         claimed += max(tensor.numel(), reach + tensor.storage_offset()) * tensor.element_size()
@@ -85,13 +79,13 @@ def _check_claims(path: Path) -> None:
         raise RefusedError(f"{path.as_posix()} is not loaded: its tensors claim {claimed:,} bytes, more than it holds")
 
 
-def _registered() -> set[str]:
+def _safe_globals() -> set[str]:
     """Return the globals that the project has declared safe (torch.serialization.add_safe_globals)."""
-    known = [
+    names = (
         each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}"
         for each in torch.serialization.get_safe_globals()
-    ]
-    return {" ".join(name.rsplit(".", 1)) for name in known}
+    )
+    return {" ".join(name.rsplit(".", 1)) for name in names}
 
 
 def _tensors(content: Any) -> Iterator[torch.Tensor]:
@@ -115,43 +109,34 @@ def room_for(state: dict[str, Any], path: Path) -> Iterator[None]:
     Hyper-parameters can ask for any size. 0.5 GB is left for parts of a module that are not saved.
     """
     size, parts = 8 * sum(value.nbytes for value in _weights(state)) + 2**29, 100 * len(state) + 10_000
-    used = {"bytes": 0, "parts": 0}
-    restored = torch.nn.Module.__setstate__
-
-    def register(module: torch.nn.Module, name: str, part: Any) -> None:
-        count(part.nbytes if isinstance(part, torch.Tensor) else 0)
-
-    def copied(module: torch.nn.Module, state: dict[str, Any]) -> None:
-        count(0)
-        restored(module, state)
+    set_state = torch.nn.Module.__setstate__
 
     def count(more: int) -> None:
-        used["bytes"] += more
-        used["parts"] += 1
-        if used["bytes"] > size or used["parts"] > parts:
+        nonlocal size, parts
+        size, parts = size - more, parts - 1
+        if size < 0 or parts < 0:
             why = "its hyper-parameters ask for a model that is far larger than its weights"
             raise RefusedError(f"{path.as_posix()}: {why}")
 
-    hooks = [
-        hook(register)
-        for hook in (
-            register_module_parameter_registration_hook,
-            register_module_buffer_registration_hook,
-            register_module_module_registration_hook,
-        )
-    ]
-    # copy.deepcopy calls it, and a TransformerEncoder makes as many copies as its arguments ask for.
-    torch.nn.Module.__setstate__ = copied  # type: ignore[bad-assignment, method-assign]
-    try:
-        with Measured(count):
-            yield
-    finally:
-        torch.nn.Module.__setstate__ = restored
-        for hook in hooks:
-            hook.remove()
+    def count_registered(module: torch.nn.Module, name: str, part: Any) -> None:
+        count(part.nbytes if isinstance(part, torch.Tensor) else 0)
+
+    def count_copied(module: torch.nn.Module, state: dict[str, Any]) -> None:
+        count(0)
+        set_state(module, state)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(register_module_parameter_registration_hook(count_registered))
+        stack.enter_context(register_module_buffer_registration_hook(count_registered))
+        stack.enter_context(register_module_module_registration_hook(count_registered))
+        # copy.deepcopy calls it, and a TransformerEncoder makes as many copies as its arguments ask for.
+        stack.callback(setattr, torch.nn.Module, "__setstate__", set_state)
+        torch.nn.Module.__setstate__ = count_copied  # type: ignore[bad-assignment, method-assign]
+        stack.enter_context(CountNewTensors(count))
+        yield
 
 
-class Measured(TorchDispatchMode):
+class CountNewTensors(TorchDispatchMode):
     """Call `count` with the bytes of each new tensor before it is allocated, as found on the meta device."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
@@ -162,11 +147,11 @@ class Measured(TorchDispatchMode):
         kwargs = kwargs or {}
         if not any(each.alias_info for each in func._schema.returns):  # neither a view nor in place
             placed = any(each.name == "device" for each in func._schema.arguments)
-            given = {**kwargs, "device": "meta"} if placed else kwargs
-            made: Any = None
+            on_meta = {**kwargs, "device": "meta"} if placed else kwargs
+            result: Any = None
             with contextlib.suppress(Exception):  # the size may depend on the values
-                made = func(*tree_map_only(torch.Tensor, lambda each: each.to("meta"), args), **given)
-            self.count(sum(each.nbytes for each in tree_leaves(made) if isinstance(each, torch.Tensor)))
+                result = func(*tree_map_only(torch.Tensor, lambda each: each.to("meta"), args), **on_meta)
+            self.count(sum(each.nbytes for each in tree_leaves(result) if isinstance(each, torch.Tensor)))
         return func(*args, **kwargs)
 
 
@@ -177,22 +162,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     hyper-parameters that a config may not have.
     """
     if reason := broken_records(path):
-        raise RefusedError(f"{path.as_posix()} is no whole checkpoint: {reason}")
+        raise RefusedError(f"{path.as_posix()} is not an intact checkpoint: {reason}")
     try:
         _check_claims(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values") from error
+    except RefusedError:
+        raise
     except Exception as error:  # a crafted pickle can raise almost anything
-        if isinstance(error, RefusedError):
-            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RefusedError(f"{path.as_posix()} can't be loaded: {reason}") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in _weights(state)):
-        raise RefusedError(f"{path.as_posix()} is no checkpoint of Lightning: it has no state_dict")
-    if other := _more_than_data(content):
-        raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values ({other})")
+        raise RefusedError(f"{path.as_posix()} is not a Lightning checkpoint: it has no state_dict")
+    if part := _more_than_data(content):
+        raise RefusedError(f"{path.as_posix()} is not loaded: it holds more than tensors and plain values ({part})")
     try:
         for key in HYPER_PARAMETERS:
             check_hyper_parameters(key, content.get(key, {}))
@@ -234,6 +219,6 @@ def check_hyper_parameters(key: str, values: Any) -> None:
         raise refusal(key, "", f"is a {type(values).__name__}; expected a dict")
     for name in ("_instantiator", "_class_path"):
         if name in values:
-            raise refusal(f"{key}.{name}", values[name], "not allowed: it says what is called to build the model")
-    plain_values(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
+            raise refusal(f"{key}.{name}", values[name], "not allowed: it names a callable that would build the model")
+    check_plain(dict(values), key, also=(torch.Tensor, torch.nn.Parameter))
     check_targets(key, dict(values))

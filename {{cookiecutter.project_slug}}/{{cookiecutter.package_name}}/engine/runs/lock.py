@@ -15,15 +15,22 @@ from ..files import now
 from ..plain import read_json
 from .folder import RunFolder
 
+# filelock and psutil are imported late: most commands need neither.
+
+
+def is_held(run: RunFolder) -> bool:
+    """True if a process that may be alive holds the folder."""
+    return run.lock.exists() and _is_alive(_read(run.lock))
+
 
 def check_unlocked(run: RunFolder) -> None:
     """Raises RefusedError, naming process and host, if another process trains in the folder."""
-    if (holder := holder_of(run.lock)) is not None:
+    if run.lock.exists() and _is_alive(holder := _read(run.lock)):
         raise _refusal(run, holder)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def one_at_a_time(path: Path) -> Iterator[None]:
     """Serialise processes on this host that work on `path`."""
     from filelock import FileLock
 
@@ -35,14 +42,12 @@ def alone(path: Path) -> Iterator[None]:
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
     """Hold the folder; take over the lock of a dead process of this host. Raises RefusedError if it is held."""
-    import psutil
-
     # Processes of this host take turns; one of another host can only create a lock where there is none.
-    with alone(run.lock):
+    with one_at_a_time(run.lock):
         check_unlocked(run)
         run.lock.unlink(missing_ok=True)
         beside = run.path / f"lock.{platform.node()}.{os.getpid()}"
-        own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _born(psutil.Process())}
+        own = {"pid": os.getpid(), "host": platform.node(), "since": now(), "born": _started(os.getpid())}
         beside.unlink(missing_ok=True)
         try:
             with beside.open("x", encoding="utf-8") as file:
@@ -60,28 +65,24 @@ def locked(run: RunFolder) -> Iterator[None]:
         run.lock.unlink(missing_ok=True)
 
 
-def holder_of(path: Path) -> dict[str, Any] | None:
-    """Return the holder of the lock, or None if there is none or its process, on this host, is dead."""
-    if not path.exists():
-        return None
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """True unless the process is one of this host, and dead; those of other hosts can't be seen."""
+    return holder["host"] != platform.node() or abs(_started(holder["pid"]) - holder["born"]) < 3
+
+
+def _started(pid: int) -> float:
+    """Return when a process started, in seconds from the start of the machine; -inf if it is dead.
+
+    Changes of the clock cancel out.
+    """
     import psutil
 
-    holder = _read(path)
-    if holder.get("host") != platform.node():
-        return holder
     try:
-        process = psutil.Process(holder["pid"])
-        alive = abs(_born(process) - holder["born"]) < 3 and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return -float("inf") if dead else process.create_time() - psutil.boot_time()
     except (psutil.Error, ValueError, OverflowError):  # no such process, or an invalid pid
-        alive = False
-    return holder if alive else None
-
-
-def _born(process: Any) -> float:
-    """Return the seconds from the start of the machine to that of the process; changes of the clock cancel out."""
-    import psutil
-
-    return process.create_time() - psutil.boot_time()
+        return -float("inf")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -91,13 +92,13 @@ def _read(path: Path) -> dict[str, Any]:
         texts = {key: str(holder[key])[:100] for key in ("host", "since")}
         return {"pid": int(holder["pid"]), "born": float(holder["born"]), **texts}
     except (RefusedError, ValueError, OverflowError, KeyError, TypeError):
-        return {"pid": -1, "host": platform.node(), "since": "", "born": 0}
+        return {"pid": -1, "host": platform.node(), "since": "", "born": 0.0}
 
 
 def _refusal(run: RunFolder, holder: dict[str, Any]) -> RefusedError:
     here = holder["host"] == platform.node()
-    gone = "" if here else f", or, where that process is gone, delete {run.lock.as_posix()}"
+    elsewhere = "" if here else f", or, if that process is gone, delete {run.lock.as_posix()}"
     return RefusedError(
         f"name={run.name}: process {holder['pid']} on {holder['host']} has trained in {run.path.as_posix()} since "
-        f"{holder['since']}; wait for it, choose another name={gone}"
+        f"{holder['since']}; wait for it, choose another name={elsewhere}"
     )

@@ -30,7 +30,7 @@ def check_output(output: Path, source: str, saved: DictConfig, one_of_many: bool
     elif run is not None and file.relative_to(run).parts[0] != "predictions":
         why = f"belongs to the run {run.name}"
     elif file.suffix.lower() in NOT_PREDICTIONS:
-        why = "is no prediction"
+        why = "is not a prediction"
     if why:
         raise refusal("output", output, f"{why}, and is not overwritten; choose another output=")
 

@@ -12,45 +12,46 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import PACKAGE_FOLDER, RefusedError
-from ..files import new_file, now, write_json, write_text
+from ..files import now, write_json, write_text
 from ..plain import read_json
 from .folder import RUNS, RunFolder, moved
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
-SECRET = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
-LOGIN = re.compile(r"://[^/@\s]+@")
-HOME = re.compile(r"/(?:home|Users)/[^/\s]+")
-MAX_SEEN = 2**30  # bytes of seen.npy, 134 million samples; a sparse file takes its whole size in memory
+SECRET_PATTERN = re.compile(r"((?:token|secret|passw|api_?key|credential)\w*\s*[=:]\s*)[^,}\s]+", re.IGNORECASE)
+LOGIN_PATTERN = re.compile(r"://[^/@\s]+@")
+HOME_PATTERN = re.compile(r"/(?:home|Users)/[^/\s]+")
 # Keys that do not affect the result.
-NAMING = ("name", "rerun", "resume", "save_minutes")
-# Keys compared when a run is resumed (ORDER) or repeated (all), and what messages call them.
-ORDER = {"data_sha256": "training data", "processes": "number of processes"}
-SETTING = {
+NEUTRAL = ("name", "rerun", "resume", "save_minutes")
+# Keys that are compared, and their names in messages: those of the order of the data when a run is resumed, all when
+# it is repeated.
+DATA_ORDER = {"data_sha256": "training data", "processes": "number of processes"}
+ENVIRONMENT = {
     "code_sha256": "code", "git": "git", "python": "Python", "packages": "packages", "os": "system", "cpu": "CPU",
     "gpus": "GPUs",
 }  # fmt: skip
 
 
-def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: int) -> dict[str, Any]:
+def describe_origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: int) -> dict[str, Any]:
     """Return what a run depends on: command, config, code, data, versions, machine."""
-    words = [_private(word) for word in overrides]
-    trained = {key: value for key, value in _nameless(cfg).items() if key not in NAMING}
+    import torch  # only where a run is trained: this file is also read without it
+
+    words = [_without_secrets(word) for word in overrides]
+    config = {key: value for key, value in _without_name(cfg).items() if key not in NEUTRAL}
+    untracked = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
     commit, patch = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     return {
         "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
         "overrides": words,
         "seed": cfg.seed,
-        "config_sha256": _digest(trained),
-        "seedless_sha256": _digest(_seedless(trained, cfg.seed)),
+        "config_sha256": _digest(config),
+        "seedless_sha256": _digest(_without_seed(config, cfg.seed)),
         "data_sha256": fingerprint,
         "processes": processes,
-        "code_sha256": _code(),
-        "git": {"commit": commit, "dirty": bool(patch), "untracked": _untracked()} if commit else {},
+        "code_sha256": _hash_of_code(),
+        "git": {"commit": commit, "dirty": bool(patch), "untracked": untracked} if commit else {},
         "python": platform.python_version(),
         "os": platform.platform(),
         "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
@@ -59,24 +60,24 @@ def origin(cfg: DictConfig, overrides: list[str], fingerprint: str, processes: i
     }
 
 
-def begin(run: RunFolder, known: dict[str, Any]) -> None:
+def record_start(run: RunFolder, origin: dict[str, Any]) -> None:
     """Write provenance.json, and uncommitted changes as changes.patch.
 
     For a resumed run, append the time and what changed since it began.
     """
     if run.continued:
-        began = read_provenance(run) if run.provenance.exists() else {**known, "start": None}  # resume=inexact
+        began = read_provenance(run) if run.provenance.exists() else {**origin, "start": None}  # resume=inexact
         resumed = began["resumed"] if isinstance(began.get("resumed"), list) else []
-        again = {"time": now(), "command": known["command"], "changed": changes(began, known)}
+        again = {"time": now(), "command": origin["command"], "changed": changes(began, origin)}
         write_json(run.provenance, {**began, "resumed": [*resumed, again]})
         return
     if patch := _git("diff", "HEAD"):
         write_text(run.path / "changes.patch", patch + "\n")
-    write_json(run.provenance, {**known, "start": now(), "resumed": []})
+    write_json(run.provenance, {**origin, "start": now(), "resumed": []})
 
 
-def end(run: RunFolder) -> None:
-    """Add the time at which the run ended."""
+def record_end(run: RunFolder) -> None:
+    """Add the end time to provenance.json."""
     write_json(run.provenance, {**read_provenance(run), "end": now()})
 
 
@@ -88,39 +89,12 @@ def read_provenance(run: RunFolder) -> dict[str, Any]:
     return content
 
 
-def write_seen(run: RunFolder, keys: np.ndarray) -> None:
-    """Write seen.npy: keys of the content that the run trains on, by which evaluate.py finds it in other data.
-
-    A resumed run keeps the keys of what it trained on before (resume=inexact allows other data).
-    """
-    earlier = read_seen(run) if run.continued else None
-    keys = np.unique(keys if earlier is None else np.concatenate([earlier, keys]))
-    with new_file(run.seen, binary=True) as file:
-        np.save(file, keys, allow_pickle=False)
-
-
-def read_seen(run: RunFolder) -> np.ndarray | None:
-    """Return the keys in seen.npy, or None if there is no such file. Raises RefusedError if it can't be read."""
-    if not run.seen.is_file():
-        return None
-    if run.seen.stat().st_size > MAX_SEEN:
-        raise RefusedError(f"{run.seen.as_posix()} is larger than {MAX_SEEN / 2**30:.0f} GB")
-    try:
-        keys = np.load(run.seen, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a crafted header can raise almost anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RefusedError(f"{run.seen.as_posix()} can't be read: {reason}") from error
-    if not isinstance(keys, np.ndarray) or keys.dtype != np.uint64 or keys.ndim != 1:
-        raise RefusedError(f"{run.seen.as_posix()} does not hold the keys of what the run was trained on")
-    return np.array(keys)
-
-
-def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
+def check_same_order(run: RunFolder, origin: dict[str, Any]) -> None:
     """Raises RefusedError if the data or the number of processes has changed since the run began."""
     began = read_provenance(run)
-    for key, name in ORDER.items():
-        if began.get(key) != known[key]:
-            values = f" (then {began.get(key)}, now {known[key]})" if key == "processes" else ""
+    for key, name in DATA_ORDER.items():
+        if began.get(key) != origin[key]:
+            values = f" (then {began.get(key)}, now {origin[key]})" if key == "processes" else ""
             raise RefusedError(
                 f"name={run.name}: the {name} changed since the run began{values}, so it can't resume exactly; "
                 "resume=inexact resumes anyway"
@@ -130,7 +104,7 @@ def check_same_order(run: RunFolder, known: dict[str, Any]) -> None:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
     """Return what differs between the origins of two runs in code, data, versions and machine: {name: [old, new]}."""
     differing: dict[str, list[Any]] = {}
-    for key, name in {**ORDER, **SETTING}.items():
+    for key, name in {**DATA_ORDER, **ENVIRONMENT}.items():
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             pairs = {part: [old.get(part), new.get(part)] for part in {**old, **new}}
@@ -146,39 +120,35 @@ def write_config(cfg: DictConfig, run: RunFolder) -> None:
     write_text(run.config, OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))))
 
 
-def _nameless(cfg: DictConfig) -> dict[str, Any]:
+def _without_name(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as plain values, with `${name}` in place of the run's name."""
     plain: Any = OmegaConf.to_container(OmegaConf.merge(cfg, {"name": r"\${name}"}), resolve=True)
     return moved(plain, RUNS / str(cfg.name), RUNS / "${name}")  # a rerun's paths no longer hold ${name}
 
 
-def _seedless(value: Any, seed: int) -> Any:
+def _without_seed(value: Any, seed: int) -> Any:
     """Return plain values without the run's seed, wherever a key called `seed` holds it."""
     if not isinstance(value, dict):
         return value
-    return {key: _seedless(part, seed) for key, part in value.items() if key != "seed" or part != seed}
+    return {key: _without_seed(part, seed) for key, part in value.items() if key != "seed" or part != seed}
 
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _private(word: str) -> str:
-    """Hide the private parts of an override: the value of a token, a password in an address, a home folder."""
-    word = LOGIN.sub("://***@", SECRET.sub(r"\1***", word)).replace(str(Path.home()), "~")
-    return HOME.sub("~", word)
+def _without_secrets(override: str) -> str:
+    """Hide the value of a token, a password in an address, and the name of a home folder."""
+    override = LOGIN_PATTERN.sub("://***@", SECRET_PATTERN.sub(r"\1***", override))
+    return HOME_PATTERN.sub("~", override.replace(str(Path.home()), "~"))
 
 
-def _code() -> str:
+def _hash_of_code() -> str:
     """Return the SHA-256 of the package's Python files."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE_FOLDER.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE_FOLDER).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _untracked() -> list[str]:
-    return (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
 
 
 def _git(*command: str) -> str | None:

@@ -1,20 +1,24 @@
 """Open finished runs, which may be untrusted, and check their configs."""
 
+import os
 import re
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ..config.check import check_config
 from ..config.files import line_of
 from ..config.targets import Place, check_targets
 from ..config.tree import leaves, resolved
 from ..errors import RefusedError, refusal
-from .folder import RUNS, RunFolder, check_folder, folds_of, good_name, open_run
+from ..plain import check_plain, read_yaml
+from .folder import RUNS, RunFolder, check_folder, is_run_name, map_text
+from .folds import folds_of
 
-# Arguments that name a place to write to.
-WRITTEN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
+# Names of arguments that say where to write.
+OUTPUT_PATTERN = re.compile(r"(dir|file|folder|output|path|root)s?(\[\d+\])*$")
 
 
 class ChosenRun(NamedTuple):
@@ -31,6 +35,29 @@ class ChosenRun(NamedTuple):
     other_data: bool  # true if one of them is of the datamodule
     input: str  # for predict.py
     output: Path | None
+
+
+def open_run(run: str, key: str = "run") -> tuple[RunFolder, DictConfig]:
+    """Return the folder and the config of a run. Raises RefusedError, naming the newest run, if `run` is not one."""
+    folder = RunFolder(Path(run))
+    if folds := folds_of(folder):
+        raise RefusedError(f"{key}={run}: is a set of folds; expected one of them: {key}={folds[0].path.as_posix()}")
+    if not folder.begun:
+        runs = sorted((path.parent for path in RUNS.glob("*/config.yaml")), key=os.path.getmtime)
+        hint = f"the newest is {key}={runs[-1].as_posix()}" if runs else "train one first: python train.py"
+        raise RefusedError(f"{key}={run}: no run folder (no {folder.config}); {hint}")
+    check_folder(folder.path)
+    content = read_yaml(folder.config)
+    try:
+        if not isinstance(content, dict):
+            raise RefusedError("is not the config of a run")
+        if len(name := str(content.get("name"))) > 200:  # folder names are shorter
+            raise refusal("name", name, f"has {len(name):,} letters")
+        content = map_text(content, lambda text: text.replace("${name}", name))  # as earlier versions wrote it
+        check_plain(content)
+        return folder, OmegaConf.create(content)  # with nothing left to resolve
+    except (RefusedError, RecursionError, OmegaConfBaseException) as error:
+        raise RefusedError(f"{key}={run}: {folder.config}: {' '.join(str(error).split())}") from error
 
 
 def finished_runs(folder: RunFolder) -> list[tuple[RunFolder, DictConfig]]:
@@ -75,8 +102,8 @@ def _check_paths(saved: DictConfig) -> None:
         if not isinstance(value, str) or not key.startswith(("trainer.", "callbacks.")):
             continue
         path, windows = Path(value), PureWindowsPath(value)
-        within = good_name(name) and RUNS / name in (path, *path.parents)
-        folder = WRITTEN.search(key.rpartition(".")[2]) and not within
+        within = is_run_name(name) and RUNS / name in (path, *path.parents)
+        folder = OUTPUT_PATTERN.search(key.rpartition(".")[2]) and not within
         elsewhere = path.is_absolute() or windows.anchor or "://" in value or value.startswith("~")
         if folder or elsewhere or ".." in (*path.parts, *windows.parts):
             raise refusal(key, value, "leads out of the run folder; a config that came from elsewhere may not do that")

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import RefusedError
 from ..plain import read_json
 from .folder import RunFolder
-from .lock import holder_of
+from .lock import is_held
 
 WORKING = ("training", "testing")
 STATES = (*WORKING, "stopped", "failed", "finished")
@@ -25,7 +25,7 @@ def state_of(run: RunFolder, status: dict[str, Any]) -> str:
     """Return the state of a run; `killed` if it says that it works, but no process holds its lock."""
     if run.finished:
         return "finished"
-    if status["state"] in WORKING and holder_of(run.lock) is None:
+    if status["state"] in WORKING and not is_held(run):
         return "killed"
     return status["state"]
 

@@ -1,4 +1,4 @@
-"""k-fold cross-validation: one run for each fold, and one table of all."""
+"""k-fold cross-validation: one run for each fold, and one table of all. Folders and configs: runs/folds.py."""
 
 import csv
 import hashlib
@@ -12,14 +12,16 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from omegaconf import DictConfig
 
-from ..config.build import build, imported
+from ..config.build import build, import_target
 from ..config.targets import Place
+from ..config.tree import last_part
 from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
 from ..logs import log, quiet, start_log
-from ..runs.folder import RUNS, RunFolder, claim_run_folder, config_of_fold, folds_of
-from ..runs.metrics import MOST_PANELS, read_results, shown, without_formulas
-from .train import build_datamodule, input_example, kind_of, train
+from ..runs.folder import RUNS, RunFolder, claim_run_folder
+from ..runs.folds import config_of_fold, folds_of
+from ..runs.metrics import escape_dollars, format_metric, new_plot, read_results
+from .train import build_datamodule, input_example, model_option, train
 
 
 def train_folds(cfg: DictConfig) -> RunFolder:
@@ -33,41 +35,37 @@ def train_folds(cfg: DictConfig) -> RunFolder:
         raise RefusedError(f"folds={cfg.folds}: several processes train one fold a command: {one}, then the next")
     if not (cfg.name and folds_of(RunFolder(RUNS / cfg.name))):  # checked when the set was begun
         check_folds_differ(cfg)
-    folder = claim_run_folder(cfg.name, f"{kind_of(cfg)}_folds")
+    folder = claim_run_folder(cfg.name, f"{model_option()}_folds")
     cfg.name = folder.name
     if cfg.init_from:
         log.warning(f"init_from={cfg.init_from} may be trained on what a fold validates on: val/ may look too good")
-    runs = []
     for number in range(1, cfg.folds + 1):
-        fold = config_of_fold(cfg, number)
-        if number > 1:
-            log.info("")
         log.info(f"Fold {number} of {cfg.folds}")
-        run = RunFolder(folder.path / f"fold_{number}")
-        if run.finished:
-            log.info(f"{run.path.as_posix()} has finished")
+        fold = config_of_fold(cfg, number)
+        if RunFolder(RUNS / fold.name).finished:
+            log.info(f"runs/{fold.name} has finished")
         else:
             try:
                 train(fold)
             except (FailedError, StoppedError) as error:  # the set's command resumes it
                 error.args = tuple(str(line).replace(f"name={fold.name}", f"name={cfg.name}") for line in error.args)
                 raise
-        runs.append(run)
-    summarise(folder, runs, cfg.monitor, input_example(imported(cfg.datamodule._target_)))
+        log.info("")
+    summarise(folder, cfg.monitor, input_example(import_target(cfg.datamodule._target_)))
     return folder
 
 
 def check_folds_differ(cfg: DictConfig) -> None:
     """Raises RefusedError if two folds validate on the same samples: one training would be done twice."""
     with quiet(True):  # the trainings log what was read
-        first, second = (validated(build_datamodule(config_of_fold(cfg, number))) for number in (1, 2))
+        first, second = (hash_validation(build_datamodule(config_of_fold(cfg, number))) for number in (1, 2))
     if first == second:
-        name = cfg.datamodule._target_.rpartition(".")[2]
+        name = last_part(cfg.datamodule._target_)
         why = f"folds 1 and 2 validate on the same samples; {name} does not divide its data by `folds` and `fold`"
         raise refusal("folds", cfg.folds, why)
 
 
-def validated(datamodule: Any) -> str:
+def hash_validation(datamodule: Any) -> str:
     """Return the SHA-256 of the validation batches, or of all the data if they hold no tensors."""
     parts: list[bytes] = []
     digest = hashlib.sha256()
@@ -81,24 +79,24 @@ def validated(datamodule: Any) -> str:
 Table = dict[str, dict[str, float]]  # for each metric: its value in each fold, their mean and standard deviation
 
 
-def summarise(folder: RunFolder, runs: list[RunFolder], monitor: str, example: str) -> None:
+def summarise(folder: RunFolder, monitor: str, example: str) -> None:
     """Write folds.json, folds.csv and plots/folds.png; log the results and the commands to run next.
 
     `example` is a value of `input=` for predict.py.
     """
+    runs = folds_of(folder)
     table = table_of(runs)
-    draw_folds(table, len(runs), folder.plots / "folds.png")
+    draw_folds(table, folder.plots / "folds.png")
     rows = [*(run.path.name for run in runs), "mean", "std"]
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["", *table])
     writer.writerows([row, *(values[row] for values in table.values())] for row in rows)
     write_text(folder.path / "folds.csv", text.getvalue())
-    log.info("")
     for metric, values in table.items():
         if metric == monitor or metric.startswith("test/"):
-            each = "  ".join(shown(values[run.path.name]) for run in runs)
-            log.info(f"{metric:<20} {shown(values['mean'])} ± {shown(values['std'])}   {each}")
+            *each, mean, std = map(format_metric, values.values())
+            log.info(f"{metric:<20} {mean} ± {std}   {'  '.join(each)}")
     write_json(folder.folds, {"folds": len(runs), "metrics": table})
     where = folder.path.as_posix()
     log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/plots/folds.png")
@@ -111,11 +109,11 @@ def table_of(runs: list[RunFolder]) -> Table:
 
     Metrics of a part, such as one class (`val/f1/cat`), are left to metrics.json of each run.
     """
-    found = {run.path.name: read_results(run.metrics) for run in runs}
+    results = {run.path.name: read_results(run.metrics) for run in runs}
     table: Table = {}
     for split in ("val", "test"):
-        for name in next(iter(found.values()))[split]:
-            values = {fold: float(metrics[split][name]) for fold, metrics in found.items() if name in metrics[split]}
+        for name in next(iter(results.values()))[split]:
+            values = {fold: float(metrics[split][name]) for fold, metrics in results.items() if name in metrics[split]}
             if "/" not in name and len(values) == len(runs):
                 finite = all(map(math.isfinite, values.values()))
                 mean = statistics.mean(values.values()) if finite else math.nan
@@ -124,25 +122,14 @@ def table_of(runs: list[RunFolder]) -> Table:
     return table
 
 
-def draw_folds(table: Table, count: int, path: Path) -> None:
+def draw_folds(table: Table, path: Path) -> None:
     """Plot each metric in a panel: a point for each fold, a line at the mean, a band of one standard deviation."""
-    from matplotlib.figure import Figure
-
-    table = dict(list(table.items())[:MOST_PANELS])
-    columns = min(4, len(table))
-    rows = -(-len(table) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels[len(table) :]:
-        axes.axis("off")
-    for axes, (metric, values) in zip(panels, table.items(), strict=False):
-        mean, std = values["mean"], values["std"]
-        axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
-        axes.axhline(mean, color="tab:blue", linewidth=1)
-        axes.plot(range(1, count + 1), [values[f"fold_{fold}"] for fold in range(1, count + 1)], "o", color="tab:blue")
-        title = f"{without_formulas(metric)}: {mean:.4g} ± {std:.2g}"
-        axes.set(title=title, xlabel="fold", xticks=range(1, count + 1))
-        axes.title.set_fontsize(9)
-        axes.grid(axis="y", alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with new_plot(path, list(table)) as plot:
+        for metric, axes in plot.items():
+            *points, mean, std = table[metric].values()
+            numbers = range(1, len(points) + 1)
+            axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
+            axes.axhline(mean, color="tab:blue", linewidth=1)
+            axes.plot(numbers, points, "o", color="tab:blue")
+            axes.set(title=f"{escape_dollars(metric)}: {mean:.4g} ± {std:.2g}", xlabel="fold", xticks=numbers)
+            axes.grid(axis="y", alpha=0.3)

@@ -1,6 +1,7 @@
 """Load, evaluate and predict with finished runs."""
 
 import inspect
+import itertools
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,20 +12,22 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from ..config.build import build, imported
+from ..config.build import build, import_target
 from ..config.check import check_node
 from ..config.targets import Place
 from ..config.values import check_value
 from ..errors import RefusedError, refusal
 from ..files import write_json
 from ..logs import log, quiet, start_log
-from ..plain import check_plain, read_json
-from ..runs.folder import RunFolder, folds_of
+from ..plain import check_size, read_json
+from ..runs.folder import RunFolder
+from ..runs.folds import folds_of
 from ..runs.loading import load_checkpoint, room_for
-from ..runs.metrics import headline, of_samples, samples_of, split_metrics
+from ..runs.metrics import count_samples, headline, split_metrics
 from ..runs.outputs import check_output
-from ..runs.provenance import read_provenance, read_seen
+from ..runs.provenance import read_provenance
 from ..runs.saved import ChosenRun, finished_runs
+from ..runs.seen import read_seen
 from .trainer import build_callbacks, datamodule_of
 
 
@@ -43,40 +46,34 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> LoadedRun:
     """
     runs = finished_runs(RunFolder(Path(folder)))
     cfg = runs[0][1]
-    model = load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs])
-    return LoadedRun(model, datamodule_of(cfg))
+    return LoadedRun(load_models(cfg, [run.checkpoint(checkpoint) for run, _ in runs]), datamodule_of(cfg))
 
 
 def load_models(cfg: DictConfig, checkpoints: list[Path]) -> Any:
-    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of what `forward` returns.
+    """Load the model of the config; with several checkpoints (folds) an ensemble, the mean of their `forward`.
 
     Raises RefusedError as `load_checkpoint` does.
     """
     first, *others = [load_model(cfg, checkpoint) for checkpoint in checkpoints]
     if others:
+        forwards = [model.forward for model in (first, *others)]
+
+        def mean_forward(*args: Any, **kwargs: Any) -> torch.Tensor:
+            return torch.stack([forward(*args, **kwargs) for forward in forwards]).mean(0)
+
         first.others = nn.ModuleList(others)  # so that they move to the device with it
-        first.forward = Ensemble([first, *others])
+        first.forward = mean_forward
     return first
-
-
-class Ensemble:
-    """Mean of what the `forward` of several models returns; replaces the `forward` of the first."""
-
-    def __init__(self, models: list[Any]) -> None:
-        self.forwards = [model.forward for model in models]
-
-    def __call__(self, *inputs: Any, **named: Any) -> torch.Tensor:
-        return torch.stack([forward(*inputs, **named) for forward in self.forwards]).mean(0)
 
 
 def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
     """Load the model of the config with the weights of a checkpoint. Raises RefusedError as `load_checkpoint` does.
 
-    Lightning's `load_from_checkpoint` would read the file a second time, and call what it names as `hparams_type`.
+    Lightning's `load_from_checkpoint` would read the file twice, and call the class that it names as `hparams_type`.
     """
-    model_class = imported(cfg.model._target_)
+    model_class = import_target(cfg.model._target_)
     if not (isinstance(model_class, type) and issubclass(model_class, LightningModule)):
-        raise refusal("model._target_", cfg.model._target_, "is no LightningModule")
+        raise refusal("model._target_", cfg.model._target_, "is not a LightningModule")
     content = load_checkpoint(checkpoint)
     arguments = _arguments(model_class, content)
     _check_ranges(cfg.model._target_, arguments, checkpoint)
@@ -91,23 +88,23 @@ def load_model(cfg: DictConfig, checkpoint: Path) -> Any:
         raise
     except Exception as error:  # a model can raise anything on untrusted values
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise RefusedError(f"{checkpoint} is no checkpoint of {model_class.__name__}: {reason}") from error
+        raise RefusedError(f"{checkpoint} is not a checkpoint of {model_class.__name__}: {reason}") from error
     return model.eval()
 
 
 def _check_finite(model: nn.Module, checkpoint: Path) -> None:
     """Raises RefusedError if a parameter is NaN or infinite, or a buffer NaN: predictions would be too."""
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
-        broken = weights.isfinite().logical_not() if isinstance(weights, nn.Parameter) else weights.isnan()
+        broken = ~weights.isfinite() if isinstance(weights, nn.Parameter) else weights.isnan()
         if broken.any():
-            raise RefusedError(f"{checkpoint.as_posix()}: its {name} is not finite; nothing true can come of it")
+            raise RefusedError(f"{checkpoint.as_posix()}: its {name} is not finite, so its predictions are useless")
 
 
 def _check_ranges(target: str, arguments: dict[str, Any], checkpoint: Path) -> None:
     """Raises RefusedError if a hyper-parameter has the wrong type or is out of range."""
     try:
         for name in (name for name, value in arguments.items() if isinstance(value, dict) and "_target_" in value):
-            check_plain(arguments[name], f"hyper_parameters.{name}")
+            check_size(arguments[name], f"hyper_parameters.{name}")
         for key, value, parameter in check_node("hyper_parameters", {"_target_": target, **arguments}, None, Place.ANY):
             check_value(key, value, parameter.type(), reads_data=False)
     except RefusedError as error:
@@ -142,67 +139,66 @@ def evaluate(chosen: ChosenRun) -> dict[str, float]:
     folder, saved = chosen.folder, chosen.cfg
     model = load_models(saved, chosen.checkpoints)
     runs = zip(chosen.checkpoints, folds_of(folder) or [folder], strict=True)
-    data = read_test_data(saved, model, [origin_of(path, run) for path, run in runs], chosen.other_data)
-    name = getattr(data.datamodule, "sample_name", "samples")
-    measured = {
+    data = read_test_data(saved, model, [run_of(path, run) for path, run in runs], chosen.other_data)
+    request = {
         "checkpoint": chosen.checkpoint, "overrides": chosen.changes, "data_sha256": data.datamodule.fingerprint(),
         "left_out": data.left_out,
     }  # fmt: skip
-    path = _free_path(folder, _evaluation_name(chosen.checkpoint, saved, data.other), measured)
+    path = _free_path(folder, _evaluation_name(chosen.checkpoint, saved, data.other), request)
     trainer = build_tester(saved, path.with_suffix(""))
     metrics = split_metrics(dict(trainer.test(model, data.datamodule, verbose=False)[0]), "test")
-    taken, size = samples_of(trainer, "test")
-    write_json(path, {**measured, "samples": taken, **({"of": size} if taken < size else {}), "test": metrics})
-    log.info(f"{headline(metrics, 'test')}{of_samples(taken, size, name)}")
+    used, total = count_samples(trainer, "test")
+    write_json(path, {**request, "samples": used, **({"of": total} if used < total else {}), "test": metrics})
+    log.info(headline(metrics, "test", (used, total), data.datamodule))
     log.info(f"Results  {path.as_posix()}, plots in {path.with_suffix('').as_posix()}/plots/")
     return metrics
 
 
-def origin_of(checkpoint: Path, run: RunFolder) -> RunFolder:
-    """Return the run that a checkpoint comes from: that whose folder it lies in, else `run`, with a warning."""
-    origin = RunFolder(checkpoint.absolute().parents[1])
-    if origin.path == run.path.absolute():
+def run_of(checkpoint: Path, chosen: RunFolder) -> RunFolder:
+    """Return the run whose folder a checkpoint lies in; if it lies in none, the `chosen` run, with a warning."""
+    run = RunFolder(checkpoint.absolute().parents[1])
+    if run.path == chosen.path.absolute():
+        return chosen
+    if run.provenance.is_file():
         return run
-    if origin.provenance.is_file():
-        return origin
-    log.warning(f"{checkpoint.as_posix()} lies in no run folder: taken to be trained on what {run.name} was trained on")
-    return run
+    log.warning(f"{checkpoint.as_posix()} lies in no run folder: assumed to be trained on the data of {chosen.name}")
+    return chosen
 
 
-def read_test_data(saved: DictConfig, model: Any, origins: list[RunFolder], other: bool) -> TestData:
-    """Read the data that the config of a run names, without what the model was trained on in the runs `origins`.
+def read_test_data(saved: DictConfig, model: Any, runs: list[RunFolder], other: bool) -> TestData:
+    """Read the data that the config of a run names, without the samples that the model was trained on in `runs`.
 
     The run's own data is tested on its test split; other data is tested whole, unless it comes with a test split. If
     the command says `other`, the content decides which it is: own data may have moved, and other data may hold copies
     of it. If not, changed files stay split: another version of a library that reads them would make every sample a new
     one.
     """
-    known = hasattr(imported(saved.datamodule._target_), "take_whole")
+    tells_seen = hasattr(import_target(saved.datamodule._target_), "take_whole")
     data, is_read = None, False
     try:
         data = _set_up(datamodule_of(saved), model)
         is_read = True
         _check_facts(model, data.facts)
     except RefusedError:  # too few samples to split, or a missing class: tested whole, they may do
-        if not (known and other):
+        if not (tells_seen and other):
             raise
         data = None
-    recorded = read_provenance(origins[0]) if origins[0].provenance.is_file() else {}
+    recorded = read_provenance(runs[0]) if runs[0].provenance.is_file() else {}
     if data and data.fingerprint() == recorded.get("data_sha256"):
         return TestData(data, False, 0)
-    seen = [keys for keys in map(read_seen, origins) if keys is not None]
+    seen = [keys for keys in map(read_seen, runs) if keys is not None]
     if data and not other:
-        log.warning("The data is not what the run was trained on: it is divided anew, and what was trained on left out")
-    elif data and known and seen:
+        log.warning("The data is not what the run was trained on: it is split again, without samples trained on")
+    elif data and tells_seen and seen:
         other = not np.array_equal(np.unique(data.trained_on()), seen[0])
-    if known and other:
+    if tells_seen and other:
         with quiet(is_read):  # the first reading has logged it
             data = datamodule_of(saved)
             data.take_whole()
             data = _set_up(data, model)
         _check_facts(model, data.facts)
-    if not known or len(seen) < len(origins):
-        why = "the datamodule" if len(seen) == len(origins) else f"{origins[0].path.as_posix()} (it has no seen.npy)"
+    if not tells_seen or len(seen) < len(runs):
+        why = "the datamodule" if len(seen) == len(runs) else f"{runs[0].path.as_posix()} (it has no seen.npy)"
         log.warning(f"Whether the model was trained on some of this data is not known: {why} does not say it")
         return TestData(data, other, None)
     return TestData(data, other, _leave_out(data, np.concatenate(seen)))
@@ -219,10 +215,9 @@ def _set_up(datamodule: Any, model: Any) -> Any:
 def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
     """Drop the test samples that were trained on; returns how many. Raises RefusedError if none is left."""
     seen, name = datamodule.is_seen(keys), datamodule.sample_name
-    count = int(seen.sum())
-    if count == len(seen):
-        raise RefusedError(f"datamodule: the model was trained on all {count:,} {name} of this data; none is left")
-    if count:
+    if seen.all():
+        raise RefusedError(f"datamodule: the model was trained on all {len(seen):,} {name} of this data; none is left")
+    if count := int(seen.sum()):
         datamodule.keep_in_test(~seen)
         log.info(f"Left out: {count:,} of {len(seen):,} {name}, which the model was trained on")
     return count
@@ -238,23 +233,19 @@ def _evaluation_name(checkpoint: str, saved: DictConfig, other: bool) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def _free_path(folder: RunFolder, stem: str, measured: dict[str, Any]) -> Path:
+def _free_path(folder: RunFolder, stem: str, request: dict[str, Any]) -> Path:
     """Return a file for an evaluation: a new one, or that of an earlier evaluation of exactly the same."""
-    number = 1
-    while True:
-        path = folder.path / f"{stem}{'' if number == 1 else f'_{number}'}.json"
-        if not path.exists() or {**_evaluated(path), **measured} == _evaluated(path):
-            return path
-        number += 1
+    names = itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))
+    paths = (folder.path / f"{name}.json" for name in names)
+    return next(path for path in paths if not path.exists() or _is_of(request, path))
 
 
-def _evaluated(path: Path) -> dict[str, Any]:
-    """Return what an evaluation has written; empty if the file is not that of one."""
+def _is_of(request: dict[str, Any], path: Path) -> bool:
     try:
         content = read_json(path)
-    except RefusedError:
-        return {}
-    return content if isinstance(content, dict) else {}
+    except RefusedError:  # not the file of an evaluation
+        return False
+    return isinstance(content, dict) and {**content, **request} == content
 
 
 def build_tester(saved: DictConfig, work_folder: Path) -> Trainer:
@@ -278,9 +269,9 @@ def _check_facts(model: LightningModule, facts: dict[str, Any]) -> None:
     `statistics`, which the model learnt from its training data, may differ.
     """
     names_first = sorted(facts.items(), key=lambda fact: fact[0] != "class_names")  # more telling than their number
-    for key, given in names_first:
-        if key != "statistics" and key in model.hparams and model.hparams[key] != given:
-            raise RefusedError(f"datamodule: its {key} is {given}; the model was trained with {model.hparams[key]}")
+    for key, value in names_first:
+        if key != "statistics" and key in model.hparams and model.hparams[key] != value:
+            raise RefusedError(f"datamodule: its {key} is {value}; the model was trained with {model.hparams[key]}")
 
 
 def predict(chosen: ChosenRun) -> Path:

@@ -61,7 +61,7 @@ def attach_data(trainer: Any, model: LightningModule, datamodule: LightningDataM
 
 
 def optimizers_and_schedulers(model: LightningModule) -> tuple[list[Any], list[Any]]:
-    """Read what `configure_optimizers` returns as a Trainer does; the public way needs a training that has begun."""
+    """Read the result of `configure_optimizers` as a Trainer does; the public way needs a training that has begun."""
     return _init_optimizers_and_lr_schedulers(model)
 
 

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
-from ..logs import RANKS, log, rank
+from ..logs import RANK_ENV, log, rank
 from ..runs.checkpoints import how_to_resume
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
@@ -21,32 +21,33 @@ from . import lightning
 
 def check_processes(trainer: Any) -> None:
     """Raises RefusedError for processes that would lose their metrics, or wait for others that never come."""
-    how = getattr(trainer.strategy, "_start_method", "popen")
-    if how != "popen":
-        why = f"processes that are started by {how} take their metrics with them when they end; expected ddp"
-        raise refusal("trainer.strategy", f"ddp_{how}", why)
+    method = getattr(trainer.strategy, "_start_method", "popen")
+    if method != "popen":
+        why = f"processes that are started by {method} take their metrics with them when they end; expected ddp"
+        raise refusal("trainer.strategy", f"ddp_{method}", why)
     if trainer.world_size <= rank():
-        told = next(f"{key}={os.environ[key]}" for key in RANKS if os.environ.get(key) == str(rank()))
-        raise RefusedError(f"{told}: this training has no process of that rank (trainer.devices, num_nodes); unset it")
+        cause = next(f"{key}={os.environ[key]}" for key in RANK_ENV if os.environ.get(key) == str(rank()))
+        raise RefusedError(f"{cause}: this training has no process of that rank (trainer.devices, num_nodes); unset it")
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment):
         missing = [key for key in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if key not in os.environ]
         if missing:
-            why = f"without torchrun or SLURM each node has to be told {', '.join(missing)} by the environment"
+            why = f"without torchrun or SLURM each node needs the environment variables {', '.join(missing)}"
             raise refusal("trainer.num_nodes", trainer.num_nodes, why)
 
 
-def say_who_is_awaited(trainer: Any) -> None:
+def log_awaited_processes(trainer: Any) -> None:
     """Log the address if training waits for processes that this one does not start."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    own = trainer.num_devices if environment and not environment.creates_processes_externally else 1
-    if environment and trainer.world_size > own:
-        where = f"{environment.main_address}:{environment.main_port}"
-        log.info(f"Waiting at {where} for the other {trainer.world_size - own} of {trainer.world_size} processes")
+    started = trainer.num_devices if environment and not environment.creates_processes_externally else 1
+    if environment and trainer.world_size > started:
+        address = f"{environment.main_address}:{environment.main_port}"
+        others = f"{trainer.world_size - started} of {trainer.world_size} processes"
+        log.info(f"Waiting at {address} for the other {others}")
 
 
-def tells_of_another(error: BaseException) -> bool:
-    """True if an error means that another process of the training is gone; gloo's have no type of their own."""
+def is_lost_process(error: BaseException) -> bool:
+    """True if an error means that another process of the training is gone; gloo's errors have no type of their own."""
     words = ("gloo", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in words)
 
@@ -88,12 +89,12 @@ class Watch(threading.Thread):
                 patience = self.grace if self.received.count(signal.SIGINT) > 1 else self.patience
                 waited = time.monotonic() - max(self.since["signal"], stopping.alive)
                 if waited > patience:
-                    said = f"Stopped: another process of the training has not answered for {waited:.0f} s."
-                    self._end(128 + self.received[0], said)
-            if gone := self._gone():
-                first = self.since.setdefault("gone", time.monotonic())
-                if time.monotonic() - first > self.grace:
-                    self._end(1, gone)
+                    message = f"Stopped: another process of the training has not answered for {waited:.0f} s."
+                    self._end(128 + self.received[0], message)
+            if message := self._lost_process():
+                since = self.since.setdefault("lost", time.monotonic())
+                if time.monotonic() - since > self.grace:
+                    self._end(1, message)
 
     def _read_signals(self) -> None:
         try:
@@ -104,8 +105,8 @@ class Watch(threading.Thread):
             self.since.setdefault("signal", time.monotonic())
             self.received += received
 
-    def _gone(self) -> str:
-        """Say which process has failed; empty if none has. One that stops after a signal has not failed."""
+    def _lost_process(self) -> str:
+        """Return which process has failed, in words; "" if none has. One that stops after a signal has not failed."""
         lightning.end_observer()
         if rank() > 0 and os.getppid() != self.parent:
             return "The first process of the training has ended."
@@ -114,9 +115,9 @@ class Watch(threading.Thread):
                 return f"Process {number} of the training has ended with status {process.returncode}."
         return ""
 
-    def _end(self, status: int, said: str) -> None:
+    def _end(self, status: int, message: str) -> None:
         if rank() == 0:
-            print(f"{said} {how_to_resume(self.folder)}", file=sys.stderr, flush=True)
+            print(f"{message} {how_to_resume(self.folder)}", file=sys.stderr, flush=True)
             for process in getattr(self.trainer.strategy.launcher, "procs", []):
                 process.kill()
             self.folder.lock.unlink(missing_ok=True)

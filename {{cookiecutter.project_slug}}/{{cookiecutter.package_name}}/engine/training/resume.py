@@ -19,9 +19,9 @@ from ..errors import RefusedError, StoppedError
 from ..logs import log
 from ..order import BatchOrder, seed_of
 from ..runs.folder import RunFolder
-from ..runs.metrics import MetricsLog
 from ..signals import stopping
 from . import lightning
+from .metrics_log import MetricsLog
 
 # Reductions of `self.log`, by a name that a checkpoint can hold.
 REDUCTIONS: dict[str, Any] = {
@@ -81,14 +81,14 @@ class ExactResume(Callback):
         stopping.gentle = True
         loader: Any = trainer.train_dataloader
         if not isinstance(getattr(loader, "sampler", None), BatchOrder):
-            log.warning("train_dataloader() has an order of its own (none of datamodules/base.py): a stop is not exact")
+            log.warning("train_dataloader() has its own order (not that of datamodules/base.py): resuming is not exact")
         if self.saved:
             if trainer.current_epoch < 0 or trainer.global_step < 0:  # it would train for ever
-                raise RefusedError(f"name={self.folder.name}: the checkpoint says that fewer than no epochs are done")
+                raise RefusedError(f"name={self.folder.name}: last.ckpt has a negative epoch or step")
             check_optimizer_states(trainer.optimizers)
             for each in trainer.checkpoint_callbacks:
                 if isinstance(each, ModelCheckpoint):
-                    forget_elsewhere(each, self.folder)
+                    forget_others_files(each, self.folder)
             with _as_refusal(self.folder):
                 load_epoch_state(pl_module, _own_part(self.saved["epoch"], trainer))
 
@@ -107,7 +107,7 @@ class ExactResume(Callback):
         reseed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
 
     def _restore(self, trainer: Any) -> None:
-        """Before the first step, undo what Lightning's loops do differently after a restart."""
+        """Before the first step, correct what Lightning's loops do differently after a restart."""
         lightning.set_steps_done(trainer, self.saved["steps"])
         loop = trainer.fit_loop.epoch_loop
         loop.batch_progress.total.ready = loop.batch_progress.total.completed + 1  # else this step counts twice
@@ -116,15 +116,15 @@ class ExactResume(Callback):
                 each.on_train_epoch_start(trainer)
         lightning.end_restart(trainer)
         device = trainer.strategy.root_device
-        lightning.callback_metrics(trainer).update(_moved(self.saved["metrics"], device))
-        self.sums = _moved(_own_part(self.saved["sums"], trainer), device)
+        lightning.callback_metrics(trainer).update(_to_device(self.saved["metrics"], device))
+        self.sums = _to_device(_own_part(self.saved["sums"], trainer), device)
         self.saved = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._add_sums(trainer)
 
     def _add_sums(self, trainer: Trainer) -> None:
-        """After the first step has logged, add what `self.log(…, on_epoch=True)` accumulated before the stop."""
+        """After the first step has logged, add the sums of `self.log(…, on_epoch=True)` from before the stop."""
         with _as_refusal(self.folder):
             for key, saved in self.sums.items():
                 _add_sum(trainer, key, saved)
@@ -138,15 +138,10 @@ class ExactResume(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         reseed(self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank, 2)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_start(self, *args: Any, **kwargs: Any) -> None:
         stopping.alive = time.monotonic()
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        stopping.alive = time.monotonic()
+    on_test_batch_start = on_validation_batch_start
 
     # Saving
 
@@ -154,8 +149,8 @@ class ExactResume(Callback):
         due = self.saved_at is None or time.monotonic() - self.saved_at >= 60 * self.minutes
         code = stopping.received or int(due)  # 1: due; no handled signal has that number
         if trainer.world_size > 1:
-            own = torch.tensor(code, device=trainer.strategy.root_device)
-            code = int(trainer.strategy.reduce(own, reduce_op="max"))
+            codes = torch.tensor(code, device=trainer.strategy.root_device)
+            code = int(trainer.strategy.reduce(codes, reduce_op="max"))
         if code:
             self._save(trainer)
         if code > 1:
@@ -187,45 +182,35 @@ def _as_refusal(folder: RunFolder) -> Iterator[None]:
 
 
 def _add_sum(trainer: Any, key: str, saved: dict[str, Any]) -> None:
-    """Add what one name of `self.log` had accumulated before the stop to what it has since."""
+    """Add the sum of one name of `self.log` before the stop to its sum since then."""
     results = lightning.epoch_results(trainer)
     if key not in results:  # not logged in this step: begin it as `self.log` does, but empty
-        how = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
-        nothing = torch.zeros_like(saved["state"]["value"])
-        results.log(**how, value=nothing, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
+        arguments = {**saved["how"], "reduce_fx": REDUCTIONS[saved["how"]["reduce_fx"]]}
+        zero = torch.zeros_like(saved["state"]["value"])
+        results.log(**arguments, value=zero, batch_size=0, sync_dist_fn=trainer.strategy.reduce)
         results[key].reset()
         results[key].has_reset = False
     meta = results[key].meta
     for name in saved["state"].keys() | results[key].metric_state.keys():
-        value, own = saved["state"][name], getattr(results[key], name)
-        if value.shape != own.shape:
-            raise ValueError(f"{key} has the shape {tuple(value.shape)} in place of {tuple(own.shape)}")
-        extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
-        setattr(results[key], name, (meta.reduce_fx if extreme else torch.add)(value, own))
+        before, since = saved["state"][name], getattr(results[key], name)
+        if before.shape != since.shape:
+            raise ValueError(f"{key} has the shape {tuple(before.shape)} in place of {tuple(since.shape)}")
+        is_extreme = name == "value" and (meta.is_max_reduction or meta.is_min_reduction)
+        setattr(results[key], name, (meta.reduce_fx if is_extreme else torch.add)(before, since))
 
 
-def steps_before(checkpoint: dict[str, Any]) -> int:
-    """Return the steps done, as metrics.csv counts them, when a checkpoint was saved; global_step may count more.
+def progress_of(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    """Return the steps done and the rows of metrics.csv when a checkpoint was saved; global_step may count more steps.
 
     Raises RefusedError if the checkpoint does not say.
     """
-    steps = _counted(checkpoint, "steps", checkpoint.get("global_step"))
-    if not isinstance(steps, int):
-        raise RefusedError("the checkpoint does not say after how many steps it was saved (global_step)")
-    return steps
-
-
-def rows_before(checkpoint: dict[str, Any]) -> int:
-    """Return the number of rows in metrics.csv when a checkpoint was saved."""
-    return _counted(checkpoint, "rows", 0)
-
-
-def _counted(checkpoint: dict[str, Any], name: str, default: Any) -> Any:
-    """Return an integer saved by ExactResume, or `default`."""
     callbacks = checkpoint.get("callbacks")
     saved = callbacks.get("ExactResume") if isinstance(callbacks, dict) else None
-    value = saved.get(name) if isinstance(saved, dict) else None
-    return value if isinstance(value, int) else default
+    saved = saved if isinstance(saved, dict) else {}
+    steps, rows = saved.get("steps", checkpoint.get("global_step")), saved.get("rows", 0)
+    if not isinstance(steps, int) or not isinstance(rows, int):
+        raise RefusedError("the checkpoint does not say after how many steps it was saved (global_step)")
+    return steps, rows
 
 
 def check_optimizer_states(optimizers: list[Any]) -> None:
@@ -242,19 +227,19 @@ def check_optimizer_states(optimizers: list[Any]) -> None:
                     raise RefusedError(f"the saved state {name!r} of an optimizer does not fit its parameter")
 
 
-def forget_elsewhere(callback: ModelCheckpoint, folder: RunFolder) -> None:
-    """Forget files outside the run that a ModelCheckpoint would remove: an untrusted checkpoint can name any.
+def forget_others_files(callback: ModelCheckpoint, folder: RunFolder) -> None:
+    """Make a ModelCheckpoint forget files outside the run, which it would remove: an untrusted checkpoint can name any.
 
     AtomicCheckpointIO would not remove them, but a CheckpointIO of trainer.plugins removes whole folders.
     """
     homes = {folder.path.resolve(), Path(callback.dirpath or folder.path).resolve()}
 
-    def is_ours(path: Any) -> bool:
+    def is_own(path: Any) -> bool:
         return not path or (str(path).endswith(".ckpt") and not homes.isdisjoint(Path(str(path)).resolve().parents))
 
-    callback.best_k_models = {path: value for path, value in callback.best_k_models.items() if is_ours(path)}
+    callback.best_k_models = {path: value for path, value in callback.best_k_models.items() if is_own(path)}
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        if not is_ours(getattr(callback, name)):
+        if not is_own(getattr(callback, name)):
             setattr(callback, name, "")
 
 
@@ -265,24 +250,20 @@ def _is_whole(tensor: torch.Tensor) -> bool:
 
 
 def epoch_state(model: nn.Module) -> dict[str, Any]:
-    """Return what metrics have accumulated this epoch, by module name.
+    """Return the states of the metrics in this epoch, by module name.
 
-    For a torchmetrics.Metric, its states; for another module with an `epoch_state()` method, what that returns.
+    Of a torchmetrics.Metric, and of each other module that has a method `epoch_state`.
     """
-    states: dict[str, Any] = {}
-    modules: list[tuple[str, Any]] = list(model.named_modules())
-    for name, module in modules:
-        if isinstance(module, Metric):
-            states[name] = lightning.metric_state(module)
-        elif hasattr(module, "epoch_state"):
-            states[name] = module.epoch_state()
-    return states
+    modules: dict[str, Any] = dict(model.named_modules())
+    states = {name: lightning.metric_state(each) for name, each in modules.items() if isinstance(each, Metric)}
+    others = {name: each for name, each in modules.items() if name not in states and hasattr(each, "epoch_state")}
+    return states | {name: each.epoch_state() for name, each in others.items()}
 
 
 def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
-    """Restore what `epoch_state` returned, in each module."""
+    """Restore the states that `epoch_state` returned."""
     device = next(model.parameters()).device
-    for name, state in _moved(states, device).items():
+    for name, state in _to_device(states, device).items():
         module: Any = model.get_submodule(name)
         if isinstance(module, Metric):
             lightning.set_metric_state(module, state)
@@ -291,7 +272,7 @@ def load_epoch_state(model: nn.Module, states: dict[str, Any]) -> None:
 
 
 def _sums(results: Any) -> dict[str, Any]:
-    """Return what `self.log(…, on_epoch=True)` has accumulated this epoch, and its arguments."""
+    """Return the sums of `self.log(…, on_epoch=True)` in this epoch, and its arguments."""
     return {
         key: {"how": _arguments(each.meta), "state": dict(each.metric_state)}
         for key, each in results.items()
@@ -301,12 +282,13 @@ def _sums(results: Any) -> dict[str, Any]:
 
 def _arguments(meta: Any) -> dict[str, Any]:
     """Return the arguments of `self.log` that Lightning compares between two calls with one name."""
-    same = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
+    names = (
+        "fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx",
+        "metric_attribute",
+    )  # fmt: skip
     reduction = next(name for name, function in REDUCTIONS.items() if function is meta.reduce_fx)
-    own = {"metric_attribute": meta.metric_attribute, "reduce_fx": reduction}
-    return {name: getattr(meta, name) for name in same} | own | {
-        "sync_dist": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only,
-    }  # fmt: skip
+    sync = {"sync_dist": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only}
+    return {name: getattr(meta, name) for name in names} | sync | {"reduce_fx": reduction}
 
 
 def _own_part(states: list[Any], trainer: Trainer) -> dict[str, Any]:
@@ -319,9 +301,9 @@ def _of_each_process(state: Any, trainer: Trainer) -> list[Any]:
     if trainer.world_size == 1:
         return [state]
     states: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(states, _moved(state, torch.device("cpu")))
+    torch.distributed.all_gather_object(states, _to_device(state, torch.device("cpu")))
     return states
 
 
-def _moved(state: Any, device: torch.device) -> Any:
+def _to_device(state: Any, device: torch.device) -> Any:
     return apply_to_collection(state, torch.Tensor, lambda tensor: tensor.to(device))

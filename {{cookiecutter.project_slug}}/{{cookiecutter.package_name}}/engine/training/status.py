@@ -17,8 +17,8 @@ from ..errors import FailedError, RefusedError, StoppedError, printable
 from ..files import now, write_json
 from ..logs import rank
 from ..runs.folder import RunFolder
-from ..runs.metrics import MetricsLog
 from ..runs.status import WORKING, is_own, read_status
+from .metrics_log import MetricsLog
 
 SECONDS = 10  # between two signs of life
 NAMES = ("model", "datamodule")  # config groups whose chosen options are noted

@@ -13,29 +13,29 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 
-from ..config.build import build, imported
-from ..config.check import given_to
+from ..config.build import build, import_target
 from ..config.files import overrides
-from ..config.monitor import check_monitors, check_plateau, logged_by, monitors
-from ..config.signatures import signature
-from ..config.targets import Place, allowed
+from ..config.monitor import check_monitors, check_plateau, logged_by
+from ..config.targets import Place
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
 from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
-from ..plain import plain_values
+from ..plain import check_plain
+from ..runs import provenance
 from ..runs.checkpoints import damage, how_to_resume, resume_point
-from ..runs.folder import RUNS, RunFolder, claim_run_folder, leave_nothing, moved, open_run
+from ..runs.folder import RUNS, RunFolder, claim_run_folder, moved, remove_if_unbegun
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked
-from ..runs.metrics import MetricsLog, draw_curves, headline, of_samples, read_metrics, samples_of, shown, split_metrics
-from ..runs.provenance import begin, check_same_order, end, origin, read_seen, write_config, write_seen
-from ..runs.rerun import check_comparable, compare, say_what_differs
-from .processes import Watch, say_who_is_awaited, tells_of_another
-from .resume import ExactResume, rows_before, steps_before
+from ..runs.metrics import count_samples, draw_curves, format_metric, headline, read_metrics, split_metrics
+from ..runs.rerun import check_comparable, compare, log_changes
+from ..runs.saved import open_run
+from ..runs.seen import read_seen, write_seen
+from .processes import Watch, is_lost_process, log_awaited_processes
+from .resume import ExactResume, progress_of
 from .status import noted
 from .trainer import build_trainer, datamodule_of, place_of
-from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
+from .trial import Trial, check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
 # Errors of a folder: no space, over the quota, read-only, too large, broken, no permission, gone.
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT}
@@ -48,23 +48,21 @@ def train(cfg: DictConfig) -> RunFolder:
     another process has ended, StoppedError after a signal.
     """
     before = RunFolder(Path(cfg.rerun)) if cfg.rerun else None
-    folder = claim_run_folder(cfg.name, f"rerun_of_{before.path.name}" if before else kind_of(cfg))
+    folder = claim_run_folder(cfg.name, f"rerun_of_{before.path.name}" if before else model_option())
     if before:
-        _lead_into(cfg, folder, before)
+        _move_paths(cfg, folder, before)
     cfg.name = folder.name
     try:
         with locked(folder) if rank() == 0 else nullcontext(), noted(folder):
             _train(cfg, folder, before)
-    except (RefusedError, ModuleNotFoundError):
+    except (RefusedError, ModuleNotFoundError, StoppedError) as error:
         end_log_file()
-        leave_nothing(folder)
+        remove_if_unbegun(folder)
+        if isinstance(error, StoppedError):
+            raise StoppedError(error.signum, f"{error} {how_to_resume(folder)}".strip()) from None
         raise
-    except StoppedError as stopped:
-        end_log_file()
-        leave_nothing(folder)
-        raise StoppedError(stopped.signum, f"{stopped} {how_to_resume(folder)}".strip()) from None
     except RuntimeError as error:
-        if not tells_of_another(error):
+        if not is_lost_process(error):
             raise
         if rank() > 0:  # the first process reports it
             raise SystemExit(1) from error
@@ -77,16 +75,16 @@ def train(cfg: DictConfig) -> RunFolder:
     return folder
 
 
-def _lead_into(cfg: DictConfig, folder: RunFolder, before: RunFolder) -> None:
-    """Replace the folder of the run `before` by that of this run in the paths of the config."""
+def _move_paths(cfg: DictConfig, folder: RunFolder, before: RunFolder) -> None:
+    """Replace the folder of the run `before` in the paths of the config by that of this run."""
     old = RUNS / str(open_run(str(before.path))[1].name)
     for group in ("trainer", "callbacks"):
         plain = OmegaConf.to_container(cfg[group], resolve=True) if cfg.get(group) else None
         OmegaConf.update(cfg, group, moved(plain, old, folder.path), merge=False)
 
 
-def kind_of(cfg: DictConfig) -> str:
-    """Return the model option, which names a run, after the time, if no name is given."""
+def model_option() -> str:
+    """Return the option `model=`, which is part of the name of a run that is given none."""
     return HydraConfig.get().runtime.choices["model"]
 
 
@@ -99,53 +97,57 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     if "logged" in vars(model):  # the metrics that it logs for this data
-        check_monitors(monitors(cfg, callbacks), vars(model)["logged"], cfg.model._target_)
+        check_monitors(cfg, callbacks, vars(model)["logged"], cfg.model._target_)
     trial = try_loops(cfg, model, datamodule)
     trainer, metrics_log = build_trainer(cfg, folder)
-    resume, rows, step = None, 0, 0
     if rank() == 0:
-        known = origin(cfg, [override.text for override in overrides()], datamodule.fingerprint(), trainer.world_size)
-        if folder.continued:
-            if cfg.resume == "exact":
-                check_same_order(folder, known)
-            resume = resume_point(folder)
-            if resume:
-                checkpoint = load_checkpoint(resume)
-                if cfg.resume == "inexact":
-                    check_states(trial, checkpoint, folder.name)
-                rows, step = rows_before(checkpoint), steps_before(checkpoint)
-        begin(folder, known)
-        note_seen(cfg, folder, datamodule)
-        write_config(cfg, folder)  # from here on the run has begun
-        _say_begin(folder, model, datamodule)
+        typed = [override.text for override in overrides()]
+        origin = provenance.describe_origin(cfg, typed, datamodule.fingerprint(), trainer.world_size)
+        resume, step, rows = _saved_state(cfg, folder, origin, trial) if folder.continued else (None, 0, 0)
+        provenance.record_start(folder, origin)
+        record_seen(cfg, folder, datamodule)
+        provenance.write_config(cfg, folder)  # from here on the run has begun
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        verb = "Resuming" if folder.continued else "Run"
+        log.info(f"{verb} {folder.path.as_posix()}: {parameters:,} parameters, {datamodule.describe()}")
         if before:
-            say_what_differs(before, known)
+            log_changes(before, origin)
         if folder.continued:
-            nothing = "It had not saved anything yet: it begins again"
-            log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
+            start = f"Resuming from {resume.as_posix()}, step {step}" if resume else "Nothing was saved: starting over"
+            log.info(start)
         metrics_log.rewind(rows)
-    elif folder.continued and folder.last.exists():
-        resume = folder.last
+    else:
+        resume = folder.last if folder.continued and folder.last.exists() else None
     with Watch(trainer, folder):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)
+        finish(folder, cfg.monitor, datamodule, samples, before)
 
 
-def _say_begin(folder: RunFolder, model: LightningModule, datamodule: Any) -> None:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    begun = f"{'Resuming' if folder.continued else 'Run'} {folder.path.as_posix()}"
-    log.info(f"{begun}: {parameters:,} parameters, {datamodule.describe()}")
+def _saved_state(cfg: DictConfig, folder: RunFolder, origin: dict[str, Any], trial: Trial) -> tuple[Any, int, int]:
+    """Return the checkpoint to resume from, its step and its rows of metrics.csv; None and zeros if nothing was saved.
+
+    Raises RefusedError if the run can't resume from it.
+    """
+    if cfg.resume == "exact":
+        provenance.check_same_order(folder, origin)
+    resume = resume_point(folder)
+    if resume is None:
+        return None, 0, 0
+    checkpoint = load_checkpoint(resume)
+    if cfg.resume == "inexact":
+        check_states(trial, checkpoint, folder.name)
+    return resume, *progress_of(checkpoint)
 
 
-def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
-    """Record what the run is trained on; warn if that, or the training of `init_from`, includes test samples."""
+def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
+    """Record the samples that the run trains on; warn if they, or those of `init_from`, are among the test samples."""
     if not hasattr(datamodule, "trained_on"):
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
     keys = datamodule.trained_on()
     if copies := int(datamodule.is_seen(keys).sum()):
-        log.warning(f"Of the test {datamodule.sample_name} {copies:,} hold content that is trained or validated on")
+        log.warning(f"{copies:,} of the test {datamodule.sample_name} are copies of samples to train or validate on")
     earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
@@ -155,7 +157,7 @@ def note_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
 
 
 def check_built(cfg: DictConfig) -> dict[str, Callback]:
-    """Build what needs no data and leaves no trace; an optimizer is built for one number. Returns callbacks by key.
+    """Build the parts of the config that need no data, each optimizer for one parameter. Returns the callbacks by key.
 
     Raises RefusedError if a part of the config can't be built.
     """
@@ -167,29 +169,27 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
     check_loggers(cfg.get("logger"))
     datamodule_of(cfg)
     for key, node in all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)):
-        target = imported(node["_target_"])
+        target = import_target(node["_target_"])
         if isinstance(target, type) and issubclass(target, torch.optim.Optimizer):
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
     if logged := logged_by(cfg.model._target_):
-        check_monitors(monitors(cfg, callbacks), logged, cfg.model._target_)
+        check_monitors(cfg, callbacks, logged, cfg.model._target_)
     _check_schedule(cfg)
     return callbacks
 
 
 def _check_schedule(cfg: DictConfig) -> None:
-    """Raises RefusedError if a ReduceLROnPlateau, built here for one number, has the wrong mode."""
-    node, target = cfg.model.get("scheduler"), cfg.model._target_
-    takes = signature(allowed(target))
-    given = given_to(takes.parameters.get("scheduler")) if takes else None
-    names = given.names if given else frozenset()
-    if node is None or not names <= {"total_steps"}:
-        return
+    """Raises RefusedError if the schedule is a ReduceLROnPlateau with the wrong mode."""
+    node = cfg.model.get("scheduler")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, steps = None, dict[str, Any](dict.fromkeys(names, 100))
-    with suppress(Exception):  # needs several parameter groups, say: the model will report it
-        scheduler = build(node, optimizer, place=Place.ANY, **steps)
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        check_plateau("model.scheduler", scheduler.mode, target)
+    schedulers: list[Any] = []
+    arguments: dict[str, Any]
+    for arguments in ({"total_steps": 100}, {}) if node else ():
+        with suppress(Exception):  # the model passes other arguments, or will report the error
+            schedulers.append(build(node, optimizer, place=Place.ANY, **arguments))
+    for scheduler in schedulers:
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            check_plateau("model.scheduler", scheduler.mode, cfg.model._target_)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -208,7 +208,7 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
     Raises RefusedError if a checkpoint of it could not be loaded: its hyper-parameters have to be plain values.
     """
-    plain_values(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
+    check_plain(dict(datamodule.facts), "datamodule.facts", also=(torch.Tensor,))
     model = build(cfg.model, recursive=False, place=Place.ANY, **datamodule.facts)
     check_hyper_parameters("model.hparams", dict(model.hparams))
     if cfg.init_from:
@@ -219,17 +219,16 @@ def build_model(cfg: DictConfig, datamodule: Any) -> LightningModule:
 
 def _start_from(model: LightningModule, checkpoint: Path) -> None:
     """Copy the weights that fit, and log those that do not. The optimizer starts anew."""
-    saved = load_checkpoint(checkpoint)["state_dict"]
-    weights = {name: value for name, value in saved.items() if isinstance(value, torch.Tensor)}
-    own = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    states = (load_checkpoint(checkpoint)["state_dict"], model.state_dict())
+    weights, own = ({name: value for name, value in each.items() if torch.is_tensor(value)} for each in states)
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise RefusedError(f"init_from: no tensor of {checkpoint} fits this model; choose the same model=")
     model.load_state_dict(fitting, strict=False)
     log.info(f"Weights from {checkpoint}: {len(fitting)} of {len(own)} tensors fit")
     for name in own.keys() - fitting.keys():
-        given = tuple(weights[name].shape) if name in weights else "absent"
-        log.info(f"  {name} starts anew: {tuple(own[name].shape)} here, {given} there")
+        shape = tuple(weights[name].shape) if name in weights else "absent"
+        log.info(f"  {name} starts anew: {tuple(own[name].shape)} here, {shape} there")
 
 
 def fit_and_test(
@@ -242,34 +241,32 @@ def fit_and_test(
     for logger in trainer.loggers[1:]:
         logger.log_hyperparams(dict(model.hparams))
     try:
-        say_who_is_awaited(trainer)
+        log_awaited_processes(trainer)
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
-        samples = {split: samples_of(trainer, split) for split in ("train", "val")}
+        samples = {split: count_samples(trainer, split) for split in ("train", "val")}
         _test(trainer, model, datamodule, folder)
-        return {**samples, "test": samples_of(trainer, "test")}
+        return {**samples, "test": count_samples(trainer, "test")}
     except Exception as error:
         if resume is None or not _is_of_the_checkpoint(error, trainer):
             raise
+        reason = f"{resume.as_posix()} holds no state to resume from: {type(error).__name__}: {error}"
         if "Error(s) in loading state_dict" in str(error):
-            whose = f"name={folder.name}: the model is not the one that the run began with"
-            raise RefusedError(f"{whose}; its weights can be taken where they fit: init_from={folder.path}") from error
-        reason = f"{type(error).__name__}: {error}"
-        raise RefusedError(
-            f"name={folder.name}: {resume.as_posix()} holds no state to resume from: {reason}"
-        ) from error
+            reason = "the model is not the one that the run began with; "
+            reason += f"its weights can be taken where they fit: init_from={folder.path}"
+        raise RefusedError(f"name={folder.name}: {reason}") from error
 
 
 def _is_of_the_checkpoint(error: Exception, trainer: Any) -> bool:
     """True if the resumed checkpoint caused an error: raised before any step, and not in research code."""
     stepped = any(each.begun > 1 for each in trainer.callbacks if isinstance(each, ExactResume))
     rooms = {Path(frame.filename).parent.name for frame in own_frames(error)}
-    known = isinstance(error, RefusedError | FailedError | OSError | ModuleNotFoundError)
-    return not known and not stepped and not rooms & {"models", "datamodules", "callbacks"}
+    explained = isinstance(error, RefusedError | FailedError | OSError | ModuleNotFoundError)
+    return not explained and not stepped and not rooms & {"models", "datamodules", "callbacks"}
 
 
 def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule, folder: RunFolder) -> None:
     if not folder.best.is_file():
-        log.warning("No best.ckpt (no ModelCheckpoint saved one): the test is of the model as it is now")
+        log.warning("No best.ckpt (no ModelCheckpoint saved one): the model is tested as it is now")
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
     if tested and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
         # After fit, Lightning would load the weights of the checkpoint that are not averaged.
@@ -279,39 +276,36 @@ def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule,
 
 
 def finish(
-    folder: RunFolder, metrics_log: MetricsLog, monitor: str, datamodule: Any, samples: dict[str, tuple[int, int]],
+    folder: RunFolder,
+    monitor: str,
+    datamodule: Any,
+    samples: dict[str, tuple[int, int]],
     before: RunFolder | None = None,
-) -> None:  # fmt: skip
-    """Write metrics.json and the learning curves; log what was reached, where it is and what comes next.
+) -> None:
+    """Write metrics.json and the learning curves; log the results, where they are and the commands to run next.
 
     For a rerun, also log how it compares with the run `before`.
     """
-    rows = read_metrics(metrics_log.path)  # in the order of the columns, as a resumed run has them
-    best_step = float("inf")
-    if folder.best.is_file():
-        best_step = steps_before(load_checkpoint(folder.best))
+    rows = read_metrics(folder.metrics_csv)  # in the order of the columns, as a resumed run has them
+    has_best = folder.best.is_file()
+    best_step = progress_of(load_checkpoint(folder.best))[0] if has_best else math.inf
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
-    results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
-    try:
-        draw_curves(rows, folder.plots / "learning_curves.png")
-    except Exception as error:  # column names may be untrusted
-        log.warning(f"The learning curves could not be drawn: {type(error).__name__}: {error}")
-    run = folder.path.as_posix()
-    end(folder)
+    results["test"] = split_metrics({key: value for row in rows for key, value in row.items()}, "test")
+    draw_curves(rows, folder.plots / "learning_curves.png")
+    provenance.record_end(folder)
     folder.previous.unlink(missing_ok=True)
     log.info("")
     if before:
         compare(folder, before)
     best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
-    results |= {"best": best, "samples": {split: taken for split, (taken, _) in samples.items()}}
+    results |= {"best": best, "samples": {split: used for split, (used, _) in samples.items()}}
     write_json(folder.metrics, results)
-    kind = "Best" if folder.best.is_file() else "Last"
-    value = at_best.get(monitor, float("nan"))
-    reached = f"{kind} {monitor} {shown(value)}" if math.isfinite(value) else f"No value of {monitor} was logged"
-    measured = of_samples(*samples["test"], getattr(datamodule, "sample_name", "samples"))
-    tested = f"{headline(results['test'], 'test')}{measured}" if results["test"] else "nothing was tested"
-    log.info(f"{reached}; {tested}")
+    value = at_best.get(monitor, math.nan)
+    reached = f"{'Best' if has_best else 'Last'} {monitor} {format_metric(value)}"
+    tested = headline(results["test"], "test", samples["test"], datamodule) if results["test"] else "nothing was tested"
+    log.info(f"{reached if math.isfinite(value) else f'No value of {monitor} was logged'}; {tested}")
+    run = folder.path.as_posix()
     log.info(f"Results  {run}/metrics.json, plots in {run}/plots/")
     log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
     log.info(f"         python evaluate.py run={run}")

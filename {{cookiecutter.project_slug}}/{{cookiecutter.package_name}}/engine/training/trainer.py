@@ -17,8 +17,9 @@ from ..errors import refusal
 from ..logs import log
 from ..runs.checkpoints import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
-from ..runs.lock import alone
-from ..runs.metrics import MetricsLog, shown
+from ..runs.lock import one_at_a_time
+from ..runs.metrics import format_metric
+from .metrics_log import MetricsLog
 from .resume import ExactResume
 from .status import StatusFile
 
@@ -27,14 +28,14 @@ def datamodule_of(cfg: DictConfig) -> Any:
     """Build the datamodule of a config; reads no data. Raises RefusedError if it is not a LightningDataModule."""
     datamodule = build(cfg.datamodule, place=Place.ANY)
     if not isinstance(datamodule, LightningDataModule):
-        raise refusal("datamodule._target_", cfg.datamodule._target_, "is no LightningDataModule")
+        raise refusal("datamodule._target_", cfg.datamodule._target_, "is not a LightningDataModule")
     return datamodule
 
 
 def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsLog]:
     """Build the Trainer with the config's callbacks and loggers; metrics.csv and last.ckpt are always written."""
-    metrics_log = MetricsLog(folder.path / "metrics.csv")
-    with alone(RUNS):  # MLflow creates the tables of a new database without a lock
+    metrics_log = MetricsLog(folder.metrics_csv)
+    with one_at_a_time(RUNS):  # MLflow creates the tables of a new database without a lock
         loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     place = place_of(cfg)
@@ -45,7 +46,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO(folder, within=place is Place.RERUN)
     else:
-        log.warning("trainer.plugins has a CheckpointIO: whether a checkpoint is written whole is left to that")
+        log.warning("trainer.plugins has a CheckpointIO: writing checkpoints atomically is left to it")
     return trainer, metrics_log
 
 
@@ -70,8 +71,9 @@ class EpochLines(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            metrics = ", ".join(f"{key} {shown(float(value))}" for key, value in trainer.progress_bar_metrics.items())
-            log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {metrics}")
+            metrics = trainer.progress_bar_metrics.items()
+            text = ", ".join(f"{key} {format_metric(float(value))}" for key, value in metrics)
+            log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {text}")
 
 
 class NoProfiler(PassThroughProfiler):

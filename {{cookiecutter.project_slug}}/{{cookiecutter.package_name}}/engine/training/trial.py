@@ -1,9 +1,10 @@
-"""Try what a config names before the work: find what a class accepts but fails on later, or silently ignores.
+"""Check the built objects before the work: refuse what a class accepts, but fails on later or silently ignores.
 
-First the objects are built, before data is read; then the Trainer's own checks see its loaders and optimizers, before
-the run begins. Checks that need no objects are in config/limits.py.
+The first checks need no data; the later ones let a separate Trainer see the loaders and optimizers. Checks that need
+no objects are in config/limits.py.
 """
 
+import math
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +32,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 
-from ..config.build import build, imported, refusal_of
+from ..config.build import build, import_target, refusal_of
 from ..config.limits import schedules
 from ..config.tree import all_nodes
 from ..errors import RefusedError, own_frames, refusal
@@ -42,36 +43,36 @@ from .trainer import place_of
 
 # Callbacks of Lightning that break a promise of the run (exact, resumable, all in the config), and why.
 UNSUPPORTED = {
-    BatchSizeFinder: "chooses a size that the config does not tell; try sizes with datamodule.batch_size=…",
-    LearningRateFinder: "chooses a rate that the config does not tell; try rates with --multirun model.optimizer.lr=…",
-    BackboneFinetuning: "adds parameters to the optimizer on the way, which no schedule and no resumed run follows; "
-    "init_from=<run> starts from trained weights",
+    BatchSizeFinder: "chooses a size that is not in the config; try sizes with datamodule.batch_size=…",
+    LearningRateFinder: "chooses a rate that is not in the config; try rates with --multirun model.optimizer.lr=…",
+    BackboneFinetuning: "adds parameters to the optimizer during training, which schedules and resumed runs do not "
+    "follow; init_from=<run> starts from trained weights",
     ModelPruning: "leaves its masks out of checkpoints, so a stopped run can't resume",
-    StochasticWeightAveraging: "averages once the best checkpoint is saved, which is what is tested; "
+    StochasticWeightAveraging: "averages after the best checkpoint is saved, so the average is never tested; "
     "callbacks=[default,report,ema] averages from the first epoch on",
     OnExceptionCheckpoint: "last.ckpt is always written: save_minutes=…",
 }
 # Attributes and their smallest allowed value.
-LEAST = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_steps", 1)}
+MINIMUM = {EarlyStopping: ("patience", 0), EMAWeightAveraging: ("update_every_n_steps", 1)}
 
 
 def check_is(key: str, built: Any, kind: type) -> None:
     """Raises RefusedError if the object that `key` names is not a `kind`."""
     if not isinstance(built, kind):
-        raise refusal(f"{key}._target_", type(built).__name__, f"is no {kind.__name__}")
+        raise refusal(f"{key}._target_", type(built).__name__, f"is not a {kind.__name__}")
 
 
 def check_callbacks(callbacks: dict[str, Any]) -> None:
-    """Raises RefusedError, with its key, for a callback that is not one, does nothing, or would not survive a run."""
+    """Raises RefusedError, with its key, for a callback that is not one, does nothing, or would break the run."""
     for key, callback in callbacks.items():
         check_is(key, callback, Callback)
         name = type(callback).__name__
         for kind, why in UNSUPPORTED.items():
             if isinstance(callback, kind):
                 raise refusal(f"{key}._target_", name, why)
-        for kind, (attribute, least) in LEAST.items():
-            if isinstance(callback, kind) and getattr(callback, attribute) < least:
-                raise refusal(f"{key}.{attribute}", getattr(callback, attribute), f"expected at least {least}")
+        for kind, (attribute, minimum) in MINIMUM.items():
+            if isinstance(callback, kind) and getattr(callback, attribute) < minimum:
+                raise refusal(f"{key}.{attribute}", getattr(callback, attribute), f"expected at least {minimum}")
         if isinstance(callback, Timer):
             _check_duration(f"{key}.duration", callback)
         if type(callback).__module__.startswith("pytorch_lightning."):
@@ -89,7 +90,7 @@ def _check_duration(key: str, timer: Timer) -> None:
 
 
 def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback]) -> None:
-    """Raises RefusedError for anything that this Trainer would fail on, or wait for in vain, in training."""
+    """Raises RefusedError for anything that this Trainer would fail on, or wait for in vain."""
     check_is("trainer", trainer, Trainer)
     check_is("trainer.profiler", trainer.profiler, Profiler)
     for timer in trainer.callbacks:
@@ -97,7 +98,7 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
             _check_duration("trainer.max_time", timer)
     for key, callback in callbacks.items():
         if isinstance(callback, GradientAccumulationScheduler) and trainer.accumulate_grad_batches != 1:
-            why = f"{key} says when how many are accumulated; leave out one of both"
+            why = f"{key} schedules the accumulation; leave out one of both"
             raise refusal("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, why)
     on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
     if isinstance(trainer.strategy, SingleDeviceStrategy) and on_cpu and trainer.strategy.root_device.type != "cpu":
@@ -111,11 +112,11 @@ def check_trainer(cfg: DictConfig, trainer: Any, callbacks: dict[str, Callback])
 
 
 def check_loggers(group: DictConfig | None) -> None:
-    """Raises RefusedError for a logger that is not one; its late arguments are checked in config/kinds.py."""
+    """Raises RefusedError for a logger that is not one; its arguments are checked in config/check.py."""
     for name, node in (group or {}).items():
-        target = imported(node["_target_"])
+        target = import_target(node["_target_"])
         if isinstance(target, type) and not issubclass(target, Logger):
-            raise refusal(f"logger.{name}._target_", target.__name__, "is no Logger")
+            raise refusal(f"logger.{name}._target_", target.__name__, "is not a Logger")
 
 
 class Trial(NamedTuple):
@@ -173,12 +174,12 @@ def _try_loaders(cfg: DictConfig, trainer: Trainer, datamodule: LightningDataMod
         if node.get("overfit_batches"):  # the limits follow from it
             reason = " ".join(str(error).replace("limit_train_batches", "overfit_batches").split())
             raise refusal("trainer.overfit_batches", node["overfit_batches"], reason) from error
-        named = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is the cause
-        raise refusal_of({name: node[name] for name in [*named, *node]}, "trainer", error) from error
+        names = sorted((name for name in node if name in str(error)), key=str(error).index)  # the first is the cause
+        raise refusal_of({name: node[name] for name in [*names, *node]}, "trainer", error) from error
     if trainer.num_training_batches == 0:
         raise RefusedError("datamodule: train_dataloader() has no batch")
-    unknown = trainer.num_training_batches == float("inf") and trainer.max_steps == -1
-    for key in schedules(OmegaConf.to_container(cfg.model, resolve=True)) if unknown else ():
+    is_endless = trainer.num_training_batches == math.inf and trainer.max_steps == -1
+    for key in schedules(OmegaConf.to_container(cfg.model, resolve=True)) if is_endless else ():
         raise refusal("trainer.max_steps", "", f"has to be given: {key} needs it, and the data has no length")
 
 
@@ -186,33 +187,28 @@ def _check_first_validation(cfg: DictConfig, trainer: Any) -> None:
     """Raises RefusedError if training would end before the metric of `monitor` is measured."""
     if not cfg.monitor.startswith("val/") or trainer.val_check_batch is None:
         return
-    of_epochs = _infinite(trainer.max_epochs) * trainer.num_training_batches
-    batches = min(of_epochs, _infinite(trainer.max_steps) * trainer.accumulate_grad_batches)
+    epochs, steps = (math.inf if each in (None, -1) else each for each in (trainer.max_epochs, trainer.max_steps))
+    batches = min(epochs * trainer.num_training_batches, steps * trainer.accumulate_grad_batches)
     first = trainer.val_check_batch
     if trainer.check_val_every_n_epoch is not None:
         first += (trainer.check_val_every_n_epoch - 1) * trainer.num_training_batches
-    if batches < first and trainer.val_check_batch != float("inf"):
-        why = f"the training ends after {batches} batches, and is first validated after {first}"
+    if batches < first and trainer.val_check_batch != math.inf:
         key = "max_steps" if trainer.max_steps != -1 else "val_check_interval"
-        why = f"{why}, so there is no monitor={cfg.monitor}; a smaller trainer.val_check_interval validates sooner"
+        why = f"the training ends after {batches} batches, and is first validated after {first}, so there is no "
+        why += f"monitor={cfg.monitor}; a smaller trainer.val_check_interval validates sooner"
         raise refusal(f"trainer.{key}", cfg.trainer.get(key), why)
-
-
-def _infinite(number: int | None) -> float:
-    return float("inf") if number in (None, -1) else number
 
 
 def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optimizer], list[Any]]:
     if is_overridden("configure_model", model):  # its parameters are created when training begins
         return [], []
+    nodes = list(all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True)))
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
         partial = next((f"; {key}._partial_=true makes no network" for key, node in nodes if node.get("_partial_")), "")
         raise RefusedError(f"model: has no parameter to train{partial}", "model")
     try:
         optimizers, schedulers = lightning.optimizers_and_schedulers(model)
     except RefusedError as error:  # names the argument, but not its place in the config
-        nodes = all_nodes("model", OmegaConf.to_container(cfg.model, resolve=True))
         keys = [f"{key}.{error.key}" for key, node in nodes if error.key in node]
         if len(keys) != 1:
             raise
@@ -222,7 +218,7 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
 
 def check_states(trial: Trial, checkpoint: dict[str, Any], name: str) -> None:
     """Raises RefusedError if the run `name` can't resume from the states of another training (`resume=inexact`)."""
-    fix = f"resume=inexact: choose what name={name} was begun with, or another name= and init_from=runs/{name}"
+    fix = f"resume=inexact: take the settings of name={name}, or another name= and init_from=runs/{name}"
     for optimizer, state in zip(trial.optimizers, checkpoint["optimizer_states"], strict=False):
         try:
             optimizer.load_state_dict(state)
@@ -238,5 +234,5 @@ def check_states(trial: Trial, checkpoint: dict[str, Any], name: str) -> None:
 
 def _total_steps(state: dict[str, Any]) -> int | None:
     """Return the number of steps after which a saved schedule (OneCycleLR, also nested) ends, or None."""
-    found = [state.get("total_steps"), *map(_total_steps, state.get("_schedulers", []))]
-    return min((each for each in found if each is not None), default=None)
+    totals = [state.get("total_steps"), *map(_total_steps, state.get("_schedulers", []))]
+    return min((each for each in totals if each is not None), default=None)

@@ -10,11 +10,12 @@ from typing import Any, get_type_hints
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from ..arguments import Switches
 from ..config.files import read_config
-from ..config.modules import Definition, locate
+from ..config.modules import locate
 from ..config.signatures import signature
 from ..config.tree import all_nodes
-from ..config.values import STRICT, Switches
+from ..config.values import STRICT
 
 Schema = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,8 +37,7 @@ def of_type(type_: Any) -> Schema:
 
 def arguments(target: str) -> Schema:
     """Return the schema of a target's arguments; {} if its signature can't be read."""
-    found = locate(target)
-    takes = signature(found) if isinstance(found, Definition) else None
+    takes = signature(locate(target))
     if takes is None:
         return {}
     known = {name: of_type(parameter.type()) for name, parameter in takes.parameters.items()}
