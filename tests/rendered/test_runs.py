@@ -101,7 +101,7 @@ def test_it_is_sorted_and_filtered_by_any_value(folder: Path) -> None:
     assert names("--sort", "best")[-1] == "worse"
     assert names("list", "--sort", "best", "--reverse")[0] == "worse"
     assert "did you mean model.width" in refused(folder, "--where", "model.widht=97")
-    assert "did you mean seconds?" in refused(folder, "--sort", "secods")
+    assert "did you mean seconds" in refused(folder, "--sort", "secods")
     assert "expected key=value" in refused(folder, "--where", "model")
     assert "invalid choice: 'nope'" in refused(folder, "nope")
 

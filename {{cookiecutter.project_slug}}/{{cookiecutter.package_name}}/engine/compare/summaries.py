@@ -44,7 +44,7 @@ class Summary:
     @property
     def name(self) -> str:
         """The value of `name=`."""
-        return RunFolder(Path(self.path)).name
+        return self.path.removeprefix(f"{RUNS}/")
 
     def values(self) -> dict[str, Any]:
         """Return all fields and the metrics (`test/accuracy`), for --json, --where and --sort."""
