@@ -62,7 +62,7 @@ def _parser(about: str) -> argparse.ArgumentParser:
             command.add_argument("one", help="a run folder")
             command.add_argument("other", help="another")
         if name == "report":
-            command.add_argument("runs", nargs="*", help="run folders; all of runs/ if none is named")
+            command.add_argument("runs", nargs="*", default=[], help="run folders; all of runs/ if none is named")
             command.add_argument("--output", type=Path, default=Path("report.html"), help="default: report.html")
         if name == "watch":
             command.add_argument("--seconds", type=float, default=2.0, help="between two refreshes; default: 2")
