@@ -9,7 +9,7 @@ import pytest
 from conftest import CHOICES, Bake, run
 
 # Rooms of the engine, each of which imports those after it; its other modules are leaves, and its face.
-ROOMS = ("cli", "training", "runs", "config")
+ROOMS = ("cli", "compare", "training", "runs", "config")
 RESEARCH = ("models", "datamodules", "callbacks")
 # Private names of OmegaConf, Python and torch, which the engine may use outside lightning.py.
 NOT_LIGHTNING = {"_target_", "_get_full_key", "_get_node", "_exit", "_schema", "_check_help", "_backward_hooks"}

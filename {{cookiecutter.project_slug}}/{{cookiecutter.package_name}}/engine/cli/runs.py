@@ -62,7 +62,7 @@ def _parser(about: str) -> argparse.ArgumentParser:
             command.add_argument("one", help="a run folder")
             command.add_argument("other", help="another")
         if name == "report":
-            command.add_argument("runs", nargs="*", help="run folders; all of runs/ if none is named")
+            command.add_argument("runs", nargs="*", default=[], help="run folders; all of runs/ if none is named")
             command.add_argument("--output", type=Path, default=Path("report.html"), help="default: report.html")
         if name == "watch":
             command.add_argument("--seconds", type=float, default=2.0, help="between two refreshes; default: 2")
@@ -136,7 +136,7 @@ def diff(options: argparse.Namespace) -> None:
 
 def seeds(options: argparse.Namespace) -> None:
     """Print a table of each group of runs that differ in the seed alone, and compare each with the first."""
-    from ..compare.seeds import compared, groups_of, summary_of
+    from ..compare.seeds import groups_of, summary_of, verdicts
     from ..compare.table import metric, print_table
     from ..runs.metrics import format_metric
 
@@ -152,21 +152,22 @@ def seeds(options: argparse.Namespace) -> None:
         rows = [[name, metric(*summary_of(each)), *map(format_metric, each.values())] for name, each in values.items()]
         print_table(["", "mean ± std", *(f"seed {run.seed}" for run in group.runs)], rows)
         print()
-    for group in groups[1:]:
-        for name in (name for name in group.metrics if name in groups[0].metrics and name.startswith("test/")):
-            verdict = compared(group.values(name), groups[0].values(name))
-            print(f"{name}: {group.label} minus {groups[0].label}: {verdict or 'no spread to compare by'}")
+    for line in verdicts(groups):
+        print(line)
 
 
 def report(options: argparse.Namespace) -> None:
     """Write the report page."""
-    from ..compare.page import write_report
+    from ..compare.page import MAX_RUNS, write_report
 
     found = [_run(name) for name in options.runs] if options.runs else summaries()
     if not found:
         raise RefusedError("runs/: no runs to report on; train one first: python train.py")
     write_report(found, options.output)
-    print(f"{len(found)} runs in {options.output.as_posix()} ({options.output.stat().st_size / 2**20:.1f} MB)")
+    older = f", without {len(found) - MAX_RUNS} older ones" if len(found) > MAX_RUNS else ""
+    size = options.output.stat().st_size / 1e6
+    shown = "1 run" if len(found) == 1 else f"{len(found[:MAX_RUNS])} runs"
+    print(f"{shown} in {options.output.as_posix()} ({size:.1f} MB){older}")
 
 
 def watch(options: argparse.Namespace) -> None:

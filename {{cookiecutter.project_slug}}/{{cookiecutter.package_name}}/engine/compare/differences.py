@@ -25,7 +25,7 @@ def differences(one: RunFolder, other: RunFolder) -> dict[str, list[list[str]]]:
     Raises RefusedError if one is not a run, or a file of it can't be read.
     """
     found: dict[str, list[list[str]]] = {
-        "config": _pairs(_config(one), _config(other)), "code": [], "data": [], "versions": [], "machine": [],
+        "config": _pairs(*map(nameless_config, (one, other))), "code": [], "data": [], "versions": [], "machine": [],
     }  # fmt: skip
     origins = [read_provenance(run) for run in (one, other)]
     for name, values in changes(*origins).items():
@@ -39,7 +39,7 @@ def differences(one: RunFolder, other: RunFolder) -> dict[str, list[list[str]]]:
     return {kind: rows for kind, rows in found.items() if rows}
 
 
-def _config(run: RunFolder) -> dict[str, Any]:
+def nameless_config(run: RunFolder) -> dict[str, Any]:
     """Return the config by its keys, without the run's name."""
     plain: Any = OmegaConf.to_container(open_run(run.path.as_posix())[1])
     return dict(leaves(moved({**plain, "name": None}, RUNS / str(plain["name"]), RUNS / "<name>")))

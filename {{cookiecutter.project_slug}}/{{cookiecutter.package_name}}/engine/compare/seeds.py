@@ -50,11 +50,12 @@ def groups_of(runs: list[Summary]) -> list[Group]:
             continue
         try:
             origin = read_provenance(RunFolder(Path(run.path)))
-        except RefusedError:
+            setting = str([origin.get(key) for key in SAME])
+        except (RefusedError, RecursionError):  # untrusted lists within lists
             continue
         words = origin.get("overrides") if isinstance(origin.get("overrides"), list) else []
         given = [text(word) for word in words if not str(word).lstrip("+").startswith(("name=", "seed="))]
-        found.setdefault(str([origin.get(key) for key in SAME]), {})[run.seed] = (run, given)
+        found.setdefault(setting, {})[run.seed] = (run, given)
     groups = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in found.values() if len(by_seed) > 1]
     return [Group(" ".join(pairs[0][1]) or "the defaults", [run for run, _ in pairs]) for pairs in groups]
 
@@ -103,3 +104,14 @@ def compared(one: dict[int, float], other: dict[int, float]) -> Comparison | Non
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
     return Comparison(statistics.mean(a) - statistics.mean(b), float(low), float(high), test)
+
+
+def verdicts(groups: list[Group]) -> list[str]:
+    """Return a line for each test metric and group, on how it compares with the first group."""
+    return [
+        f"{name}: {group.label} minus {groups[0].label}: {compared(*values) or 'no spread to compare by'}"
+        for group in groups[1:]
+        for name in group.metrics
+        if name in groups[0].metrics and name.startswith("test/")
+        for values in [(group.values(name), groups[0].values(name))]
+    ]
