@@ -19,7 +19,8 @@ from typing import Any
 from ..errors import RefusedError
 from ..files import check_writable, now, write_text
 from ..plain import read_json
-from ..runs.folder import RunFolder, check_folder, folds_of
+from ..runs.folder import RunFolder, check_folder
+from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
 from .differences import nameless_config
 from .seeds import groups_of, verdicts
@@ -122,7 +123,7 @@ def _curves(run: RunFolder, points: int) -> dict[str, Any]:
     """Return {metric: [steps, epochs, values]}: every k-th value, so that there are about `points` in all."""
     from ..runs.metrics import read_metrics
 
-    rows = read_metrics(run.path / "metrics.csv")
+    rows = read_metrics(run.metrics_csv)
     names = dict.fromkeys(name for row in rows for name in row if name.count("/") == 1 and not name.startswith("test/"))
     curves = {}
     for name in names:
