@@ -79,9 +79,9 @@ class StatusFile(Callback):
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        steps = trainer.estimated_stepping_batches
         changes: dict[str, Any] = {"best": self._best()}
         if self.status["state"] == "training":
+            steps = trainer.estimated_stepping_batches  # in a test it loads training data, for which processes wait
             changes |= {
                 "epoch": trainer.current_epoch,
                 "epochs": trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
