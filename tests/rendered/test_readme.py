@@ -53,7 +53,7 @@ def statuses(tmp_path_factory: pytest.TempPathFactory, own_data: Path) -> dict[s
     (folder / "notebook.py").write_text("\n".join([*unnamed, *OPENS_A_RUN]), encoding="utf-8")
     lines = []
     for line in (line for line in COMMANDS if line.startswith("python ")):
-        words = shlex.split(line)[1:]
+        words = shlex.split(line, comments=True)[1:]
         # Trainings that can be shortened; a rerun takes everything from the run.
         training = words[0] == "train.py" and not {"--help", "trainer=debug", "rerun=runs/first"}.intersection(words)
         fewer = [] if any(word.startswith("callbacks=") for word in words) else ["callbacks=[default]"]
