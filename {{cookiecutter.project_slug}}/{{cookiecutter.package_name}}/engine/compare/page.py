@@ -33,7 +33,7 @@ MAX_DATA = 3_000_000  # bytes of all runs without their plots
 MAX_POINTS = 60_000  # of all curves
 MAX_PLOTS = 20  # of a run
 MAX_PNG = 2**24  # bytes
-MAX_PIXELS = 5 * 10**7
+MAX_PIXELS = 25_000_000  # of a PNG
 SIDES = (1400, 700, 350)  # pixels of a plot in the page, at most: the first that leaves room for the others
 
 
