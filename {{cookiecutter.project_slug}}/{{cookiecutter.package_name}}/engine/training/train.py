@@ -34,6 +34,7 @@ from ..runs.rerun import check_comparable, compare, say_what_differs
 from .processes import Watch, say_who_is_awaited, tells_of_another
 from .resume import ExactResume, rows_before, steps_before
 from .status import noted
+from .trackers import begin_trackers, ended
 from .trainer import build_trainer, datamodule_of, place_of
 from .trial import check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
@@ -124,9 +125,10 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
             nothing = "It had not saved anything yet: it begins again"
             log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
         metrics_log.rewind(rows)
+        begin_trackers(cfg, folder, trainer.loggers[1:], metrics_log.rows, step)
     elif folder.continued and folder.last.exists():
         resume = folder.last
-    with Watch(trainer, folder):
+    with Watch(trainer, folder), ended(trainer.loggers):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
         finish(folder, metrics_log, cfg.monitor, datamodule, samples, before)

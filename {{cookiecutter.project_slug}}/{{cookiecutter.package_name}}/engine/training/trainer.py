@@ -21,6 +21,7 @@ from ..runs.lock import alone
 from ..runs.metrics import MetricsLog, shown
 from .resume import ExactResume
 from .status import StatusFile
+from .trackers import build_loggers
 
 
 def datamodule_of(cfg: DictConfig) -> Any:
@@ -35,7 +36,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     """Build the Trainer with the config's callbacks and loggers; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.path / "metrics.csv")
     with alone(RUNS):  # MLflow creates the tables of a new database without a lock
-        loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
+        loggers: list[Logger] = [metrics_log, *build_loggers(cfg, folder)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     place = place_of(cfg)
     callbacks = [exact, StatusFile(folder, cfg, metrics_log), *build_callbacks(cfg, place)]
