@@ -124,8 +124,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if folder.continued:
             nothing = "It had not saved anything yet: it begins again"
             log.info(f"Resuming from {resume.as_posix()}, step {step}" if resume else nothing)
-        metrics_log.rewind(rows)
-        begin_trackers(cfg, folder, trainer.loggers[1:], metrics_log.rows, step)
+        begin_trackers(cfg, folder, trainer.loggers[1:], metrics_log.rewind(rows), step)
     elif folder.continued and folder.last.exists():
         resume = folder.last
     with Watch(trainer, folder), ended(trainer.loggers):

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
+from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -18,7 +18,8 @@ from ..logs import log
 from ..runs.checkpoints import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import alone
-from ..runs.metrics import MetricsLog, shown
+from ..runs.metrics import MetricsLog
+from .progress import Bar, EpochLines
 from .resume import ExactResume
 from .status import StatusFile
 from .trackers import build_loggers
@@ -59,20 +60,8 @@ def build_callbacks(cfg: DictConfig, place: Place = Place.OWN) -> list[Callback]
     """Build the callbacks of the config, and one for progress if it has none."""
     callbacks: list[Callback] = build_all(cfg.get("callbacks"), place)
     if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
+        callbacks.append(Bar() if sys.stdout.isatty() else EpochLines())
     return callbacks
-
-
-class EpochLines(ProgressBar):
-    """Progress without a terminal: log the metrics of each epoch after its validation, in a line."""
-
-    def disable(self) -> None:
-        """Do nothing. Lightning calls it in every process but the first, where `log` is silent."""
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            metrics = ", ".join(f"{key} {shown(float(value))}" for key, value in trainer.progress_bar_metrics.items())
-            log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {metrics}")
 
 
 class NoProfiler(PassThroughProfiler):
