@@ -47,7 +47,7 @@ DATAMODULE = """
 from pydantic import PositiveInt
 
 from .digits import DigitsDataModule
-from .images import LabelledImages
+from .image_splits import LabelledImages
 
 
 class RepeatedDigits(DigitsDataModule):
@@ -56,8 +56,9 @@ class RepeatedDigits(DigitsDataModule):
         self.times = times
 
     def load_images(self):
-        images, targets, names = super().load_images()
-        return LabelledImages(images.repeat(self.times, 1, 1, 1), targets.repeat(self.times), names)
+        data = super().load_images()
+        images = data.images.repeat(self.times, 1, 1, 1)
+        return LabelledImages(images, data.targets.repeat(self.times), data.class_names, ids=range(len(images)))
 """
 
 

@@ -82,7 +82,8 @@ OWN_DATA = {
         import torch
         from sklearn.datasets import load_digits
 
-        from .images import ImageDataModule, LabelledImages
+        from .image_splits import LabelledImages
+        from .images import ImageDataModule
 
 
         class OwnDataModule(ImageDataModule):

@@ -42,7 +42,7 @@ class Line(LightningModule):
 class Later(FiniteGuard):
     """The guard as on a device that would have to be waited for."""
 
-    def at_once(self, pl_module: LightningModule) -> bool:
+    def is_synchronous(self, pl_module: LightningModule) -> bool:
         return False
 
 

@@ -185,7 +185,7 @@ NOT_TARGETS = (
     f"{PACKAGE}.engine.training.inference.BatchWriter", f"{PACKAGE}.engine.config.targets.allowed",
     f"{PACKAGE}.models.optimization.parameter_groups", f"{PACKAGE}.callbacks.finite_guard.bad_weights",
     f"{PACKAGE}.callbacks.finite_guard.Path",
-    f"{PACKAGE}.datamodules.base.fingerprint",
+    f"{PACKAGE}.datamodules.base.sha256_of",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ METRIC = "bits_per_byte"
 HIGHER_IS_BETTER = False
 MARGIN = 0.05  # bits per byte below the best of them
 PLOT = "samples"
-README = "{mean:.2f} bits a byte (6-gram {6-gram, modified Kneser-Ney:.2f})"
+README = "{mean:.2f} bits per byte (6-gram {6-gram, modified Kneser-Ney:.2f})"
 
 
 def baselines(datamodule: Any) -> dict[str, float]:

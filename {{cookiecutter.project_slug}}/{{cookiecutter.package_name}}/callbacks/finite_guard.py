@@ -25,8 +25,8 @@ class Place(NamedTuple):
 class FiniteGuard(Callback):
     """Check each loss, and the weights every `every` steps and before each save. Raises FailedError if not finite.
 
-    On a CPU, a loss is checked before the weights take the step. Other devices would have to be waited for: there the
-    losses are checked together every `every` steps. The batch that caused it is kept in the run's `nonfinite/`.
+    On a CPU, a loss is checked before the weights take the step. On other devices that would wait for the device, so
+    losses are checked together every `every` steps. The batch that caused it is saved in the run's `nonfinite/`.
     """
 
     def __init__(self, every: PositiveInt = 50) -> None:
@@ -44,31 +44,31 @@ class FiniteGuard(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self.steps += 1
         if self.steps % self.every == 0:
-            self._look_at_all(trainer, pl_module)
-        elif self.at_once(pl_module):
-            self._look_at_losses(trainer, pl_module)
+            self._check_all(trainer, pl_module)
+        elif self.is_synchronous(pl_module):
+            self._check_losses(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check before a ModelCheckpoint saves only weights, for which Lightning calls no hook."""
-        self._look_at_all(trainer, pl_module)
+        self._check_all(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at_all(trainer, pl_module)
+        self._check_all(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Check before any other checkpoint is written."""
-        self._look_at_all(trainer, pl_module)
+        self._check_all(trainer, pl_module)
 
-    def at_once(self, pl_module: LightningModule) -> bool:
-        """True if reading a number does not wait for the device."""
+    def is_synchronous(self, pl_module: LightningModule) -> bool:
+        """Return True if reading a number does not wait for the device."""
         return pl_module.device.type == "cpu"
 
-    def _look_at_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_at_losses(trainer, pl_module)
+    def _check_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_losses(trainer, pl_module)
         if self.batches and (names := bad_weights(pl_module)):
             self._stop(trainer, pl_module, self.batches[-1][0], f"after it {names} no longer finite")
 
-    def _look_at_losses(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _check_losses(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.losses:
             return
         values = torch.stack([loss.float() for _, loss in self.losses]).tolist()
@@ -76,12 +76,12 @@ class FiniteGuard(Callback):
         bad = next((number for number, value in enumerate(values) if not math.isfinite(value)), None)
         if bad is None:
             return
-        names = bad_weights(pl_module) if self.at_once(pl_module) else ""
-        if names and len(self.batches) > 1:  # broken by the step before
+        names = bad_weights(pl_module) if self.is_synchronous(pl_module) else ""
+        if names and len(self.batches) > 1:  # the step before made them non-finite
             self._stop(trainer, pl_module, self.batches[0][0], f"after it {names} no longer finite")
         self._stop(trainer, pl_module, seen[bad][0], f"the loss is {values[bad]}")
 
-    def _stop(self, trainer: Trainer, pl_module: LightningModule, place: Place, what: str) -> None:
+    def _stop(self, trainer: Trainer, pl_module: LightningModule, place: Place, problem: str) -> None:
         batch, ids = self._batch(trainer, place)
         behind = self.batches[-1][0].batch_idx - place.batch_idx if self.batches[-1][0].epoch == place.epoch else 0
         step = trainer.fit_loop.epoch_loop._batches_that_stepped - behind // trainer.accumulate_grad_batches
@@ -91,11 +91,11 @@ class FiniteGuard(Callback):
         run = Path(trainer.default_root_dir)
         kept = run / "nonfinite" / f"epoch_{place.epoch}_batch_{place.batch_idx}.pt"
         kept.parent.mkdir(parents=True, exist_ok=True)
-        told = {"step": step, "learning_rates": rates, "gradient_norm": norm, "ids": ids}
-        torch.save({**told, "batch": batch}, kept)
+        content = {"step": step, "learning_rates": rates, "gradient_norm": norm, "ids": ids, "batch": batch}
+        torch.save(content, kept)
         some = ", ".join(map(str, ids[:5])) + (f", … ({len(ids)} in all)" if len(ids) > 5 else "")
         raise FailedError(
-            f"Step {step} (epoch {place.epoch}, batch {place.batch_idx}): {what}; learning rate {rates[0]:.4g}, "
+            f"Step {step} (epoch {place.epoch}, batch {place.batch_idx}): {problem}; learning rate {rates[0]:.4g}, "
             f"gradient norm {norm:.4g}, samples {some or 'unknown'}. No checkpoint holds it.",
             f"  Its batch: torch.load('{kept.as_posix()}', weights_only=True)",
             f"  To see in which operation it began: the same command with name={run.name} trainer.detect_anomaly=true, "
@@ -103,15 +103,15 @@ class FiniteGuard(Callback):
         )
 
     def _batch(self, trainer: Trainer, place: Place) -> tuple[Any, list[Any]]:
-        """Return the batch as the model saw it or, if that is gone, as the data holds it; and its sample ids."""
+        """Return the batch as the model saw it or, if it is no longer kept, as the data holds it; and its ids."""
         loader: Any = trainer.train_dataloader
         datamodule: Any = getattr(trainer, "datamodule", None)
-        here = dict(self.batches)
+        recent = dict(self.batches)
         order = getattr(loader, "sampler", None)
         if not isinstance(order, BatchOrder):
-            return here.get(place), []
+            return recent.get(place), []
         index = order.of_epoch(place.epoch)[place.batch_idx]
-        batch = here[place] if place in here else loader.dataset[index]
+        batch = recent[place] if place in recent else loader.dataset[index]
         return batch, datamodule.sample_ids("train", index) if hasattr(datamodule, "sample_ids") else index.tolist()
 
 

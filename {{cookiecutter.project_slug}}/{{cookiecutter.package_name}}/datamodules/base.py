@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine import BatchSize, Seed, Workers
-from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, fingerprint, seeded_generator
+from ..engine.order import BatchOrder, TensorBatches, batches, content_keys, seeded_generator, sha256_of
 
 
 class TensorDataModule(LightningDataModule):
@@ -20,7 +20,7 @@ class TensorDataModule(LightningDataModule):
     A subclass returns the tensors from `load_splits`, sets `ids`, and reads what is to be predicted into `inputs`.
     """
 
-    sample_name = "samples"  # what the log calls them, such as images
+    sample_name = "samples"  # their name in the log, such as images
     input_example = "<your files>"  # an example for `input=` of predict.py
 
     # Arguments of a subclass that splits its data.
@@ -39,7 +39,7 @@ class TensorDataModule(LightningDataModule):
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         """Return the tensors of each split. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its data comes from")
+        raise NotImplementedError(f"{type(self).__name__} must define load_splits()")
 
     def dataset(self, split: str) -> Any:
         """Return a dataset indexed by the numbers of a batch (B,); it may have more samples than there are rows."""
@@ -50,8 +50,12 @@ class TensorDataModule(LightningDataModule):
             self.splits = self.load_splits()
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all that is trained and tested on, as it is split."""
-        return fingerprint([tensor for split in self.splits.values() for tensor in split])
+        """Return the SHA-256 of the data of all splits."""
+        return sha256_of([tensor for split in self.splits.values() for tensor in split])
+
+    def split_sizes(self) -> str:
+        """Return the number of samples in each split, for `describe`."""
+        return ", ".join(f"{len(tensors[0]):,} {name}" for name, tensors in self.splits.items())
 
     def sample_ids(self, split: str, index: Tensor) -> list[Any]:
         """Return the ids of the samples at `index` (B,) of a split."""

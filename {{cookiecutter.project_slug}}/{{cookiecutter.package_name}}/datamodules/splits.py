@@ -48,14 +48,14 @@ def split_at_random(
     fold: int | None = None,
     strata: Tensor | None = None,
     groups: Tensor | None = None,
-    what: str = "samples",
+    sample_name: str = "samples",
     strata_names: Sequence[str] = (),
 ) -> Split:
     """Split `size` samples at random; an equal `seed` gives equal parts.
 
     With `strata` (N,), integers, each part has the proportions of the whole; with `groups` (N,), all samples of a group
     are in one part. With a `test_fraction` of 1, all are in the test part. Raises RefusedError if there are too few;
-    its message calls the samples `what`, and the strata, such as classes, by `strata_names`.
+    its message calls the samples `sample_name`, and the strata, such as classes, by `strata_names`.
     """
     everything = np.arange(size)
     if test_fraction == 1:
@@ -68,16 +68,16 @@ def split_at_random(
         else:
             train, val = _fold(rest, folds, fold, seed, *kind)
     except ValueError as error:
-        of = "" if groups is None else f" in {len(groups.unique())} groups"
+        in_groups = "" if groups is None else f" in {len(groups.unique())} groups"
         why = str(error)
         if strata is not None and groups is None:
             why = _rare_strata(strata, strata_names, math.ceil(max(2, folds or 2) / (1 - test_fraction))) or why
-        raise RefusedError(f"datamodule: {size} {what}{of} are too few to be split: {why}") from error
+        raise RefusedError(f"datamodule: {size} {sample_name}{in_groups} are too few to be split: {why}") from error
     return Split(*(torch.from_numpy(part) for part in (train, val, test)))
 
 
 def split_as_given(
-    given: Mapping[str, Tensor],
+    indices: Mapping[str, Tensor],
     val_fraction: float,
     test_fraction: float,
     seed: int,
@@ -86,17 +86,17 @@ def split_as_given(
     fold: int | None = None,
     strata: Tensor | None = None,
     groups: Tensor | None = None,
-    what: str = "samples",
+    sample_name: str = "samples",
 ) -> Split:
-    """Use the splits that the data comes in: `given` holds the indices (n,) of train, and of val, test or both.
+    """Use the splits that the data comes in: `indices` holds those (n,) of train, and of val, test or both.
 
     A missing split is cut from train. With `folds`, train and val together are cut into them; the test stays. With a
     `test_fraction` of 1, only the test part is used or, if there is none, all samples.
     """
     if test_fraction == 1:
-        return Split(torch.arange(0), torch.arange(0), given.get("test", torch.cat([*given.values()])))
+        return Split(torch.arange(0), torch.arange(0), indices.get("test", torch.cat([*indices.values()])))
     kind = (None if strata is None else strata.numpy(), None if groups is None else groups.numpy())
-    parts = {name: index.numpy() for name, index in given.items()}
+    parts = {name: index.numpy() for name, index in indices.items()}
     try:
         if "test" not in parts:
             parts["train"], parts["test"] = _two_parts(parts["train"], test_fraction, seed, *kind)
@@ -106,7 +106,7 @@ def split_as_given(
         elif "val" not in parts:
             parts["train"], parts["val"] = _two_parts(parts["train"], val_fraction, seed, *kind)
     except ValueError as error:
-        raise RefusedError(f"datamodule: the {what} of train are too few to be split: {error}") from error
+        raise RefusedError(f"datamodule: the {sample_name} of train are too few to be split: {error}") from error
     return Split(*(torch.from_numpy(parts[name]) for name in Split._fields))
 
 
@@ -130,8 +130,8 @@ def _two_parts(
         splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
         first, second = next(splitter.split(index, groups=groups[index]))
         return index[first], index[second]
-    by = None if strata is None else strata[index]
-    first, second = train_test_split(index, test_size=fraction, stratify=by, random_state=seed)
+    stratify = None if strata is None else strata[index]
+    first, second = train_test_split(index, test_size=fraction, stratify=stratify, random_state=seed)
     return first, second
 
 

@@ -88,7 +88,7 @@ def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: in
     )
 
 
-def fingerprint(tensors: Sequence[Tensor]) -> str:
+def sha256_of(tensors: Sequence[Tensor]) -> str:
     """Return the SHA-256 of the shapes, types and bytes of the tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:

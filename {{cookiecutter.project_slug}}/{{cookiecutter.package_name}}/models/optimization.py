@@ -18,9 +18,9 @@ def parameter_groups(model: nn.Module, without: tuple[type[nn.Module], ...] = ()
 
     The rest are parameters of fewer than two dimensions (biases, gains) and those of modules of the types `without`.
     """
-    kept = {id(each) for module in model.modules() if isinstance(module, without) for each in module.parameters()}
-    decayed = [each for each in model.parameters() if each.ndim >= 2 and id(each) not in kept]
-    others = [each for each in model.parameters() if each.ndim < 2 or id(each) in kept]
+    excluded = {id(each) for module in model.modules() if isinstance(module, without) for each in module.parameters()}
+    decayed = [each for each in model.parameters() if each.ndim >= 2 and id(each) not in excluded]
+    others = [each for each in model.parameters() if each.ndim < 2 or id(each) in excluded]
     return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
 
 
@@ -43,9 +43,9 @@ def build_optimizer(model: LightningModule, parameters: Iterable[Any], monitor: 
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup: From0Below1 = 0.1, floor: From0Below1 = 0.0
 ) -> LambdaLR:
-    """Warm up linearly over the share `warmup` of `total_steps`, then decay by a half cosine.
+    """Warm up linearly over the fraction `warmup` of `total_steps`, then decay by a half cosine.
 
-    Ends at `floor` times the optimizer's rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
+    It ends at `floor` times the optimizer's rate. Source: Loshchilov & Hutter, "SGDR", 2017, without restarts.
     """
     warmup_steps = max(1, round(warmup * total_steps))
 

@@ -24,7 +24,7 @@ EXACT = {"lossless": True, "exact": True}  # options of WebP; other formats igno
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
+def logged() -> Iterator[list[str]]:
     """Lines written to the log."""
     lines: list[str] = []
     handler, level = logging.Handler(), log.level
@@ -68,7 +68,7 @@ def test_16_bits_are_divided_not_cut_off(name: str, tmp_path: Path) -> None:
     assert np.array_equal(written_and_read(floats, tmp_path / "b.tif"), read)
 
 
-def test_16_bits_that_are_nearly_black_are_told_of(tmp_path: Path) -> None:
+def test_16_bits_that_are_nearly_black_are_noticed(tmp_path: Path) -> None:
     for most, dark in ((230, True), (4095, True), (60000, False)):
         pixels = np.linspace(0, most, 64).astype(np.uint16).reshape(8, 8)
         Image.fromarray(pixels).save(tmp_path / "deep.png")
@@ -104,7 +104,7 @@ def test_what_is_transparent_shows_the_background(background: str, rgb: tuple[in
         assert np.abs(written_and_read(image, tmp_path / name, background) - expected).max() <= 1, name
 
 
-def test_images_are_turned_as_their_cameras_were_held(tmp_path: Path) -> None:
+def test_images_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None:
     turns = {
         1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
         6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90,
@@ -157,8 +157,8 @@ def test_hidden_and_other_files_are_left_out_and_counted(tmp_path: Path) -> None
     assert sorted(data.ids) == sorted([*many("cat dog").split(), "dog/a.jpeg"])
     assert data.class_names == ["cat", "dog"]
     hidden, others, classes = data.remarks
-    assert hidden.startswith("Left out as hidden or of the system: 10 ($RECYCLE.BIN, .git, ")
-    assert others == "Left out as no images: 2 (cat/notes.txt, dog/label.xml)"
+    assert hidden.startswith("Left out as hidden or system files: 10 ($RECYCLE.BIN, .git, ")
+    assert others == "Left out as not images: 2 (cat/notes.txt, dog/label.xml)"
     assert classes == "Classes: cat 6, dog 7"
     names, images, problems = read_inputs(root, (3, 4, 4))
     assert (sorted(names), len(images), problems) == (sorted(data.ids), 13, [])
@@ -207,12 +207,12 @@ def test_structure_tells_splits_from_classes(layout: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("layout", "why"),
     [
-        ("train/cat train/dog test/cat test/bird", "test/bird is no class of train (cat, dog)"),
+        ("train/cat train/dog test/cat test/bird", "test/bird is not a class of train (cat, dog)"),
         ("train/cat train/dog test", "test holds images outside of class folders; expected test/<class>/"),
         ("train/cat train/dog test/cat more/cat", "more beside the splits test, train"),
         ("val/cat val/dog test/cat", "test, val: expected one folder of train"),
         ("train/cat train/dog val/cat valid/cat", "train, val, valid: expected one folder of train, and at most one"),
-        ("training_set/cat training_set/dog test_set/cat test_set/dog", "splits? They are told by the names"),
+        ("training_set/cat training_set/dog test_set/cat test_set/dog", "are these splits? Splits are recognised by"),
         ("cat", "folders with images: 1; expected 2 classes or more"),
         ("data/cat data/dog", "/data?"),
     ],
@@ -240,7 +240,7 @@ def parts_of(data: LabelledImages, **options: int) -> dict[str, set[str]]:
     return {split: {data.ids[number] for number in part.tolist()} for split, part in parts.items()}
 
 
-def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Path, said: list[str]) -> None:
+def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Path, logged: list[str]) -> None:
     def given(*splits: str) -> tuple[LabelledImages, dict[str, set[str]]]:
         folders = " ".join(f"{split}/{name}" for split in splits for name in ("cat", "dog"))
         data = read_labelled(lay(tmp_path / "-".join(splits), many(folders, 10)), (3, 4, 4), "white")
@@ -248,7 +248,7 @@ def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Pa
 
     data, folders = given("train", "val", "test")
     assert parts_of(data) == folders
-    assert "Splits are the folders train, val, test; val_fraction is not used; test_fraction is not used" in said
+    assert "Splits are the folders train, val, test; val_fraction is not used; test_fraction is not used" in logged
     measured = divide(data, 0.0, 1.0, 0, None, None)  # as evaluate.py does on other data
     assert {data.ids[number] for number in measured["test"].tolist()} == folders["test"]
     folds = [parts_of(data, folds=4, fold=number) for number in (1, 2, 3, 4)]
@@ -260,10 +260,10 @@ def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Pa
         assert parts[kept] == folders[kept]
         assert parts["train"] | parts[missing] == folders["train"]
         assert len(parts[missing]) == {"val": 4, "test": 5}[missing]
-        assert any(f"{missing} is cut from train {words}" in line for line in said)
+        assert any(f"{missing} is cut from train {words}" in line for line in logged)
 
 
-def test_equal_images_are_in_one_split_and_told_of(said: list[str]) -> None:
+def test_equal_images_stay_in_one_split_and_are_logged(logged: list[str]) -> None:
     images = torch.rand(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     images[20:30], images[40:45] = images[:10], images[:5]
     targets = torch.arange(60) % 2
@@ -274,20 +274,20 @@ def test_equal_images_are_in_one_split_and_told_of(said: list[str]) -> None:
         assert set.union(*parts.values()) == {*data.ids}
         split_of = {name: split for split, part in parts.items() for name in part}
         assert all(split_of[str(number)] == split_of[str(number + 20)] for number in range(10))
-    assert "Images with an exact copy, which is kept in the same split: 15" in said
+    assert "Images kept in the same split as their exact copy: 15" in logged
     mixed = LabelledImages(images, (torch.arange(60) >= 40).long(), ["a", "b"], data.ids)
     parts_of(mixed)
-    assert any(line.startswith("Images with an exact copy in another class: 5, as ") for line in said)
-    given = LabelledImages(images, targets, ["a", "b"], data.ids, given=["train"] * 20 + ["val"] * 20 + ["test"] * 20)
+    assert any(line.startswith("Images with a copy in another class: 5, e.g. ") for line in logged)
+    given = LabelledImages(images, targets, ["a", "b"], data.ids, splits=["train"] * 20 + ["val"] * 20 + ["test"] * 20)
     parts_of(given)
-    assert any(line.startswith("Images of val and test with an exact copy in another split: 15, as ") for line in said)
+    assert any(line.startswith("Images of val and test with a copy in another split: 15, e.g. ") for line in logged)
 
 
-def test_a_class_of_one_image_copied_is_divided_with_a_warning(said: list[str]) -> None:
+def test_a_class_of_one_image_copied_is_divided_with_a_warning(logged: list[str]) -> None:
     images = torch.zeros(40, 1, 4, 4)
     images[20:] = 1
     parts_of(LabelledImages(images, torch.arange(40) // 20, ["black", "white"], [str(number) for number in range(40)]))
-    assert any("with an exact copy in another split: 18, as " in line for line in said)
+    assert any("with a copy in another split: 18, e.g. " in line for line in logged)
 
 
 def test_arrays_and_folders_that_can_not_be_predicted_are_refused(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_numbers_that_nothing_could_compute_with_are_refused(kind: str, tmp_path: Path) -> None:
-    offset, unit, said = REFUSED[kind]
+    offset, unit, message = REFUSED[kind]
     wave(offset, unit).to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(RefusedError) as refused:
         SeriesDataModule(tmp_path / "mine.csv", context=48).setup("fit")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -79,29 +79,29 @@ def time(row: int, given: str) -> Change:
 
 REFUSED: dict[str, tuple[Change, str]] = {
     "no column": (lambda rows: rows.rename(columns={"value": "count"}), "has no column 'value'"),
-    "no time": (time(4, "noon"), "row 4, column 'time': 'noon' is no time"),
+    "no time": (time(4, "noon"), "row 4, column 'time': 'noon' is not a time"),
     "empty time": (time(4, ""), "row 4, column 'time': there is no time"),
     "twice": (lambda rows: pd.concat([rows[:3], rows[2:]]), "row 5, column 'time': 2023-01-30 02:00:00 is there twice"),
     "unsorted": (lambda rows: rows[::-1], "row 3, column 'time': 2023-05-09 22:00:00 comes after 2023-05-09 23:00:00"),
     "missing step": (lambda rows: rows.drop(index=[5, 6]), "row 7, column 'time': before it 2 steps of h are missing"),
     "missing value": (value(11, None), "row 11, column 'value': no value is there"),
-    "text": (value(11, "x"), "row 11, column 'value': 'x' is no finite number"),
-    "infinite": (value(11, np.inf), "row 11, column 'value': 'inf' is no finite number"),
+    "text": (value(11, "x"), "row 11, column 'value': 'x' is not a finite number"),
+    "infinite": (value(11, np.inf), "row 11, column 'value': 'inf' is not a finite number"),
     "off the grid": (time(4, "2023-01-30 02:10"), "row 4, column 'time': 2023-01-30 02:10 is off the most freq"),
     "constant": (lambda rows: rows.assign(value=7), "series 'value' is constant (7)"),
     "short": (lambda rows: rows[:400], "400 steps are too short: train (280 steps) has no whole window of context=336"),
-    "short of a season": (lambda rows: rows[:190], "a season of 168 steps apart: no error could be"),
-    "one row": (lambda rows: rows[:1], "one row alone"),
+    "short of a season": (lambda rows: rows[:190], "a season of 168 steps apart, so no error can be"),
+    "one row": (lambda rows: rows[:1], "only one row"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_files_are_refused_in_one_line_with_row_and_column(name: str, tmp_path: Path) -> None:
-    change, said = REFUSED[name]
+    change, message = REFUSED[name]
     rows = real_counts(100).assign(time=lambda each: each.time.astype(str))
     with pytest.raises(RefusedError) as refused:
         module(tmp_path, change(rows))
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

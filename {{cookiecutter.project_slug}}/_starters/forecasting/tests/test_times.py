@@ -24,7 +24,7 @@ def forecast(path: Path, frame: pd.DataFrame, step: str, context: int = 16, **ar
     model = {"step": step, "context": context, "horizon": HORIZON, "seasons": [1], "least": None, "zoned": False}
     data.read_inputs(str(path), model)
     out = path.with_name(f"out{path.suffix}")
-    data.write_predictions([torch.zeros(len(data.asked), HORIZON, 1)], out, {**model, "quantiles": [0.5]})
+    data.write_predictions([torch.zeros(len(data.to_forecast), HORIZON, 1)], out, {**model, "quantiles": [0.5]})
     return pd.read_parquet(out) if path.suffix == ".parquet" else pd.read_csv(out, dtype={"time": str})
 
 
@@ -133,14 +133,14 @@ REFUSED: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
     "names of zones": (hours(), {"time_format": "%Y %Z"}, "datamodule.time_format=%Y %Z: names of zones"),
     "a date without signs": (hours(**of("%Y%m%d%H")), {}, "looks like a date, not like Unix time; expected %Y%m%d%H"),
     "another format": (hours(**of("%d/%m/%Y %H:%M")), {}, 'here datamodule.time_format="%d/%m/%Y %H:%M"'),
-    "numbers of rows": (hours(time=range(50)), {}, "row 2, column 'time': '0' is no time"),
+    "numbers of rows": (hours(time=range(50)), {}, "row 2, column 'time': '0' is not a time"),
     "one Unix time is none": (
         hours(time=[*range(1_704_067_200, 1_704_067_200 + 49 * 3600, 3600), 12]), {"gaps": "skip"},
         "row 51, column 'time': 12 comes after 1704240000",
     ),
     "seconds and milliseconds": (
         hours(time=[*range(1_704_067_200, 1_704_067_200 + 49 * 3600, 3600), 1_704_243_600_000]), {},
-        "row 51, column 'time': '1704243600000' is no time; expected one as Unix time in s",
+        "row 51, column 'time': '1704243600000' is not a time; expected one as Unix time in s",
     ),
     "a forgotten series": (
         PLACES, {}, "datamodule.series=null: ",
@@ -158,13 +158,13 @@ REFUSED: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_times_that_can_t_be_told_are_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    rows, arguments, said = REFUSED[kind]
+    rows, arguments, message = REFUSED[kind]
     rows.to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(RefusedError) as refused:
         SeriesDataModule(tmp_path / "mine.csv", **{"horizon": 2, "context": 16, "seasons": [2], **arguments}).setup(
             "fit"
         )
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -182,7 +182,7 @@ def test_days_and_hours_in_two_columns_are_no_series_for_sure(tmp_path: Path) ->
     times = pd.date_range("2024-01-01", periods=240, freq="h")
     rows = pd.DataFrame({"time": times.strftime("%Y-%m-%d"), "hour": times.hour, "value": range(240)})
     rows.to_csv(tmp_path / "mine.csv", index=False)
-    with pytest.raises(RefusedError, match=r"datamodule\.series=hour; or the whole time in one column$"):
+    with pytest.raises(RefusedError, match=r"datamodule\.series=hour; or a column with the whole time$"):
         SeriesDataModule(tmp_path / "mine.csv").setup("fit")
 
 

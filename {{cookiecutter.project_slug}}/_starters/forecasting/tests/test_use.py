@@ -114,10 +114,10 @@ def test_fine_tuning_starts_from_the_weights(run: Path, command: Command, words:
     assert "tensors fit" in output
 
 
-@pytest.mark.parametrize(("levels", "said"), [("[0.5,0.1]", "ascending"), ("[0.1,0.9]", "0.5 among them")])
+@pytest.mark.parametrize(("levels", "message"), [("[0.5,0.1]", "ascending"), ("[0.1,0.9]", "0.5 among them")])
 def test_levels_that_make_no_fan_are_refused(
-    levels: str, said: str, run: Path, command: Command, words: tuple[str, str]
+    levels: str, message: str, run: Path, command: Command, words: tuple[str, str]
 ) -> None:
     status, output = command("train.py", "name=new", *words, f"model.quantiles={levels}")
-    assert (status, said in output) == (2, True), output
+    assert (status, message in output) == (2, True), output
     assert not (run.parent / "new").exists()

@@ -1,33 +1,20 @@
-"""What the shared tests need from this task: a user's files, an input, and outputs and loss of the model."""
+"""Facts about this task for the shared tests: a user's files, an input, and outputs and loss of the model."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from digit_files import write_own_data as write_own_data
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-CLASSES = ("zero", "one", "two")
 OWN_NAME = "images"  # the user's files in the README
 OWN_DATAMODULE = "image_folder"
 PLOTS = ("confusion_matrix", "worst_mistakes")  # besides the learning curves
 FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
 SMALL: tuple[str, ...] = ()  # overrides that make the model small, if the default is slow
 NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`; empty if any words are valid input
-
-
-def write_own_data(path: Path, each: int = 40) -> None:
-    """Write scans of three digits as PNG and JPEG in several sizes, one folder per class, one file broken."""
-    digits: Any = load_digits()
-    for target, name in enumerate(CLASSES):
-        (path / name).mkdir(parents=True)
-        for number, scan in enumerate(digits.images[digits.target == target][:each]):
-            image = Image.fromarray((scan * 255 / 16).astype(np.uint8))
-            suffix = "png" if number % 2 else "jpg"
-            image.resize((8 + number % 9, 12)).save(path / name / f"{number:03}.{suffix}")
-    (path / CLASSES[0] / "broken.png").write_bytes(b"\x89PNG is not all it takes")
 
 
 def write_inputs(folder: Path) -> str:

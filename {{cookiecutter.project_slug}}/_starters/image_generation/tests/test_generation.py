@@ -75,7 +75,7 @@ def test_the_judge_is_the_same_each_time_and_leaves_the_random_state_alone(
     assert torch.equal(again(digits["val"][0]), judge(digits["val"][0]))
 
 
-def test_where_there_is_one_class_the_judge_tells_mirror_images_apart(digits: dict[str, tuple[Tensor, Tensor]]) -> None:
+def test_for_one_class_the_judge_tells_mirror_images_apart(digits: dict[str, tuple[Tensor, Tensor]]) -> None:
     images, targets = (part[digits["train"][1] == 4] for part in digits["train"])
     judge = train_judge(images, torch.zeros_like(targets))
     fours = digits["test"][0][digits["test"][1] == 4]
@@ -84,7 +84,7 @@ def test_where_there_is_one_class_the_judge_tells_mirror_images_apart(digits: di
 
 
 @pytest.mark.parametrize("option", options("model"))
-def test_a_image_is_a_function_of_class_and_seed(option: str, configure: Configure) -> None:
+def test_an_image_is_a_function_of_class_and_seed(option: str, configure: Configure) -> None:
     cfg = configure(f"model={option}")
     model: Any = build_model(cfg, build_datamodule(cfg)).eval()
     seeds, classes = torch.tensor([5, 6, 7, 5]), torch.tensor([0, 1, 2, 0])
@@ -111,7 +111,7 @@ def test_following_the_true_velocity_leads_from_noise_to_the_image(configure: Co
         assert torch.allclose(drawn, image.expand(5, -1, -1, -1), atol=0.08)
 
 
-def test_guidance_pushes_away_from_what_is_general(configure: Configure) -> None:
+def test_guidance_moves_away_from_the_prediction_without_class(configure: Configure) -> None:
     cfg = configure("experiment=guidance", "model=flow")
     model: Any = build_model(cfg, build_datamodule(cfg))
     model.forward = lambda x, t, classes: torch.zeros_like(x) + (classes < model.num_classes)[:, None, None, None]
@@ -148,7 +148,7 @@ def test_a_sheet_holds_each_image_in_its_place() -> None:
     ]  # fmt: skip
 
 
-def test_a_sheet_of_many_shows_some_and_the_array_holds_all(tmp_path: Path) -> None:
+def test_the_sheet_is_cut_off_and_the_array_holds_all_images(tmp_path: Path) -> None:
     data = DigitsDataModule(samples_per_class=250)
     model = {"class_names": ["a", "b"], "input_shape": [1, 8, 8]}
     data.read_inputs("all", model)
@@ -163,7 +163,7 @@ def test_a_sheet_of_many_shows_some_and_the_array_holds_all(tmp_path: Path) -> N
 def test_more_images_than_memory_holds_are_refused(tmp_path: Path) -> None:
     data = DigitsDataModule(samples_per_class=10_000)
     model = {"class_names": [*"abcdefghij"], "input_shape": [3, 256, 256]}
-    with pytest.raises(RefusedError, match=r"^datamodule\.samples_per_class=10000: so many of 10 classes") as refused:
+    with pytest.raises(RefusedError, match=r"^datamodule\.samples_per_class=10000: images of 10 classes") as refused:
         data.read_inputs("all", model)
     fits = int(str(refused.value).partition("at most ")[2].split()[0])
     assert fits * 10 * 3 * 256**2 <= 2**28 < (fits + 1) * 10 * 3 * 256**2

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from conftest import NO_LOGGER, Command
-from starter import CLASSES
+from digit_files import CLASSES
 
 
 def test_other_images_are_compared_whole_without_those_of_the_training(command: Command, own_data: Path) -> None:

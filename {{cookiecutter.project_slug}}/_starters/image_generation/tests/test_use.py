@@ -84,7 +84,7 @@ def test_another_seed_draws_others(run: Path, command: Command) -> None:
 def test_a_class_that_is_not_there_is_refused(run: Path, command: Command) -> None:
     status, output = command("predict.py", "run=runs/first", "input=ten")
     assert status == 2
-    assert output.strip() == "input=ten: no such class; expected all, or of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert output.strip() == "input=ten: no such class; expected all, or some of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
 
 
 def test_a_flat_folder_is_one_class(own_data: Path, command: Command) -> None:
@@ -132,8 +132,8 @@ def test_folders_that_nothing_can_be_learnt_from_are_refused_by_name(own_data: P
         "cut": ({**good, **cut}, "cut/dog has 0 images that can be read"),
         "mixed": ({**good, "1.png": good["cat/001.png"]}, "images beside folders of images, such as 1.png"),
     }  # fmt: skip
-    for name, (files, said) in cases.items():
+    for name, (files, message) in cases.items():
         with pytest.raises(RefusedError, match=r"^datamodule.root=") as refused:
             folder_of(tmp_path / name, files).setup("fit")
-        assert said in str(refused.value)
+        assert message in str(refused.value)
         assert "\n" not in str(refused.value)

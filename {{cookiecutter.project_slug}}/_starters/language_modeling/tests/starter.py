@@ -1,4 +1,4 @@
-"""What the shared tests need from this task: a user's text, a prompt, and outputs and loss of the model."""
+"""Facts about this task for the shared tests: a user's text, a prompt, and outputs and loss of the model."""
 
 import sysconfig
 from pathlib import Path

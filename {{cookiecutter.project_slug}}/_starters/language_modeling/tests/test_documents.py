@@ -52,17 +52,17 @@ def test_a_title_and_one_line_can_be_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "context"), [(90, 128), (4000, 256), (10, 16)])
-def test_a_short_text_is_refused_with_what_there_is_and_what_it_takes(size: int, context: int, tmp_path: Path) -> None:
+def test_a_short_text_is_refused_with_its_size_and_the_size_needed(size: int, context: int, tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text("".join(chr(97 + n % 26) for n in range(size)))
     with pytest.raises(RefusedError) as refused:
         TextDataModule(str(path), tokenizer="bytes", context=10 * context).setup("fit")
-    told = str(refused.value)
-    assert f"all of it has {size / 1000:.1f} kB: give more text, some " in told
-    assert "\n" not in told
+    message = str(refused.value)
+    assert f"all of it has {size / 1000:.1f} kB: expected more text, about " in message
+    assert "\n" not in message
     if size < 20:  # no context would fit
         return
-    fits = int(told.rpartition("datamodule.context=")[2].split()[0])
+    fits = int(message.rpartition("datamodule.context=")[2].split()[0])
     TextDataModule(str(path), tokenizer="bytes", context=fits).setup("fit")
     with pytest.raises(RefusedError):
         TextDataModule(str(path), tokenizer="bytes", context=fits + 1).setup("fit")
@@ -84,7 +84,7 @@ def read(root: Path, caplog: pytest.LogCaptureFixture, **arguments: Any) -> tupl
 
 
 @pytest.fixture(autouse=True)
-def _heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def _log_reaches_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("{{ cookiecutter.package_name }}.engine.logs.log.propagate", True)
 
 
@@ -98,17 +98,17 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path, caplog: pytest.Lo
             "bom.txt": b"\xef\xbb\xbfseven", "bom copy.txt": b"seven", "only a mark.txt": b"\xef\xbb\xbf",
         },
     )  # fmt: skip
-    texts, told = read(root, caplog)
+    texts, log = read(root, caplog)
     assert texts == {"a.txt": b"one", "b/c.txt": b"two", "bom copy.txt": b"seven"}
-    assert "3 hidden files and folders: .ipynb_checkpoints, __MACOSX, b/.hidden" in told
-    assert "2 copies of other files: b/copy of a.txt (of a.txt), bom.txt (of bom copy.txt)" in told
-    assert "3 empty files: blank.md, empty.txt, only a mark.txt" in told
-    assert "utf16.txt can't be read as UTF-8 text (it is UTF-16; iconv -f UTF-16 -t UTF-8 converts it)" in told
-    assert "latin.txt can't be read as UTF-8 text" in told
-    assert "binary.dat can't be read as text: it holds zero bytes" in told
+    assert "3 hidden files and folders: .ipynb_checkpoints, __MACOSX, b/.hidden" in log
+    assert "2 copies of other files: b/copy of a.txt (of a.txt), bom.txt (of bom copy.txt)" in log
+    assert "3 empty files: blank.md, empty.txt, only a mark.txt" in log
+    assert "utf16.txt can't be read as UTF-8 text (it is UTF-16; iconv -f UTF-16 -t UTF-8 converts it)" in log
+    assert "latin.txt can't be read as UTF-8 text" in log
+    assert "binary.dat can't be read as text: it holds zero bytes" in log
 
 
-def test_copies_are_in_one_split_alone(tmp_path: Path) -> None:
+def test_copies_are_only_in_one_split(tmp_path: Path) -> None:
     root = folder_of(tmp_path, {f"{n:02}.txt": f"text {n % 12} ".encode() * 100 for n in range(24)})
     data = TextDataModule(str(root), tokenizer="bytes", context=16)
     data.setup("fit")
@@ -116,19 +116,19 @@ def test_copies_are_in_one_split_alone(tmp_path: Path) -> None:
     assert len(contents) == len(set(contents)) == 12
 
 
-def test_a_large_file_that_is_held_out_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_large_file_that_is_held_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = folder_of(tmp_path, {f"{n}.txt": f"{n}".encode() * (100_000 if n == 17 else 100) for n in range(10, 20)})
     documents = whole_documents(sorted(root.iterdir()), root)
-    told = []
+    cases = []
     for seed in range(30):
         caplog.clear()
         splits = split_documents(documents, 0.1, 0.1, seed)
-        told.append(("Training gets " in caplog.text, "17.txt" in [each.name for each in splits["train"]]))
-    assert {told_of != trained_on for told_of, trained_on in told} == {True}
-    assert 0 < sum(told_of for told_of, _ in told) < 30
+        cases.append(("Training gets " in caplog.text, "17.txt" in [each.name for each in splits["train"]]))
+    assert {warned != trained_on for warned, trained_on in cases} == {True}
+    assert 0 < sum(warned for warned, _ in cases) < 30
 
 
-def test_the_mark_of_utf_8_is_no_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "bom.txt"
     path.write_bytes(b"\xef\xbb\xbf" + SENTENCE.encode() * 50)
     data = TextDataModule(str(path), tokenizer="bytes", context=16)

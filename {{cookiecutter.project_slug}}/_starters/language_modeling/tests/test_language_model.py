@@ -8,7 +8,7 @@ from conftest import options
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from {{ cookiecutter.package_name }}.models.generate import draw, generate
+from {{ cookiecutter.package_name }}.models.generate import generate, sample_token
 from {{ cookiecutter.package_name }}.models.gpt import GPT
 from {{ cookiecutter.package_name }}.models.language_model import LanguageModel
 from {{ cookiecutter.package_name }}.models.lstm import LSTM
@@ -97,13 +97,13 @@ def test_drawn_text_is_a_function_of_the_seed_and_touches_no_other_randomness() 
 def test_top_p_keeps_the_likeliest_tokens_that_together_reach_it(top_p: float, kept: set[int]) -> None:
     logits = torch.tensor([0.6, 0.25, 0.12, 0.03]).log()
     generator = torch.Generator().manual_seed(0)
-    assert {draw(logits, 1.0, top_p, generator) for _ in range(400)} == kept
+    assert {sample_token(logits, 1.0, top_p, generator) for _ in range(400)} == kept
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-40, 1e-3])
 def test_a_low_temperature_takes_the_likeliest_token(temperature: float) -> None:
     logits = torch.tensor([300.0, 310.0, -5.0])
-    assert {draw(logits, temperature, 0.95, torch.Generator().manual_seed(0)) for _ in range(20)} == {1}
+    assert {sample_token(logits, temperature, 0.95, torch.Generator().manual_seed(0)) for _ in range(20)} == {1}
 
 
 def test_bits_per_byte_are_those_of_the_definition() -> None:

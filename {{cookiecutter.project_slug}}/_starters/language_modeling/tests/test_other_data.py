@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from {{ cookiecutter.package_name }}.datamodules.text import TextDataModule
-from {{ cookiecutter.package_name }}.datamodules.windows import GRAM
+from {{ cookiecutter.package_name }}.datamodules.windows import NGRAM
 
 SIZES = {"vocab_size": 512, "context": 64}
 
@@ -26,11 +26,11 @@ def test_windows_that_hold_text_of_the_training_are_known_again(own_data: Path, 
     grams = set()
     for split in ("train", "val"):
         tokens = own.tokens[split].tolist()
-        grams.update(tuple(tokens[begin : begin + GRAM]) for begin in range(0, len(tokens) - GRAM + 1, GRAM))
+        grams.update(tuple(tokens[begin : begin + NGRAM]) for begin in range(0, len(tokens) - NGRAM + 1, NGRAM))
     tokens = data.tokens["test"].tolist()
-    hits = [begin for begin in range(len(tokens) - GRAM + 1) if tuple(tokens[begin : begin + GRAM]) in grams]
+    hits = [begin for begin in range(len(tokens) - NGRAM + 1) if tuple(tokens[begin : begin + NGRAM]) in grams]
     starts = data.dataset("test").tensors[0].tolist()
-    expected = [any(start - GRAM < hit <= start + 64 for hit in hits) for start in starts]
+    expected = [any(start - NGRAM < hit <= start + 64 for hit in hits) for start in starts]
     found = data.is_seen(own.trained_on())
     assert found.tolist() == expected
     assert 0 < sum(expected) < len(expected)

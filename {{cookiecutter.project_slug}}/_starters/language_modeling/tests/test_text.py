@@ -133,19 +133,19 @@ def test_files_that_are_no_text_are_named_and_left_out(
 
 BAD: dict[str, tuple[bytes, str]] = {
     "short": (bytes(range(33, 123)), "text.txt) has "),
-    "empty": (b"", "it does not hold UTF-8 text"),
-    "binary": (b"\x00\x01" * 4000, "it does not hold UTF-8 text"),
-    "other encoding": ("größer\n".encode("latin-1") * 4000, "it does not hold UTF-8 text"),
+    "empty": (b"", "it is not UTF-8 text"),
+    "binary": (b"\x00\x01" * 4000, "it is not UTF-8 text"),
+    "other encoding": ("größer\n".encode("latin-1") * 4000, "it is not UTF-8 text"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_text_that_can_t_be_trained_on_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
-    content, said = BAD[kind]
+    content, message = BAD[kind]
     (tmp_path / "text.txt").write_bytes(content)
     with pytest.raises(RefusedError) as refused:
         TextDataModule(str(tmp_path / "text.txt"), context=128).setup("fit")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
 

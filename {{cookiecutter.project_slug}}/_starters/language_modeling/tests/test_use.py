@@ -22,7 +22,7 @@ def run(command: Command) -> Path:
     return command.folder / "runs" / "first"
 
 
-def test_what_follows_a_prompt_is_shown_and_kept(run: Path, command: Command) -> None:
+def test_the_continuation_of_a_prompt_is_printed_and_saved(run: Path, command: Command) -> None:
     status, output = command("predict.py", "run=runs/first", "input=def main(", FEW)
     assert status == 0, output
     text = (run / "predictions" / "prompt.txt").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_temperature_seed_and_a_file_as_prompt(run: Path, command: Command) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("input=runs",), "input=runs: is a folder; expected a prompt, or a text file that holds one"),
         (("input=binary.txt",), "input=binary.txt: can't be read as UTF-8 text"),
@@ -55,12 +55,12 @@ def test_temperature_seed_and_a_file_as_prompt(run: Path, command: Command) -> N
     ],
 )
 def test_a_prompt_that_makes_no_sense_is_refused(
-    words: tuple[str, ...], said: str, run: Path, command: Command
+    words: tuple[str, ...], message: str, run: Path, command: Command
 ) -> None:
     (command.folder / "binary.txt").write_bytes(b"\xff\xfe\x00")
     status, output = command("predict.py", "run=runs/first", *words)
     assert status == 2, output
-    assert said in output
+    assert message in output
     assert len(output.strip().splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""What the shared tests need from this task: a user's files, an input, and outputs and loss of the model."""
+"""Facts about this task for the shared tests: a user's files, an input, and outputs and loss of the model."""
 
 from pathlib import Path
 from typing import Any

@@ -143,8 +143,8 @@ def test_an_enlarged_image_keeps_its_colours_to_a_viewer_that_knows_profiles(
         assert np.abs(np.asarray(shown).astype(int) - (50, 60, 230)).max() <= 2, name
     assert not any("icc_profile" in written[name].info for name in ("grey_x2.png", "ink_x2.png", "none_x2.png"))
     assert np.abs(np.asarray(written["deep_x2.png"]).astype(int) - round(40_000 / 257)).max() == 0
-    assert "Images reduced to 8 bits a channel: 1" in caplog.messages
-    assert "Images whose colour profile is lost, for it is not of RGB: 2" in caplog.messages
+    assert "Images reduced to 8 bits per channel: 1" in caplog.messages
+    assert "Images that lose their colour profile, as it is not for RGB: 2" in caplog.messages
 
 
 def test_an_enlarged_image_keeps_its_transparency_and_clean_edges(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def test_regions_of_two_splits_never_touch(option: str, words: tuple[str, ...], 
         for name, place in places[one]:
             for other_name, other_place in places[other]:
                 (top, left), (other_top, other_left) = (map(int, each.split(",")) for each in (place, other_place))
-                apart = max(abs(top - other_top), abs(left - other_left)) - data.region
-                assert name != other_name or apart >= data.gap > 8  # 8 is the side of a JPEG block
+                distance = max(abs(top - other_top), abs(left - other_left)) - data.region
+                assert name != other_name or distance >= data.gap > 8  # 8 is the side of a JPEG block
 
 
 def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:
@@ -52,6 +52,17 @@ def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:
     assert len(of["train"]) > 6
 
 
+def loaded(root: Path, caplog: pytest.LogCaptureFixture) -> ImageFolderDataModule:
+    """Set up a datamodule of the images in `root`, with what it logs in `caplog`."""
+    data = ImageFolderDataModule(root)
+    log.addHandler(caplog.handler)
+    try:
+        data.setup()
+    finally:
+        log.removeHandler(caplog.handler)
+    return data
+
+
 def test_images_that_come_divided_stay_so_and_copies_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -61,17 +72,12 @@ def test_images_that_come_divided_stay_so_and_copies_are_left_out(
     (tmp_path / "train" / "copy.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
     (tmp_path / "test" / "leak.png").write_bytes((tmp_path / "train" / "1.png").read_bytes())
     (tmp_path / "val" / ".hidden.png").write_bytes((tmp_path / "val" / "3.png").read_bytes())
-    log.addHandler(caplog.handler)
-    try:
-        data = ImageFolderDataModule(tmp_path)
-        data.setup()
-    finally:
-        log.removeHandler(caplog.handler)
+    data = loaded(tmp_path, caplog)
     images = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
     assert images["train"] in ({"train/1.png", "train/more/2.png"}, {"train/copy.png", "train/more/2.png"})
     assert (images["val"], images["test"]) == ({"val/3.png"}, {"test/4.png", "test/leak.png"})
-    assert any(line.startswith("Left out as exact copies: 1, as train/") for line in caplog.messages)
-    assert any(line.startswith("Images with an exact copy in another split: 1, as ") for line in caplog.messages)
+    assert any(line.startswith("Left out as exact copies: 1, e.g. train/") for line in caplog.messages)
+    assert any(line.startswith("Images with a copy in another split: 1, e.g. ") for line in caplog.messages)
     for fold in (1, 2):
         folded = ImageFolderDataModule(tmp_path, folds=2, fold=fold)
         folded.setup()
@@ -106,19 +112,19 @@ def test_the_low_image_is_that_of_pillow(scale: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("datamodule.patch=49",), "datamodule.patch=49: expected a multiple of scale=2, at most region=64"),
         (("datamodule.patch=66",), "datamodule.patch=66: expected a multiple of scale=2, at most region=64"),
         (("datamodule.scale=4", "datamodule.region=98"), "datamodule.region=98: expected a multiple of scale=4"),
-        (("datamodule.region=640",), "datamodule.region=640: no image that could be read is as wide"),
+        (("datamodule.region=640",), "datamodule.region=640: no readable image is as wide"),
         (("datamodule.region=400",), "datamodule: 2 regions are too few to be split"),
     ],
 )
-def test_what_can_not_be_cut_is_refused_by_name(words: tuple[str, ...], said: str, configure: Configure) -> None:
+def test_sizes_that_can_not_be_cut_are_refused(words: tuple[str, ...], message: str, configure: Configure) -> None:
     with pytest.raises(RefusedError) as refused:
         build_datamodule(configure("datamodule=photographs", *words))
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -136,17 +142,12 @@ def test_broken_truncated_and_small_images_are_named_and_left_out(
     (tmp_path / "small.png").write_bytes((own_data / "small.png").read_bytes())
     (tmp_path / "whole.png").write_bytes(content)
     (tmp_path / "broken.png").write_bytes((own_data / "broken.png").read_bytes())
-    log.addHandler(caplog.handler)
-    try:
-        data = ImageFolderDataModule(tmp_path)
-        data.setup()
-    finally:
-        log.removeHandler(caplog.handler)
+    data = loaded(tmp_path, caplog)
     assert {each.split()[0] for ids in data.ids.values() for each in ids} == {"whole.png"}
     for name in ("cut.png can't be read", "broken.png can't be read", "small.png is 40x30, smaller than a region"):
         assert any(name in line for line in caplog.messages)
     (tmp_path / "whole.png").unlink()
-    with pytest.raises(RefusedError, match="no image that could be read is as wide"):
+    with pytest.raises(RefusedError, match="no readable image is as wide"):
         ImageFolderDataModule(tmp_path).setup()
 
 

@@ -117,11 +117,11 @@ REFUSED = {
     "no such group": (lambda frame: frame, {"groups": "shop"}, "datamodule.groups: .* has no column 'shop'"),
     "groups of the target": (lambda frame: frame, {"groups": "price"}, "datamodule.groups=price: is the target"),
     "it predicts itself": (lambda frame: frame, {"columns": ["price"]}, "'price' is the target"),
-    "text in a number": (spoilt("carat", "big"), {}, "mine.csv, row 7, column 'carat': 'big' is no finite number"),
-    "an infinite number": (spoilt("x", "inf"), {}, "mine.csv, row 7, column 'x': 'inf' is no finite number"),
+    "text in a number": (spoilt("carat", "big"), {}, "mine.csv, row 7, column 'carat': 'big' is not a finite number"),
+    "an infinite number": (spoilt("x", "inf"), {}, "mine.csv, row 7, column 'x': 'inf' is not a finite number"),
     "no target": (spoilt("price", np.nan), {}, "mine.csv, row 7, column 'price': the target is missing"),
     "no class": (spoilt("cut", np.nan), {"target": "cut"}, "mine.csv, row 7, column 'cut': the target is missing"),
-    "an infinite target": (spoilt("price", "inf"), {}, "mine.csv, row 7, column 'price': 'inf' is no finite number"),
+    "an infinite target": (spoilt("price", "inf"), {}, "mine.csv, row 7, column 'price': 'inf' is not a finite number"),
     "a constant target": (spoilt("price", "5", None), {}, "column 'price': the target is 5 in each row"),
     "one class": (spoilt("cut", "Good", None), {"target": "cut"}, "column 'cut': the target has 1 different values"),
     "a class of one": (spoilt("cut", "Odd"), {"target": "cut"}, "too few to be split: class 'Odd' has 1; expected"),
@@ -131,8 +131,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_bad_table_is_refused_in_one_line(kind: str, frame: Any, tmp_path: Path) -> None:
-    spoil, options, said = REFUSED[kind]
-    with pytest.raises(RefusedError, match=said) as error:
+    spoil, options, message = REFUSED[kind]
+    with pytest.raises(RefusedError, match=message) as error:
         built(spoil(frame.copy()), tmp_path / "mine.csv", **options)
     assert "\n" not in str(error.value)
 
@@ -141,35 +141,35 @@ def test_the_best_r2_is_the_highest_and_a_number_has_no_accuracy(
     command: Command, own_data: Path, tmp_path: Path
 ) -> None:
     words = ("datamodule=table", f"datamodule.root={own_data}", "callbacks=[default]", "trainer.accelerator=cpu")
-    status, said = command("train.py", "name=none", *words, "monitor=val/accuracy")
-    assert (status, len(said.strip().splitlines())) == (2, 1), said
-    assert "monitor=val/accuracy: TabularModel logs train/loss, train/mae" in said
+    status, output = command("train.py", "name=none", *words, "monitor=val/accuracy")
+    assert (status, len(output.strip().splitlines())) == (2, 1), output
+    assert "monitor=val/accuracy: TabularModel logs train/loss, train/mae" in output
     assert not (command.folder / "runs" / "none").exists()
-    status, said = command("train.py", "name=r2", *words, "monitor=val/r2", "trainer.max_epochs=3")
-    assert status == 0, said
+    status, output = command("train.py", "name=r2", *words, "monitor=val/r2", "trainer.max_epochs=3")
+    assert status == 0, output
     scores = pd.read_csv(command.folder / "runs" / "r2" / "metrics.csv")["val/r2"].dropna()
     best = torch.load(command.folder / "runs" / "r2" / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["epoch"] == scores.reset_index(drop=True).idxmax()
-    assert f"Best val/r2 {scores.max():.4f}" in said
+    assert f"Best val/r2 {scores.max():.4f}" in output
 
 
 def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Path, tmp_path: Path) -> None:
-    status, said = command(
+    status, output = command(
         "train.py", "name=cuts", "datamodule=table", f"datamodule.root={own_data}", "datamodule.target=cut",
         *fitting(["model.network.width=32"]), "trainer.max_epochs=8", "trainer.accelerator=cpu",
         "datamodule.batch_size=64",
     )  # fmt: skip
-    assert status == 0, said
-    assert all(name in said for name in ("val/accuracy", "val/macro_f1"))
+    assert status == 0, output
+    assert all(name in output for name in ("val/accuracy", "val/macro_f1"))
     run = command.folder / "runs" / "cuts"
     assert {path.stem for path in (run / "plots").iterdir()} == {"learning_curves", "confusion_matrix", "importance"}
     asked = read_table(own_data).drop(columns="price").iloc[::2]
     write_table(asked, tmp_path / "new.csv")
-    status, said = command("predict.py", "run=runs/cuts", f"input={tmp_path / 'new.csv'}", "output=out.parquet")
-    assert (status, "no column 'price'" in said) == (2, True)
+    status, output = command("predict.py", "run=runs/cuts", f"input={tmp_path / 'new.csv'}", "output=out.parquet")
+    assert (status, "no column 'price'" in output) == (2, True)
     write_table(asked.assign(price=np.nan), tmp_path / "new.csv")
-    status, said = command("predict.py", "run=runs/cuts", f"input={tmp_path / 'new.csv'}", "output=out.csv")
-    assert status == 0, said
+    status, output = command("predict.py", "run=runs/cuts", f"input={tmp_path / 'new.csv'}", "output=out.csv")
+    assert status == 0, output
     given = read_table(command.folder / "out.csv")
     pd.testing.assert_frame_equal(given[asked.columns].reset_index(drop=True), asked.reset_index(drop=True))
     shares = given.filter(like="probability_").astype(float)
@@ -179,19 +179,19 @@ def test_a_class_is_trained_tested_and_predicted(command: Command, own_data: Pat
 
 
 def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, own_data: Path) -> None:
-    status, said = command(
+    status, output = command(
         "train.py", "name=prices", *fitting(["model.network.width=32"]), "trainer.max_epochs=1",
         "trainer.limit_train_batches=5", "trainer.accelerator=cpu", "callbacks=[default]",
     )  # fmt: skip
-    assert status == 0, said
-    for words, said in (
+    assert status == 0, output
+    for words, message in (
         (("predict.py", f"input={own_data}", "output=x.txt"), "output=x.txt: expected a .csv, .tsv, .parquet file\n"),
         (("predict.py", f"input={own_data}", "datamodule.steps=20"), "DiamondsDataModule takes no steps\n"),
         (("evaluate.py", "datamodule.groups=cut"), "datamodule.groups=cut: the run's own data keeps its split, "),
         (("train.py", "root=mine.csv"), "did you mean datamodule=table datamodule.root=mine.csv?"),
     ):
         status, output = command(*words, *(["run=runs/prices"] if words[0] != "train.py" else []))
-        assert (status, said in output) == (2, True), output
+        assert (status, message in output) == (2, True), output
     assert command("predict.py", "run=runs/prices", f"input={own_data}")[0] == 0
     run = command.folder / "runs" / "prices"
     before, given = own_data.read_text().splitlines(), (run / "predictions" / "mine.csv").read_text().splitlines()

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from {{ cookiecutter.package_name }}.callbacks import report
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.datamodules.tabular import ranges
+from {{ cookiecutter.package_name }}.datamodules.tabular import quantile_bins
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.models.features import Features, two_floats
@@ -28,7 +28,7 @@ OPTIMIZER = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
+def logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lines written to the log."""
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO)
@@ -56,24 +56,24 @@ IDENTIFIERS = {
 
 
 @pytest.mark.parametrize("name", IDENTIFIERS)
-def test_an_identifier_is_left_out_with_a_line(name: str, tmp_path: Path, said: Any) -> None:
+def test_an_identifier_is_left_out_and_logged(name: str, tmp_path: Path, logged: Any) -> None:
     data = built({name: IDENTIFIERS[name]}, tmp_path / "mine.csv")
     assert (data.facts["numbers"], data.facts["categories"]) == (["x"], [])
-    assert [line for line in said() if f"Column {name!r} is left out" in line]
+    assert [line for line in logged() if f"Column {name!r} is left out" in line]
     assert name in str(built({name: IDENTIFIERS[name]}, tmp_path / "mine.csv", columns=[name]).facts)
 
 
-def test_a_number_of_rows_with_one_repeat_is_warned_of(tmp_path: Path, said: Any) -> None:
+def test_a_warning_names_row_numbers_of_which_one_repeats(tmp_path: Path, logged: Any) -> None:
     built({"number": [1, *range(1, 100)]}, tmp_path / "mine.csv")
-    assert [line for line in said() if line.startswith("Column 'number' rises or falls from row to row")]
+    assert [line for line in logged() if line.startswith("Column 'number' rises or falls from row to row")]
 
 
-def test_the_index_that_pandas_writes_without_a_name_is_an_identifier(tmp_path: Path, said: Any) -> None:
+def test_the_index_that_pandas_writes_without_a_name_is_an_identifier(tmp_path: Path, logged: Any) -> None:
     pd.DataFrame({"x": RANDOM.normal(size=50), "y": RANDOM.normal(size=50)}).to_csv(tmp_path / "mine.csv")
     data = TableDataModule(root=tmp_path / "mine.csv", target="y")
     data.setup("fit")
     assert data.facts["numbers"] == ["x"]
-    assert [line for line in said() if "Column 'Unnamed: 0' is left out" in line]
+    assert [line for line in logged() if "Column 'Unnamed: 0' is left out" in line]
 
 
 def test_an_identifier_of_more_digits_than_float64_holds_is_left_out(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_an_identifier_of_more_digits_than_float64_holds_is_left_out(tmp_path: P
     assert data.facts["numbers"] == ["x"]
 
 
-def test_numbers_that_rise_from_row_to_row_are_warned_of_and_others_are_not(tmp_path: Path, said: Any) -> None:
+def test_a_warning_names_numbers_that_rise_from_row_to_row(tmp_path: Path, logged: Any) -> None:
     times = 1.7e9 + RANDOM.integers(1, 50, size=100).cumsum()
     columns = {"ts": times, "income": RANDOM.permutation(100) * 13, "age": RANDOM.integers(20, 80, size=100)}
     data = built(columns, tmp_path / "mine.csv")
     assert data.facts["numbers"] == ["ts", "income", "age", "x"]
-    assert [line[:12] for line in said()] == ["Column 'ts' "]
-    assert "datamodule.drop=[ts]" in said()[0]
+    assert [line[:12] for line in logged()] == ["Column 'ts' "]
+    assert "datamodule.drop=[ts]" in logged()[0]
     assert built(columns, tmp_path / "mine.csv", drop=["ts", "age"]).facts["numbers"] == ["income", "x"]
 
 
@@ -183,7 +183,7 @@ def test_a_number_is_never_refused_for_its_rare_values(kind: str, folds: int | N
 @pytest.mark.parametrize("least", [1, 13, 40])
 def test_ranges_hold_at_least_as_many_as_are_to_be_divided(least: int) -> None:
     for values in TARGETS.values():
-        found = ranges(values, 10, least)
+        found = quantile_bins(values, 10, least)
         if found is None:
             continue
         assert np.bincount(found).min() >= least
@@ -193,7 +193,7 @@ def test_ranges_hold_at_least_as_many_as_are_to_be_divided(least: int) -> None:
         list(StratifiedKFold(min(least, 10)).split(values, found)) if least > 1 else None
 
 
-def test_what_a_model_was_not_trained_on_is_counted(tmp_path: Path, said: Any) -> None:
+def test_values_that_a_model_was_not_trained_on_are_counted(tmp_path: Path, logged: Any) -> None:
     zips = RANDOM.choice([20095, 50667, 80331], size=100)
     flags = RANDOM.choice([True, False], size=100)
     columns = {"zip": zips, "flag": flags, "x": np.linspace(-1, 1, 100)}
@@ -207,28 +207,28 @@ def test_what_a_model_was_not_trained_on_is_counted(tmp_path: Path, said: Any) -
         assert data.inputs[1][:2, 0].tolist() == [known["zip"]["20095"], known["zip"]["50667"]]
         assert data.inputs[1][:, 1].tolist() == [known["flag"][each] for each in ("True", "False", "True", "False")]
     ends = [model["statistics"]["numbers"]["x"][end] for end in ("low", "high")]
-    assert said()[-2:] == [
-        f"Column 'x': 2 of 4 values (50.0%) are not within the {ends[0]:.10g} to {ends[1]:.10g} of the training",
+    assert logged()[-2:] == [
+        f"Column 'x': 2 of 4 values (50.0%) are outside the training's range, {ends[0]:.10g} to {ends[1]:.10g}",
         "Column 'zip': 2 of 4 values (50.0%) are categories that the training did not have (the first: 'no value')",
     ]
 
 
-def test_a_test_on_other_rows_counts_what_the_training_did_not_have(tmp_path: Path, said: Any) -> None:
+def test_a_test_on_other_rows_counts_what_the_training_did_not_have(tmp_path: Path, logged: Any) -> None:
     trained = built({"c": ["a", "b"] * 50}, tmp_path / "mine.csv")
     model = SimpleNamespace(hparams=trained.facts)
     other = built({"c": ["a", "z"] * 50, "x": RANDOM.normal(size=100)}, tmp_path / "other.csv")
     for data, lines in ((trained, 0), (other, 1)):
         data.trainer = SimpleNamespace(lightning_module=model, global_rank=0, world_size=1)  # type: ignore[assignment]
         data.test_dataloader()
-        assert sum("categories that the training did not have" in line for line in said()) == lines
+        assert sum("categories that the training did not have" in line for line in logged()) == lines
 
 
-def test_importance_of_many_columns_ends_in_time_and_says_of_how_many_rows(tmp_path: Path, said: Any) -> None:
+def test_importance_of_many_columns_ends_in_time_and_logs_the_number_of_rows(tmp_path: Path, logged: Any) -> None:
     data = built({f"x{k}": RANDOM.normal(size=200) for k in range(40)}, tmp_path / "mine.csv")
     seed_everything(0, verbose=False)
     model = TabularModel(NETWORK, OPTIMIZER, **data.facts).eval()
     numbers, categories, targets = data.splits["train"]
-    tested = report.Tested(numbers, categories, targets, model(numbers, categories).detach())
+    tested = report.PredictedRows(numbers, categories, targets, model(numbers, categories).detach())
     report.TabularReport(seconds=1e-3)._draw_importance(model, tested, tmp_path / "importance.png")
     assert (tmp_path / "importance.png").is_file()
-    assert any(line.startswith("Importance of 41 columns on 50 test rows, each permuted once") for line in said())
+    assert any(line.startswith("Importance of 41 columns on 50 test rows, each permuted once") for line in logged())

@@ -19,7 +19,7 @@ def conv_block(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-class Quarters(nn.Module):
+class QuadrantPool(nn.Module):
     """Average over each quadrant of the images: (B, C, H, W) to (B, C, 2, 2).
 
     Equal to nn.AdaptiveAvgPool2d(2), whose gradient has no deterministic kernel on a GPU.
@@ -27,15 +27,15 @@ class Quarters(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = (max(size, 2) for size in images.shape[2:])
-        whole = images.expand(-1, -1, height, width)  # a side of one pixel is in both halves
-        return F.avg_pool2d(whole, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
+        expanded = images.expand(-1, -1, height, width)  # a side of one pixel is in both halves
+        return F.avg_pool2d(expanded, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
 
 class CNN(nn.Module):
     """Convolutional network with two blocks per stage: images (B, C, H, W) to logits (B, K).
 
     Between stages the image is halved and the channels, `width` at first, are doubled. The style is VGG's (Simonyan &
-    Zisserman, 2015), pooled to 2×2 at the end, so that any image size works.
+    Zisserman, 2015), with a pooling to 2×2 at the end, so that any image size works.
     """
 
     def __init__(
@@ -48,19 +48,20 @@ class CNN(nn.Module):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        most = min(input_shape[1:]).bit_length()
-        if stages > most:
-            why = f"expected at most {most}: an image of {input_shape[1]}x{input_shape[2]} can't be halved more often"
+        max_stages = min(input_shape[1:]).bit_length()
+        if stages > max_stages:
+            size = f"{input_shape[1]}x{input_shape[2]}"
+            why = f"expected at most {max_stages}: an image of {size} can't be halved more often"
             raise refusal("model.network.stages", stages, why)
         layers: list[nn.Module] = []
         channels = input_shape[0]
         for stage in range(stages):
-            wider = width * 2**stage
-            layers += [conv_block(channels, wider), conv_block(wider, wider)]
+            channels_out = width * 2**stage
+            layers += [conv_block(channels, channels_out), conv_block(channels_out, channels_out)]
             if stage < stages - 1:
                 layers.append(nn.MaxPool2d(2))
-            channels = wider
-        self.features = nn.Sequential(*layers, Quarters(), nn.Flatten())
+            channels = channels_out
+        self.features = nn.Sequential(*layers, QuadrantPool(), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels * 4, num_classes))
         if channels_last:  # memory layout only: names and shapes of the weights stay
             convert_conv2d_weight_memory_format(self, torch.channels_last)

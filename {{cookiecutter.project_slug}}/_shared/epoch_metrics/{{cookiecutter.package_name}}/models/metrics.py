@@ -39,7 +39,10 @@ class EpochMetrics(nn.Module):
         return values
 
     def epoch_state(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Batches not yet passed to torchmetrics, for a checkpoint within the epoch; metric states are saved apart."""
+        """Return the batches not yet passed to torchmetrics, for a checkpoint within the epoch.
+
+        The states of the metrics are saved separately.
+        """
         return list(self.waiting)
 
     def load_epoch_state(self, state: list[tuple[Tensor, Tensor, Tensor]]) -> None:

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from ..engine import RefusedError, log, refusal
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # some of Pillow's other formats start external programs
-# Exceptions that mean "not an image" or "not a complete one".
+# Exceptions that Pillow raises for files that are not images, or not complete.
 UNREADABLE = (
     OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError,
     Image.DecompressionBombWarning,
@@ -25,10 +25,10 @@ UNREADABLE = (
 MODES = {1: "L", 3: "RGB"}
 # Lower-case names that operating systems, cameras and archives leave behind, besides those that start with a dot.
 SYSTEM_NAMES = {
-    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+contents", "__pycache__",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 }  # fmt: skip
-NAMED = 5  # files named in a message, of many
+MAX_NAMED = 5  # files named in a message
 
 # Pixels
 
@@ -77,7 +77,7 @@ def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | N
             raise ValueError(f"floats from {values.min():g} to {values.max():g}; expected 0 to 1, or 8 or 16 bits")
         return Image.fromarray(np.round(values * 255).astype(np.uint8)), None
     elif image.mode == "I":
-        raise ValueError("32 bits a channel, of which none says what is white; convert it to 8 or 16")
+        raise ValueError("32 bits per channel do not say which value is white; convert the image to 8 or 16")
     elif image.has_transparency_data:
         whole = image.convert("RGBA")
         grey, alpha = whole.convert("RGB"), whole.getchannel("A")
@@ -118,9 +118,15 @@ def as_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
 
 
-def unreadable(path: Path, error: Exception) -> str:
-    """Message for a file that raised one of UNREADABLE."""
-    return f"{path} can't be read as an image ({type(error).__name__}: {error})"
+def decoded(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[Path, Decoded]]:
+    """Read image files one by one; add a message to `problems` for each that can't be read."""
+    for path in paths:
+        try:
+            image = decode(path)
+        except UNREADABLE as error:
+            problems.append(f"{path} can't be read as an image ({type(error).__name__}: {error})")
+        else:
+            yield path, image
 
 
 class Remarks:
@@ -130,8 +136,8 @@ class Remarks:
         self.composited, self.counts = f"composited on {background} where they are transparent", Counter[str]()
 
     def add(self, image: Decoded) -> None:
-        self.counts.update(["reduced to 8 bits a channel"] if image.reduced else [])
-        self.counts.update(["of 16 bits that use less than a sixteenth of them: nearly black"] if image.dark else [])
+        self.counts.update(["reduced to 8 bits per channel"] if image.reduced else [])
+        self.counts.update(["of 16 bits, but nearly black (below a sixteenth of the range)"] if image.dark else [])
         self.counts.update([self.composited] if image.alpha else [])
 
     def lines(self) -> list[str]:
@@ -150,14 +156,11 @@ class Read(NamedTuple):
 def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
     """Read image files as floats in [0, 1], resized to `shape` (C, H, W)."""
     channels, height, width = shape
-    readable, problems, remarks = [], [], Remarks(background)
+    readable: list[Path] = []
+    problems: list[str] = []
+    remarks = Remarks(background)
     images = torch.empty(len(paths), *shape)
-    for path in paths:
-        try:
-            image = decode(path)
-        except UNREADABLE as error:
-            problems.append(unreadable(path, error))
-            continue
+    for path, image in decoded(paths, problems):
         small = composited(image, channels, background).resize((width, height), Image.Resampling.BILINEAR)
         images[len(readable)] = as_tensor(small).float() / 255
         readable.append(path)
@@ -189,7 +192,7 @@ class Folder(NamedTuple):
 
 def look_into(root: Path) -> Folder:
     """Search for images in `root` at any depth. Links are followed, except to a folder that contains them."""
-    found = Folder(root, [], [], [], [])
+    contents = Folder(root, [], [], [], [])
     real = root.resolve()
     waiting = [(root, frozenset((real, *real.parents)))]
     while waiting:
@@ -197,52 +200,52 @@ def look_into(root: Path) -> Folder:
         try:
             for path in folder.iterdir():
                 if path.name.startswith(".") or path.name.lower() in SYSTEM_NAMES:
-                    found.hidden.append(path)
+                    contents.hidden.append(path)
                 elif path.is_dir() and (real := path.resolve()) not in above:
-                    found.folders.append(path)
+                    contents.folders.append(path)
                     waiting.append((path, above | {real}))
                 else:
                     is_image = path.suffix.lower() in SUFFIXES and path.is_file()
-                    (found.images if is_image else found.others).append(path)
+                    (contents.images if is_image else contents.others).append(path)
         except OSError:  # no permission
-            found.others.append(folder)
-    for paths in (found.folders, found.images, found.others, found.hidden):
+            contents.others.append(folder)
+    for paths in (contents.folders, contents.images, contents.others, contents.hidden):
         paths.sort()
-    return found
+    return contents
 
 
 def image_files(root: Path, key: str) -> Folder:
     """Search for images in `root`. Raises RefusedError, which names `key`, if there are none."""
     if not root.is_dir():
-        raise RefusedError(f"{key}={root}: no such folder; it holds your images", key)
-    found = look_into(root)
-    if not found.images:
-        others = f"; it holds {some(found.others, root)}" if found.others else ""
+        raise RefusedError(f"{key}={root}: no such folder; expected the folder with your images", key)
+    contents = look_into(root)
+    if not contents.images:
+        others = f"; it holds {some(contents.others, root)}" if contents.others else ""
         raise RefusedError(f"{key}={root}: no image file in this folder ({', '.join(SUFFIXES)}){others}", key)
-    return found
+    return contents
 
 
 def some(paths: Sequence[Path], root: Path) -> str:
-    """The first of many names."""
-    names = [path.relative_to(root).as_posix() for path in paths[:NAMED]]
-    return ", ".join(names) + (", …" if len(paths) > NAMED else "")
+    """Join the names of the first `paths`."""
+    names = [path.relative_to(root).as_posix() for path in paths[:MAX_NAMED]]
+    return ", ".join(names) + (", …" if len(paths) > MAX_NAMED else "")
 
 
-def left_out(found: Folder, problems: Sequence[str] = ()) -> list[str]:
-    """Log lines that count what is left out, and name the first files: hidden, not images, and `problems`.
+def left_out(contents: Folder, problems: Sequence[str] = ()) -> list[str]:
+    """Return log lines that count the files left out and name the first: hidden files, other files, and `problems`.
 
-    `problems` already holds one line per file.
+    `problems` holds one line per unreadable file.
     """
-    kinds = {"hidden or of the system": found.hidden, "no images": found.others}
-    lines = [f"Left out as {kind}: {len(each):,} ({some(each, found.root)})" for kind, each in kinds.items() if each]
-    lines += [f"Left out: {problem}" for problem in problems[:NAMED]]
-    if len(problems) > NAMED:
-        lines.append(f"Left out for such reasons: {len(problems) - NAMED:,} more, {len(problems):,} in all")
+    kinds = {"hidden or system files": contents.hidden, "not images": contents.others}
+    lines = [f"Left out as {kind}: {len(each):,} ({some(each, contents.root)})" for kind, each in kinds.items() if each]
+    lines += [f"Left out: {problem}" for problem in problems[:MAX_NAMED]]
+    if len(problems) > MAX_NAMED:
+        lines.append(f"Left out for similar reasons: {len(problems) - MAX_NAMED:,} more, {len(problems):,} in all")
     return lines
 
 
-def say(lines: Iterable[str]) -> None:
-    """Write lines to the log. Call it only once nothing more can be refused, since a refusal is a single line."""
+def log_lines(lines: Iterable[str]) -> None:
+    """Write lines to the log. Call it after the last check, since a refusal is a single line."""
     for line in lines:
         (log.warning if line.startswith("Left out") else log.info)(line)
 
@@ -255,12 +258,12 @@ def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> 
     if path.suffix.lower() == ".npy":
         images = _read_array(path, shape)
         return [f"{path.name}[{i}]" for i in range(len(images))], images, []
-    found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
-    check_memory("input", path, len(found.images), shape)
-    files, images, problems, remarks = read_images(found.images, shape, background)
+    contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+    check_memory("input", path, len(contents.images), shape)
+    files, images, problems, remarks = read_images(contents.images, shape, background)
     if files:
-        say([*left_out(found), *remarks.lines()])
-    return [file.relative_to(found.root).as_posix() for file in files], images, problems
+        log_lines([*left_out(contents), *remarks.lines()])
+    return [file.relative_to(contents.root).as_posix() for file in files], images, problems
 
 
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:

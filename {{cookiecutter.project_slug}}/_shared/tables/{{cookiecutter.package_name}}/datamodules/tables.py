@@ -20,23 +20,27 @@ from ..engine import RefusedError, log, quiet, refusal
 
 SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # on a tie the first one wins
 SUFFIXES = (*SEPARATORS, ".parquet")
-SAMPLE = 200  # rows of a CSV file from which the separator is inferred
-MOST_VALUES = 2**28  # a limit, since a small file can claim more rows than memory holds: 2 GB of numbers
+SAMPLE_ROWS = 200  # rows of a CSV file from which the separator is inferred
+MAX_VALUES = 2**28  # 2 GB of numbers: a small file can claim more rows than memory holds
 MAX_SHOWN = 20  # column names in a message
 
 # Texts that mean "no value" in a column of numbers. In a column of texts they are kept: NA is Namibia.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
-GROUPS = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # digits with thousands separators
-COMMA_NUMBER = re.compile(rf"\s*[+-]?(?=[\d,])(?:{GROUPS}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*")  # 1.234,5
-THOUSANDS = {mark: re.compile(r"\s*[+-]?[1-9]\d?\d?(?:" + re.escape(mark) + r"\d\d\d)+\s*") for mark in ".,"}
-CURRENCY = r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
-# Numbers formatted for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
-DRESSED = re.compile(
-    rf"\(?[+\-−–]?\s*(?:{CURRENCY}\s*)?[+\-−–]?"
-    rf"(?:(?:{GROUPS}|\d\d?\d?(?:,\d\d\d?)+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
-    rf"\s*(?:%|‰|{CURRENCY}|" + r"(?P<unit>°?[^\W\d_]{1,4}))?\s*-?\)?"
+GROUPS_PATTERN = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # digits with thousands separators
+COMMA_NUMBER_PATTERN = re.compile(
+    rf"\s*[+-]?(?=[\d,])(?:{GROUPS_PATTERN}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*"
+)  # 1.234,5
+THOUSANDS_PATTERNS = {mark: re.compile(r"\s*[+-]?[1-9]\d?\d?(?:" + re.escape(mark) + r"\d\d\d)+\s*") for mark in ".,"}
+CURRENCY_PATTERN = (
+    r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
 )
-WHOLE = re.compile(r"(-?\d+)(?:\.0+|,0)")  # an integer as pandas writes it in a column with missing values
+# Numbers formatted for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
+FORMATTED_PATTERN = re.compile(
+    rf"\(?[+\-−–]?\s*(?:{CURRENCY_PATTERN}\s*)?[+\-−–]?"
+    rf"(?:(?:{GROUPS_PATTERN}|\d\d?\d?(?:,\d\d\d?)+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
+    rf"\s*(?:%|‰|{CURRENCY_PATTERN}|" + r"(?P<unit>°?[^\W\d_]{1,4}))?\s*-?\)?"
+)
+WHOLE_PATTERN = re.compile(r"(-?\d+)(?:\.0+|,0)")  # an integer as pandas writes it in a column with missing values
 
 
 class CsvFormat(NamedTuple):
@@ -87,38 +91,40 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
     return frame, CsvFormat(separator, "." if separator == "," else _read_commas(frame, path, key))
 
 
-def _separator(file: TextIO, known: str) -> str:
-    """Infer the separator, one of `known`, from the first rows: it gives most rows as many values as there are names.
+def _separator(file: TextIO, candidates: str) -> str:
+    """Infer the separator from the first rows: the candidate that gives most rows as many values as there are names.
 
     Separators within quotation marks do not count. `file` is rewound.
     """
     file.seek(0)
-    lines = list(islice(file, SAMPLE))
+    lines = list(islice(file, SAMPLE_ROWS))
     file.seek(0)
-    fits = {separator: _fit(lines, separator) for separator in known}
-    return max(known, key=lambda separator: fits[separator]) if max(fits.values())[0] else known[-1]
+    fits = {separator: _fit(lines, separator) for separator in candidates}
+    return max(candidates, key=lambda separator: fits[separator]) if max(fits.values())[0] else candidates[-1]
 
 
 def _fit(lines: list[str], separator: str) -> tuple[float, int]:
-    """The fraction of rows as long as the first, and the negated count of cells with unbalanced quotation marks."""
+    """Return the fraction of rows as long as the first, and minus the number of cells with unbalanced quotes."""
     rows = [row for row in csv.reader(lines, delimiter=separator) if row]
     if not rows or len(rows[0]) < 2:
         return 0.0, 0
-    torn = sum(cell.count('"') % 2 for row in rows for cell in row)
-    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), -torn
+    unbalanced = sum(cell.count('"') % 2 for row in rows for cell in row)
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), -unbalanced
 
 
 def _check_lengths(rows: Any, width: int, path: Path, key: str) -> None:
+    """Raises RefusedError if a row has fewer values than row 1."""
     for number, row in enumerate(rows, 1):
         if 0 < len(row) < width:
             raise refusal(key, path, f"row {number} has {len(row)} values; expected {width}, as row 1")
 
 
 def _check_names(names: Sequence[str], path: Path, key: str, where: str = "") -> None:
+    """Raises RefusedError if a column has no name or that of another."""
     for number, name in enumerate(names, 1):
         if not name or names.count(name) > 1:
             why = f"the name {name!r} is there {names.count(name)} times" if name else "there is no name"
-            raise refusal(key, path, f"{where}column {number}: {why}; each column has a name of its own")
+            raise refusal(key, path, f"{where}column {number}: {why}; expected a different name for each column")
 
 
 def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
@@ -129,19 +135,19 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
     """
     cells = {name: frame[name].dropna() for name in frame.columns}
     dotted = {name: _with_point(column) for name, column in cells.items()}
-    points = {name for name, given in dotted.items() if given.map(THOUSANDS["."].fullmatch).isna().any()}
+    points = {name for name, marked in dotted.items() if marked.map(THOUSANDS_PATTERNS["."].fullmatch).isna().any()}
     for column in cells.values():
         _check_thousands(column, path, key)
     commas = []
     for name, column in cells.items():
-        given = column[column.str.contains(",", regex=False)]
-        among = column[~column.str.strip().isin(MISSING)].map(COMMA_NUMBER.fullmatch).notna()
-        if given.empty or among.mean() <= 0.5 or name in points:
+        marked = column[column.str.contains(",", regex=False)]
+        numeric = column[~column.str.strip().isin(MISSING)].map(COMMA_NUMBER_PATTERN.fullmatch).notna()
+        if marked.empty or numeric.mean() <= 0.5 or name in points:
             continue
-        if not (points and given.map(THOUSANDS[","].fullmatch).notna().all()):
+        if not (points and marked.map(THOUSANDS_PATTERNS[","].fullmatch).notna().all()):
             commas.append(name)
     for name in commas:
-        readable = cells[name][cells[name].map(COMMA_NUMBER.fullmatch).notna()]
+        readable = cells[name][cells[name].map(COMMA_NUMBER_PATTERN.fullmatch).notna()]
         plain = readable.str.replace(r"[.'’ \u00a0\u202f]", "", regex=True).str.replace(",", ".", regex=False)
         frame.loc[plain.index, name] = plain
     for name in [name for name in cells if commas and len(dotted[name]) and name not in {*points, *commas}]:
@@ -155,23 +161,24 @@ def _read_commas(frame: pd.DataFrame, path: Path, key: str) -> str:
 
 
 def _check_thousands(cells: pd.Series, path: Path, key: str) -> None:
-    """Raises RefusedError if every mark in a column may separate thousands, and its numbers without a mark suggest so.
+    """Raises RefusedError if every mark in a column may separate thousands, and its numbers without a mark suggest it.
 
-    One in ten fractions with three digits ends in 0 and would usually be written shorter: 999 and 1.023 are counts.
+    Example: 999 and 1.023 are counts, since one in ten fractions with three digits ends in 0 and would be shorter.
     """
     values = cells.str.strip()
     for mark in ".,":
         marked = values[values.str.contains(mark, regex=False)]
         plain = pd.to_numeric(values[values.str.fullmatch(r"[+-]?\d+")]).abs()
         whole = len(marked) + len(plain) > 0.5 * len(cells)
-        if len(marked) and whole and (plain > 99).any() and marked.map(THOUSANDS[mark].fullmatch).notna().all():
+        is_thousands = THOUSANDS_PATTERNS[mark].fullmatch
+        if len(marked) and whole and (plain > 99).any() and marked.map(is_thousands).notna().all():
             text = marked.iloc[0]
             why = f"row {marked.index[0]}, column {cells.name!r}: is {text!r} {text.replace(mark, '')}, or a fraction?"
             raise refusal(key, path, f"{why} Others have no {mark!r}; write thousands without it")
 
 
 def _with_point(cells: pd.Series) -> pd.Series:
-    """The values with a decimal point, in a column of texts that are mostly numbers."""
+    """Return the values with a decimal point, in a column of texts that are mostly numbers."""
     dotted = cells[cells.str.contains(".", regex=False)]
     return dotted[_parsed(dotted).notna() & is_numeric(cells)]
 
@@ -181,8 +188,8 @@ def _read_parquet(path: Path, key: str) -> pd.DataFrame:
 
     with parquet.ParquetFile(path) as file:
         claimed = file.metadata.num_rows * file.metadata.num_columns
-        if claimed > MOST_VALUES:
-            raise refusal(key, path, f"holds {claimed:,} values; expected at most {MOST_VALUES:,}")
+        if claimed > MAX_VALUES:
+            raise refusal(key, path, f"holds {claimed:,} values; expected at most {MAX_VALUES:,}")
         table = file.read()
     _check_names(table.column_names, path, key)
     for number, name in enumerate(table.column_names):
@@ -209,14 +216,14 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         parsed = {name: _parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
-        whole = {name: values for name, values in parsed.items() if _is_kept(frame[name], values)}
+        whole = {name: values for name, values in parsed.items() if _is_lossless(frame[name], values)}
         frame.assign(**whole).to_parquet(path, index=False)
     else:
         frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if suffix == ".tsv" else ",")
 
 
-def _is_kept(values: pd.Series, parsed: pd.Series) -> bool:
-    """True if a column of texts loses nothing when converted to numbers; 007 and NA would."""
+def _is_lossless(values: pd.Series, parsed: pd.Series) -> bool:
+    """Return True if a column of texts loses nothing when converted to numbers; 007 and NA would."""
     zeros = values.dtype.kind == "O" and values.astype(str).str.fullmatch(r"[+-]?0\d.*").any()
     return parsed.isna().equals(values.isna()) and not zeros
 
@@ -224,8 +231,8 @@ def _is_kept(values: pd.Series, parsed: pd.Series) -> bool:
 def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
     """Write the table in `source` to `path` with the columns `added`, whose values belong to `rows`.
 
-    Columns of the same names are replaced. All else stays: in CSV the text of each cell, and, if the suffix is the
-    same, the separator, quotation marks and decimal comma; in Parquet the types.
+    Columns of the same names are replaced. Everything else stays: in CSV the text of each cell and, if the suffix is
+    the same, the separator, quotation marks and decimal comma; in Parquet the types.
     """
     kinds = [each.suffix.lower() for each in (source, path)]
     if kinds == [".parquet", ".parquet"]:
@@ -248,11 +255,11 @@ def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
 def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
     with quiet(True):  # its warnings were logged at the first reading
         names, form = _read_csv(source, "input")
-    known = SEPARATORS.get(path.suffix.lower()) if source.suffix != path.suffix else None
-    outer = known[-1] if known else form.separator
-    decimal = form.decimal if outer != "," else "."
+    candidates = SEPARATORS.get(path.suffix.lower()) if source.suffix != path.suffix else None
+    separator = candidates[-1] if candidates else form.separator
+    decimal = form.decimal if separator != "," else "."
     kept = [place for place, name in enumerate(names.columns) if name not in added]
-    as_it_stands = outer == form.separator and len(kept) == len(names.columns)
+    append_only = separator == form.separator and len(kept) == len(names.columns)
     values = {1: list(added)} | dict(zip(rows, zip(*added.values(), strict=True), strict=True))
     with source.open("rb") as file:
         encoding = "utf-8-sig" if file.read(3) == codecs.BOM_UTF8 else "utf-8"
@@ -260,33 +267,35 @@ def _add_to_csv(source: Path, path: Path, added: Mapping[str, np.ndarray], rows:
         for number, (line, cells) in enumerate(_records(file, form.separator), 1):
             if number not in values:  # an empty row
                 continue
-            more = [_shown(value, decimal) for value in values[number]]
+            more = [_format(value, decimal) for value in values[number]]
             body = line.rstrip("\r\n")
             ending = line[len(body) :] or "\n"
-            if as_it_stands:
-                text.write(body + outer)
-                csv.writer(text, delimiter=outer, lineterminator=ending).writerow(more)
+            writer = csv.writer(text, delimiter=separator, lineterminator=ending)
+            if append_only:
+                text.write(body + separator)
+                writer.writerow(more)
             else:
-                csv.writer(text, delimiter=outer, lineterminator=ending).writerow([*(cells[k] for k in kept), *more])
+                writer.writerow([*(cells[k] for k in kept), *more])
         content = text.getvalue()
     path.write_text(content, encoding=encoding, newline="")
 
 
 def _records(file: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each row of a CSV file as written, which may be several lines, and its cells."""
-    taken: list[str] = []
+    read: list[str] = []
 
     def lines() -> Iterator[str]:
         for line in file:
-            taken.append(line)
+            read.append(line)
             yield line
 
     for cells in csv.reader(lines(), delimiter=separator):
-        yield "".join(taken), cells
-        taken.clear()
+        yield "".join(read), cells
+        read.clear()
 
 
-def _shown(value: Any, decimal: str) -> str:
+def _format(value: Any, decimal: str) -> str:
+    """Format a value with the decimal mark `decimal`."""
     return str(value).replace(".", decimal) if isinstance(value, float | np.floating) else str(value)
 
 
@@ -295,42 +304,42 @@ def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: s
     missing = [column for column in columns if column not in frame.columns]
     if not missing:
         return
-    there = [str(name) for name in frame.columns]
-    shown = ", ".join(there[:MAX_SHOWN]) + (f" and {len(there) - MAX_SHOWN} more" if len(there) > MAX_SHOWN else "")
-    lacks = f"has no column {', '.join(map(repr, missing[:MAX_SHOWN]))}"
-    raise refusal(key, "", f"{path} {lacks}; there are {shown}", there, wanted=missing[0])
+    names = [str(name) for name in frame.columns]
+    first = ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")
+    why = f"{path} has no column {', '.join(map(repr, missing[:MAX_SHOWN]))}; there are {first}"
+    raise refusal(key, "", why, names, wanted=missing[0])
 
 
 def is_numeric(values: pd.Series) -> bool:
-    """True if a column holds numbers: most values are, even if formatted for people (`$12.50`, `1,234`).
+    """Return True if a column holds numbers: most values are, even if formatted for people (`$12.50`, `1,234`).
 
     Anything else in it is then a mistake, which `numbers` refuses. Booleans and times count as texts.
     """
     if values.dtype.kind in "iuf":
         return True
-    known = values.dropna()
-    if known.dtype.kind in "bmM" or known.empty or not isinstance(known.iloc[0], str | int | float | np.number):
+    present = values.dropna()
+    if present.dtype.kind in "bmM" or present.empty or not isinstance(present.iloc[0], str | int | float | np.number):
         return False
-    if isinstance(known.iloc[0], bool):
+    if isinstance(present.iloc[0], bool):
         return False
-    plain = _parsed(known).notna()
-    others = known[~plain].map(lambda value: str(value).strip())
+    plain = _parsed(present).notna()
+    others = present[~plain].map(lambda value: str(value).strip())
     others = others[~others.isin(MISSING)]
-    return bool(plain.sum() + _dressed(others) > 0.5 * (plain.sum() + len(others)))
+    return bool(plain.sum() + _count_formatted(others) > 0.5 * (plain.sum() + len(others)))
 
 
-def _dressed(cells: pd.Series) -> float:
+def _count_formatted(cells: pd.Series) -> float:
     """Count the texts that are numbers formatted for people; estimated from a sample if there are many.
 
     A letter or word after a number is a unit only if it is always the same and the numbers are fractions or many
     distinct ones: `1.5 kg`, but not house number `12a` or `4 doors`.
     """
-    some = cells.iloc[:: max(1, len(cells) // 10_000)]
-    matches = some.map(DRESSED.fullmatch).dropna()
+    sample = cells.iloc[:: max(1, len(cells) // 10_000)]
+    matches = sample.map(FORMATTED_PATTERN.fullmatch).dropna()
     units = {match["unit"] for match in matches}
-    measured = len(units) == 1 and (some.str.contains(r"\d[.,]\d").any() or some.nunique() > 20)
+    measured = len(units) == 1 and (sample.str.contains(r"\d[.,]\d").any() or sample.nunique() > 20)
     count = len(matches) if units <= {None} or measured else sum(match["unit"] is None for match in matches)
-    return len(cells) * count / max(1, len(some))
+    return len(cells) * count / max(1, len(sample))
 
 
 def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.ndarray:
@@ -346,13 +355,13 @@ def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.
     if wrong.any():
         row = wrong.idxmax()
         text = str(values[row]).strip()
-        how = "; expected digits and a decimal point alone, as in 1234.5" if DRESSED.fullmatch(text) else ""
-        raise RefusedError(f"{path}, row {row}, column {column!r}: {text[:40]!r} is no finite number{how}{hint}")
+        fix = "; expected only digits and a decimal point, as in 1234.5" if FORMATTED_PATTERN.fullmatch(text) else ""
+        raise RefusedError(f"{path}, row {row}, column {column!r}: {text[:40]!r} is not a finite number{fix}{hint}")
     return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _parsed(values: pd.Series) -> pd.Series:
-    """Convert to float64; NaN for what is not a number."""
+    """Convert to float64; NaN for values that are not numbers."""
     try:
         return pd.to_numeric(values, errors="coerce").astype(np.float64)
     except TypeError:  # lists
@@ -374,6 +383,6 @@ def _text(value: object) -> str | float:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     text = str(value).strip()
-    if whole := WHOLE.fullmatch(text):
+    if whole := WHOLE_PATTERN.fullmatch(text):
         return str(int(whole[1])) if whole[1] == "-0" else whole[1]
     return text.capitalize() if text.lower() in ("true", "false") else text or np.nan

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from ..engine import log, save_plot
 
-FAN, TRUTH = "#4c78a8", "#e45756"
+BLUE, RED = "#4c78a8", "#e45756"
 
 
 class ForecastReport(Callback):
     """Save `forecasts.png` and `reliability.png` after the test, in the run's `plots/` and in the loggers.
 
-    The `forecasts` windows drawn are evenly spaced over the test, not selected. A plot that can't be drawn is a warning
-    and never ends a run. The log gets a table that compares the model with naive forecasts.
+    The `forecasts` windows drawn are evenly spaced over the test, not selected. A plot that can't be drawn is a
+    warning. The log gets a table that compares the model with naive forecasts.
     """
 
     def __init__(self, forecasts: PositiveInt = 6) -> None:
         self.forecasts = forecasts
-        self._start_anew(0)
+        self._reset(0)
 
-    def _start_anew(self, windows: int) -> None:
+    def _reset(self, windows: int) -> None:
         self.seen = 0
         self.chosen = np.linspace(0, windows - 1, min(self.forecasts, windows) + 2).astype(int)[1:-1].tolist()
         # Each drawn window: its number, history (C,), quantiles (H, Q), target (H,), scale (), offset ().
@@ -35,28 +35,22 @@ class ForecastReport(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self._start_anew(len(datamodule.splits["test"][0]) // trainer.world_size)
+        self._reset(len(datamodule.splits["test"][0]) // trainer.world_size)
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the quantiles (B, H, Q) that `test_step` returns as `outputs`."""
         history, _, target, scale, offset = batch
         for number in range(self.seen, self.seen + len(target)):
             if number in self.chosen:
-                own = (part[number - self.seen].cpu().double() for part in (history, outputs, target, scale, offset))
-                self.windows.append((number * trainer.world_size, *own))  # process 0 has every `world_size`-th window
+                parts = (part[number - self.seen].cpu().double() for part in (history, outputs, target, scale, offset))
+                self.windows.append((number * trainer.world_size, *parts))  # process 0 has every `world_size`-th window
         self.seen += len(target)
         self.below.append((target[..., None] < outputs).sum((0, 1)).cpu())
         median = outputs[..., outputs.shape[-1] // 2]
-        both = torch.stack([median, pl_module.seasonal_naive(history)])
-        self.errors.append(((target - both).abs() / scale[:, None]).sum(1).cpu())
+        forecasts = torch.stack([median, pl_module.seasonal_naive(history)])
+        self.errors.append(((target - forecasts).abs() / scale[:, None]).sum(1).cpu())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.windows:
@@ -112,11 +106,11 @@ def draw_fan(
         upper = len(levels) - 1 - lower
         name = f"{levels[lower]:g} to {levels[upper]:g}" if lower in (0, middle - 1) else None
         axes.fill_between(
-            ahead, quantiles[:, lower], quantiles[:, upper], color=FAN, alpha=0.16 + 0.1 * (lower > 0), linewidth=0,
+            ahead, quantiles[:, lower], quantiles[:, upper], color=BLUE, alpha=0.16 + 0.1 * (lower > 0), linewidth=0,
             label=name and f"quantiles {name}",
         )  # fmt: skip
-    axes.plot(ahead, quantiles[:, middle], color=FAN, linewidth=1.6, label="median")
-    axes.plot(ahead, target, color=TRUTH, linewidth=1.2, label="truth")
+    axes.plot(ahead, quantiles[:, middle], color=BLUE, linewidth=1.6, label="median")
+    axes.plot(ahead, target, color=RED, linewidth=1.2, label="target")
     axes.axvline(ahead[0], color="0.7", linewidth=0.8, linestyle=":")
     locator = AutoDateLocator(maxticks=9)
     axes.xaxis.set_major_locator(locator)
@@ -135,12 +129,12 @@ def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
     for label, suffix in rows.items():
         lines.append(f"  {label:<28} {metrics[f'test/mase{suffix}']:8.4g} {metrics[f'test/wql{suffix}']:8.4g}")
     if metrics["test/mase"] >= metrics["test/mase_naive"]:
-        lines.append("The forecast is no better than a naive one: longer training, another model or context?")
+        lines.append("The model is no better than a naive forecast: train longer, or try another model or context")
     if left_out := [n for n in model.hparams["seasons"] if n > model.hparams["context"]]:
-        lines.append(f"Not compared, as context={model.hparams['context']} does not hold it: {left_out} steps before")
+        lines.append(f"Not compared, as context={model.hparams['context']} is too short: {left_out} steps before")
     coverage, nominal = float(metrics["test/coverage"]), levels[-1] - levels[0]
     between = f"{coverage:.1%} of the values lie between the quantiles {levels[0]:g} and {levels[-1]:g}"
-    width = "" if abs(coverage - nominal) < 0.1 else f" (the fan is too {'narrow' if coverage < nominal else 'wide'})"
+    width = "" if abs(coverage - nominal) < 0.1 else f" (too {'narrow' if coverage < nominal else 'wide'})"
     lines.append(f"{between}; nominal: {nominal:.1%}{width}")
     return lines
 
@@ -154,15 +148,15 @@ def draw_reliability(
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="ideal")
-    left.plot(levels, below, color=FAN, marker="o", label="forecast")
-    left.set(xlabel="level of the quantile", ylabel="share of truths below it", title="Is the fan as wide as it says?")
+    left.plot(levels, below, color=BLUE, marker="o", label="forecast")
+    left.set(xlabel="level of the quantile", ylabel="fraction of targets below it", title="Calibration")
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    said = f"{levels[0]:g} to {levels[-1]:g} hold {coverage:.1%}\n(nominal {levels[-1] - levels[0]:.1%})"
-    left.text(0.97, 0.03, said, ha="right", va="bottom", fontsize=9)
+    text = f"{levels[0]:g} to {levels[-1]:g} hold {coverage:.1%}\n(nominal {levels[-1] - levels[0]:.1%})"
+    left.text(0.97, 0.03, text, ha="right", va="bottom", fontsize=9)
     ahead = range(1, errors.shape[1] + 1)
-    right.plot(ahead, errors[1], color="0.6", label="the season before, again")
-    right.plot(ahead, errors[0], color=FAN, label="forecast (median)")
-    right.set(xlabel=f"steps ahead (of {step})", ylabel="mean absolute scaled error", title="How far ahead?", ylim=0)
+    right.plot(ahead, errors[1], color="0.6", label="seasonal-naive forecast")
+    right.plot(ahead, errors[0], color=BLUE, label="forecast (median)")
+    right.set(xlabel=f"steps ahead (of {step})", ylabel="mean absolute scaled error", title="Error by horizon", ylim=0)
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)

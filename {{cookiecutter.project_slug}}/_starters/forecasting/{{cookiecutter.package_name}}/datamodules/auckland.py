@@ -14,7 +14,7 @@ from .panel import Panel
 from .steps import infer_step
 from .windows import WindowsDataModule
 
-SILENT = "107 Quay Street"  # no counts until 2022
+EMPTY_SERIES = "107 Quay Street"  # no counts until 2022
 
 
 class AucklandDataModule(WindowsDataModule):
@@ -36,7 +36,7 @@ class AucklandDataModule(WindowsDataModule):
         times = pd.Timestamp(frame["date"].iloc[0]) + pd.to_timedelta(place + hours[0], unit="h")
         step = infer_step(times, np.ones(len(times) - 1, bool))
         assert step is not None
-        names = [name for name in frame.columns if name not in ("date", "hour", "year", SILENT)]
+        names = [name for name in frame.columns if name not in ("date", "hour", "year", EMPTY_SERIES)]
         values = np.full((len(names), place[-1] + 1), np.nan)
         values[:, place] = frame[names].to_numpy(np.float64).T
         return Panel(names, values, int(step.number(times[:1])[0]), step)

@@ -11,7 +11,7 @@ from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
-MOST_VALUES = 2**28  # a limit of 2 GB, since a few rows far apart in time would fill the memory
+MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
@@ -25,7 +25,7 @@ class Panel(NamedTuple):
     clock: Clock = Clock()
 
     def label(self, row: int, time: pd.Timestamp) -> str:
-        """Series and time; independent of how the file writes times: in UTC, marked with Z, if they have a zone."""
+        """Return series and time, however the file writes times: in UTC, marked with Z, if they have a zone."""
         zone = "Z" if self.clock.zoned and not self.clock.local else ""
         whole_minutes = self.step.calendar or self.step.length % UNITS["min"] == 0
         return f"{self.names[row]} {time.strftime('%Y-%m-%d %H:%M' + ('' if whole_minutes else ':%S.%f'))}{zone}"
@@ -64,7 +64,7 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     check_order(frame, times, same, columns, path)
     step = infer_step(times, same)
     if step is None:
-        raise RefusedError(f"{path}: each series has one row alone: nothing to forecast from")
+        raise RefusedError(f"{path}: each series has only one row; expected several to forecast from")
     counts = step.number(times)
     check_grid(frame, times, counts, same, step, columns, path, gaps)
     panel = np.full((len(names), np.ptp(counts) + 1), np.nan)
@@ -84,7 +84,7 @@ def filled(panel: np.ndarray, path: Path) -> np.ndarray:
     """Interpolate gaps within series of `values` (S, T) linearly, and log how many."""
     whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
     if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
-        log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated, and also tested on")
+        log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated; the test includes them")
     return whole
 
 
@@ -98,19 +98,19 @@ def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Colu
     example = f"{frame[columns.time].loc[here[0]]} in rows {', '.join(map(str, here))}"
     why = f"{path} has up to {number} rows for each {columns.time} ({example})"
     others = [name for name in frame.columns if name not in (columns.time, columns.value)]
-    known = {name: texts(frame, name) for name in others}
-    telling = [name for name, given in known.items() if tells_apart(given, times)]
-    telling.sort(key=lambda name: (is_numeric(frame[name]), known[name].nunique()))
-    fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(telling[:3])}"
-    if not telling:
-        fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected one time a row"
-    elif any(is_numeric(frame[name]) for name in telling):  # such as an hour beside a column of days
-        fix += "; or the whole time in one column"
+    columns_of_texts = {name: texts(frame, name) for name in others}
+    candidates = [name for name, values in columns_of_texts.items() if tells_apart(values, times)]
+    candidates.sort(key=lambda name: (is_numeric(frame[name]), columns_of_texts[name].nunique()))
+    fix = f"expected the column that tells its series apart: datamodule.series={' or '.join(candidates[:3])}"
+    if not candidates:
+        fix = f"no column of {', '.join(others[:10]) or 'its own'} tells its series apart; expected each time once"
+    elif any(is_numeric(frame[name]) for name in candidates):  # such as an hour beside a column of days
+        fix += "; or a column with the whole time"
     raise refusal("datamodule.series", None, f"{why}; {fix}")
 
 
 def tells_apart(values: pd.Series, times: pd.DatetimeIndex) -> bool:
-    """True if no time occurs twice with the same value, and each value occurs twice or more on average."""
+    """Return True if no time occurs twice with the same value, and each value occurs twice or more on average."""
     pairs = pd.DataFrame({"time": times, "value": values.to_numpy()})
     return 2 * values.nunique() <= len(values) and not pairs.duplicated().any()
 
@@ -121,11 +121,11 @@ def check_order(frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, 
     if not later.all():
         place = int(later.argmin())
         twice = times[place] == times[place - 1]
-        given = frame[columns.time].iloc[place - 1 : place + 1].tolist()
-        why = "is there twice" if twice else f"comes after {given[0]}; expected ascending times"
+        previous, time = frame[columns.time].iloc[place - 1 : place + 1].tolist()
+        why = "is there twice" if twice else f"comes after {previous}; expected ascending times"
         hint = " (local times? one hour in autumn is there twice; expected UTC)" if twice else ""
         series = "" if columns.series or not twice else "; several series? datamodule.series=<column>"
-        raise refused(frame, path, ~later, columns.time, f"{given[1]} {why}{hint}{series}")
+        raise refused(frame, path, ~later, columns.time, f"{time} {why}{hint}{series}")
 
 
 def check_grid(
@@ -134,17 +134,18 @@ def check_grid(
 ) -> None:  # fmt: skip
     """Raises RefusedError if a time is off the grid, if a step is missing, or if the grid is too large."""
     if (off := step.times(counts) != times).any():
-        given = frame[columns.time].to_numpy()[off][0]
-        why = f"{given} is off the most frequent step ({step.name} from {step.anchor}); expected times at one step"
+        time = frame[columns.time].to_numpy()[off][0]
+        why = f"{time} is off the most frequent step ({step.name} from {step.anchor}); expected times at one step"
         raise refused(frame, path, off, columns.time, why)
-    behind = np.concatenate([[1], np.where(same, np.diff(counts), 1)])
-    if gaps == "refuse" and (behind > 1).any():
-        why = f"before it {behind[(behind > 1).argmax()] - 1} steps of {step.name} are missing; {remedy()}"
-        raise refused(frame, path, behind > 1, columns.time, why)
+    distance = np.concatenate([[1], np.where(same, np.diff(counts), 1)])
+    if gaps == "refuse" and (distance > 1).any():
+        why = f"before it {distance[(distance > 1).argmax()] - 1} steps of {step.name} are missing; {remedy()}"
+        raise refused(frame, path, distance > 1, columns.time, why)
     cells = int(np.ptp(counts) + 1) * int(1 + (~same).sum())
-    if cells > MOST_VALUES:
+    if cells > MAX_VALUES:
         raise RefusedError(f"{path}: from {times.min()} to {times.max()} in steps of {step.name} are {cells:,} values")
 
 
 def remedy() -> str:
+    """Advice for gaps."""
     return "datamodule.gaps=interpolate fills it, gaps=skip leaves out the windows that hold it"

@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Frequency as pandas writes it: h, 15min, D, B, 7D, MS, 3MS; D[1111110] for other sets of weekdays."""
+        """Return the frequency as pandas writes it: h, 15min, D, B, 7D, MS, 3MS; D[1111110] for other weekdays."""
         if self.weekdays:
             return "B" if self.weekdays == "1111100" else f"D[{self.weekdays}]"
         if self.calendar:
@@ -34,11 +34,11 @@ class Step(NamedTuple):
         for unit, length in UNITS.items():
             if self.length % length == 0:
                 return unit if self.length == length else f"{self.length // length}{unit}"
-        raise AssertionError("a nanosecond divides each length")
+        raise AssertionError("unreachable: 1 ns divides each length")
 
     @property
     def seasons(self) -> list[int]:
-        """Steps per day and per week, or else per year; shortest first, [1] if there is no season."""
+        """Return the steps per day and per week, or else per year; shortest first, [1] if there is no season."""
         if self.calendar:
             lengths = [12 // self.length]
         elif self.weekdays:
@@ -50,7 +50,7 @@ class Step(NamedTuple):
         return [length for length in lengths if length > 1] or [1]
 
     def number(self, times: pd.DatetimeIndex) -> np.ndarray:
-        """Step numbers (N,), integers, of `times` (N,); counted from 1970, or from 1600 for weekdays."""
+        """Return the step numbers (N,), integers, of `times` (N,); counted from 1970, or from 1600 for weekdays."""
         if self.weekdays:
             return np.busday_count(FIRST_MONDAY, days(times), self.weekdays).astype(np.int64)
         if self.calendar:
@@ -58,7 +58,7 @@ class Step(NamedTuple):
         return nanoseconds(times) // self.length
 
     def times(self, numbers: np.ndarray) -> pd.DatetimeIndex:
-        """Times of step numbers (N,): the inverse of `number`."""
+        """Return the times of step numbers (N,): the inverse of `number`."""
         since = numbers - self.number(pd.DatetimeIndex([self.anchor]))[0]
         if self.weekdays:
             day = days(pd.DatetimeIndex([self.anchor]))[0]
@@ -87,7 +87,7 @@ def infer_step(times: pd.DatetimeIndex, same_series: np.ndarray) -> Step | None:
 
 
 def days_of_the_week(times: pd.DatetimeIndex) -> str:
-    """The weekdays that occur, as numpy's weekmask; empty if all do, or if the times span less than two weeks."""
+    """Return the weekdays that occur, as numpy's weekmask; empty if all do, or within less than two weeks."""
     occur = "".join("1" if there else "0" for there in np.bincount(times.day_of_week, minlength=7))
     return "" if "0" not in occur or times.max() - times.min() < pd.Timedelta(days=14) else occur
 

@@ -14,13 +14,13 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from ..engine import Above0Below1, Length, RefusedError, log, refusal
-from ..engine.order import TensorBatches, fingerprint
+from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
 from .splits import check_split, split_in_time
 from .tables import read_table, write_table
 
-BLOCK = 8  # steps whose content is hashed together, to recognise training data
+BLOCK_STEPS = 8  # hashed together, to recognise training data
 
 
 class SeriesFacts(TypedDict):
@@ -101,16 +101,16 @@ class WindowsDataModule(TensorDataModule):
             if column in others:
                 raise refusal(f"datamodule.{key}", column, "is also the column of times or values; expected another")
         self.unit = value  # axis label in plots
-        self.asked: list[tuple[int, int]] = []  # series to predict: row in the panel, number of the first step
+        self.to_forecast: list[tuple[int, int]] = []  # for predict.py: row of a series in the panel, first step number
 
     def load_panel(self) -> Panel:
         """Load all series. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its series come from: load_panel()")
+        raise NotImplementedError(f"{type(self).__name__} must define load_panel()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         self.panel = self.load_panel()
         if (zoned := self.panel.clock.zoned) != self.trained.get("zoned", zoned):
-            raise RefusedError(f"datamodule: {zone_difference(zoned)}; expected times written as those are")
+            raise RefusedError(f"datamodule: {zone_difference(zoned)}; expected times written like those")
         if self.least is not None and (lowest := np.nanmin(self.panel.values)) < self.least:
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
         length = self.panel.values.shape[1]
@@ -126,7 +126,7 @@ class WindowsDataModule(TensorDataModule):
         }
 
     def _places(self, name: str, part: range, stride: int) -> Tensor:
-        """Indices (n,), in the flattened panel, of the first target of all gapless windows with targets in `part`."""
+        """Return the indices (n,), in the flattened panel, of the first targets of all gapless windows in `part`."""
         context, horizon = self.facts["context"], self.facts["horizon"]
         series, length = self.panel.values.shape
         starts = np.arange(max(part.start, context), part.stop - horizon + 1, stride)
@@ -163,21 +163,19 @@ class WindowsDataModule(TensorDataModule):
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
         series, length = self.panel.values.shape
-        sizes = ", ".join(f"{len(places):,} {name}" for name, (places,) in self.splits.items())
-        facts = self.facts
-        seasons = " and ".join(map(str, facts["seasons"]))
-        return f"{series} series of {length:,} steps ({facts['step']}, seasons of {seasons}), windows: {sizes}"
+        step, seasons = self.panel.step.name, " and ".join(map(str, self.facts["seasons"]))
+        return f"{series} series of {length:,} steps ({step}, seasons of {seasons}), windows: {self.split_sizes()}"
 
     def trained_on(self) -> np.ndarray:
-        """Hashes of times and values up to the end of validation."""
-        keys, known = block_keys(self.panel)
-        blocks = (self.panel.first + self.trained_until) // BLOCK - self.panel.first // BLOCK
-        return keys[:, :blocks][known[:, :blocks]]
+        """Return hashes of times and values up to the end of validation."""
+        keys, distinctive = block_keys(self.panel)
+        blocks = (self.panel.first + self.trained_until) // BLOCK_STEPS - self.panel.first // BLOCK_STEPS
+        return keys[:, :blocks][distinctive[:, :blocks]]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """True for each test window (N,) whose target overlaps a block of the training data."""
-        blocks, known = block_keys(self.panel)
-        steps = np.repeat(np.isin(blocks, keys) & known, BLOCK, axis=1)[:, self.panel.first % BLOCK :]
+        """Return True for each test window (N,) whose target overlaps a block of the training data."""
+        blocks, distinctive = block_keys(self.panel)
+        steps = np.repeat(np.isin(blocks, keys) & distinctive, BLOCK_STEPS, axis=1)[:, self.panel.first % BLOCK_STEPS :]
         before = np.pad(steps.cumsum(1), ((0, 0), (1, 0)))
         series, starts = np.divmod(self.splits["test"][0].numpy(), self.panel.values.shape[1])
         return before[series, starts + self.facts["horizon"]] > before[series, starts]
@@ -186,69 +184,69 @@ class WindowsDataModule(TensorDataModule):
         return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all data used, and of the splits."""
+        """Return the SHA-256 of all data used, and of the splits."""
         values = torch.from_numpy(np.nan_to_num(self.panel.values, nan=np.inf))
-        return fingerprint([values, *(places for (places,) in self.splits.values())])
+        return sha256_of([values, *(places for (places,) in self.splits.values())])
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """Series name and time of the first target of each window."""
+        """Return the series name and the time of the first target of each window."""
         places = self.splits[split][0][index].numpy()
         series, starts = np.divmod(places, self.panel.values.shape[1])
         times = self.panel.step.times(starts + self.panel.first)
         return [self.panel.label(row, time) for row, time in zip(series, times, strict=True)]
 
     def window_times(self, split: str, number: int) -> pd.DatetimeIndex:
-        """Local times of the history and target of one window (C + H,)."""
+        """Return the local times of history and target of one window (C + H,)."""
         row, start = divmod(int(self.splits[split][0][number]), self.panel.values.shape[1])
         numbers = start + self.panel.first + np.arange(-self.facts["context"], self.facts["horizon"])
         return self.panel.clock.here(self.panel.step.times(numbers), row)
 
     def window_series(self, split: str, number: int) -> str:
-        """Series name of one window."""
+        """Return the series name of one window."""
         return self.panel.names[int(self.splits[split][0][number]) // self.panel.values.shape[1]]
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Read the series in the file `source`, to forecast each from its end.
 
         Returns one line for each series that is too short. Raises RefusedError if none can be forecast.
         """
         path = Path(source)
         self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps)
-        if panel.step.name != model["step"]:
-            raise refusal("input", source, f"its step is {panel.step.name}; the model was trained on {model['step']}")
+        if panel.step.name != hparams["step"]:
+            raise refusal("input", source, f"its step is {panel.step.name}; the model was trained on {hparams['step']}")
         check_precision(panel, None, "input")
         histories, ends, problems = [], [], []
         for number, (name, row) in enumerate(zip(panel.names, panel.values, strict=True)):
             end = int(np.flatnonzero(~np.isnan(row))[-1]) + 1 if not np.isnan(row).all() else 0
-            history = row[max(0, end - model["context"]) : end]
-            if len(history) < model["context"] or np.isnan(history).any():
+            history = row[max(0, end - hparams["context"]) : end]
+            if len(history) < hparams["context"] or np.isnan(history).any():
                 whole = end - int(np.flatnonzero(np.isnan(np.append(np.nan, row[:end])))[-1])
-                problems.append(f"series {name!r} ends with {whole} steps without a gap; expected {model['context']}")
+                problems.append(f"series {name!r} ends with {whole} steps without a gap; expected {hparams['context']}")
                 continue
             histories.append(history)
             ends.append(end + panel.first)
-            self.asked.append((number, end + panel.first))
+            self.to_forecast.append((number, end + panel.first))
         if not histories:
             raise refusal("input", source, problems[0])
-        history, offset = centred(torch.from_numpy(np.stack(histories)), model["context"])
-        self.inputs = (history, phase(torch.tensor(ends), model["seasons"]), offset)
-        if panel.clock.zoned != model["zoned"]:
+        history, offset = centred(torch.from_numpy(np.stack(histories)), hparams["context"])
+        self.inputs = (history, phase(torch.tensor(ends), hparams["seasons"]), offset)
+        if panel.clock.zoned != hparams["zoned"]:
             log.warning(f"input: {zone_difference(panel.clock.zoned)}: days may begin elsewhere")
         return problems
 
     def predictions_name(self, source: str) -> str:
         return f"{Path(source).stem}_forecast{Path(source).suffix}"
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write one row per step: series, time, and one column per quantile. Return the number of rows."""
-        above = torch.cat(outputs).cpu().double().numpy()  # (N, H, Q)
-        quantiles = rounded(above, self.inputs[2].double().numpy(), model["least"])
-        horizon = np.arange(model["horizon"])
+        centred_quantiles = torch.cat(outputs).cpu().double().numpy()  # (N, H, Q)
+        quantiles = rounded(centred_quantiles, self.inputs[2].double().numpy(), hparams["least"])
+        horizon = np.arange(hparams["horizon"])
         parts = []
-        for (row, end), forecast in zip(self.asked, quantiles, strict=True):
-            part = pd.DataFrame(forecast, columns=[f"q{level:g}" for level in model["quantiles"]])
+        for (row, end), forecast in zip(self.to_forecast, quantiles, strict=True):
+            part = pd.DataFrame(forecast, columns=[f"q{level:g}" for level in hparams["quantiles"]])
             times = self.panel.clock.written(self.panel.step.times(end + horizon), row)
             part.insert(0, self.columns.time, times)
             if self.columns.series:
@@ -274,17 +272,17 @@ def centred(values: Tensor, context: int) -> tuple[Tensor, Tensor]:
     return (values - offset.double()[:, None]).float(), offset
 
 
-def rounded(above: np.ndarray, offset: np.ndarray, least: float | None) -> np.ndarray:
-    """Add the offsets (N,) to `above` (N, H, Q), rounded to the digits that float32 had and bounded by `least`."""
-    largest = np.abs(above).max((1, 2))
+def rounded(quantiles: np.ndarray, offset: np.ndarray, least: float | None) -> np.ndarray:
+    """Add the offsets (N,) to quantiles (N, H, Q); round to the digits that float32 had, and bound by `least`."""
+    largest = np.abs(quantiles).max((1, 2))
     digits = 7 - np.ceil(np.log10(np.maximum(largest, 1e-30))).astype(int)
-    whole = above + offset[:, None, None]
+    whole = quantiles + offset[:, None, None]
     whole = np.stack([np.round(each, max(0, places)) for each, places in zip(whole, digits.tolist(), strict=True)])
     return whole if least is None else np.maximum(whole, least)
 
 
 def longest_run(values: np.ndarray) -> int:
-    """Length of the longest run without a gap in any of the series (S, T)."""
+    """Return the length of the longest run without a gap in any of the series (S, T)."""
     gaps = [np.flatnonzero(np.isnan(row)) for row in values]
     return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)
 
@@ -296,10 +294,10 @@ def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodu
     change of each series.
     """
     for row, name in enumerate(panel.names):
-        known = panel.values[row][~np.isnan(panel.values[row])]
-        if not len(known):
+        values = panel.values[row][~np.isnan(panel.values[row])]
+        if not len(values):
             continue
-        if (largest := np.abs(known).max()) > 1e17:
+        if (largest := np.abs(values).max()) > 1e17:
             raise RefusedError(f"{key}: series {name!r} holds {largest:g}; expected at most 1e17: use a larger unit")
         if scale is None:
             continue
@@ -311,65 +309,63 @@ def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodu
 
 
 def phase(counts: Tensor, seasons: list[int]) -> Tensor:
-    """Positions (B, M), from 0 to 1, of step numbers (B,) in each season."""
+    """Return the positions (B, M), from 0 to 1, of step numbers (B,) in each season."""
     lengths = torch.tensor(seasons)
     return (counts[:, None] % lengths) / lengths
 
 
 def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
-    """Hash each BLOCK steps of a panel with their time: uint64 (S, N), and whether the block is distinctive, (S, N).
+    """Hash each block of BLOCK_STEPS with its time: uint64 (S, N), and True if the block is distinctive, (S, N).
 
     Blocks are counted from 1970, so that they are the same in every file. A block with a gap, or of equal values, as at
     night, could belong to any series and is not distinctive.
     """
-    factors = np.random.default_rng(0).integers(0, 2**64, BLOCK + 1, np.uint64) | np.uint64(1)
+    factors = np.random.default_rng(0).integers(0, 2**64, BLOCK_STEPS + 1, np.uint64) | np.uint64(1)
     series, length = panel.values.shape
-    offset = int(panel.first % BLOCK)
-    count = -(-(offset + length) // BLOCK)
-    times = (panel.first // BLOCK + np.arange(count)).astype(np.uint64) * factors[0]
-    keys, known = np.empty((series, count), np.uint64), np.empty((series, count), bool)
+    offset = int(panel.first % BLOCK_STEPS)
+    count = -(-(offset + length) // BLOCK_STEPS)
+    times = (panel.first // BLOCK_STEPS + np.arange(count)).astype(np.uint64) * factors[0]
+    keys, distinctive = np.empty((series, count), np.uint64), np.empty((series, count), bool)
     for row, values in enumerate(panel.values):
-        cells = np.full(count * BLOCK, np.nan)
+        cells = np.full(count * BLOCK_STEPS, np.nan)
         cells[offset : offset + length] = values
-        cells = cells.reshape(count, BLOCK)
+        cells = cells.reshape(count, BLOCK_STEPS)
         keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
-        known[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
-    return keys, known
+        distinctive[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
+    return keys, distinctive
 
 
 def seasonal_error(panel: Panel, end: int, seasons: list[int]) -> np.ndarray:
-    """Mean absolute error of the seasonal-naive forecast with the longest season, for each series (S,) before `end`.
+    """Compute the mean absolute error of the seasonal-naive forecast before `end`, with the longest season: (S,).
 
     This is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). For a series
     that repeats itself each season, the error of the last value is used instead. Raises RefusedError if a series is
     constant, or has no two values a season apart.
     """
     before, season = panel.values[:, :end], max(seasons)
-    scale, known = naive_error(before, season)
+    scale, pairs = naive_error(before, season)
     last, _ = naive_error(before, 1)
-    again = []
+    repeating = []
     for row, name in enumerate(panel.names):
         if scale[row] > 1e-6 * last[row]:
             continue
-        if not known[row]:
+        if not pairs[row]:
             why = f"has no two values before the test that are a season of {season} steps apart"
             shorter = min(seasons) if len(seasons) > 1 else 1
             fix = f"; expected a longer one, or datamodule.seasons=[{shorter}]" if season > 1 else ""
-            raise RefusedError(f"datamodule: series {name!r} {why}: no error could be scaled by it{fix}")
+            raise RefusedError(f"datamodule: series {name!r} {why}, so no error can be scaled by it{fix}")
         if not last[row] > 0:
             value = before[row][~np.isnan(before[row])][0]
-            raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}): no error could be scaled by it")
-        again.append(repr(name))
-    if again:
-        some = f"{', '.join(again[:3])}{', …' if len(again) > 3 else ''}"
-        log.info(
-            f"Each {season} steps series repeat themselves ({some}): the unit of MASE is the error of the last value"
-        )
+            raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}), so no error can be scaled by it")
+        repeating.append(repr(name))
+    if repeating:
+        some = f"{', '.join(repeating[:3])}{', …' if len(repeating) > 3 else ''}"
+        log.info(f"Series that repeat every {season} steps ({some}): the unit of MASE is the error of the last value")
     return np.where(scale > 1e-6 * last, scale, last).astype(np.float32)
 
 
 def naive_error(values: np.ndarray, season: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean absolute difference of values (S, T) `season` steps apart, and the number of such pairs, (S,) each."""
+    """Return the mean absolute difference of values (S, T) `season` steps apart, and the number of pairs, (S,) each."""
     errors = np.abs(values[:, season:] - values[:, :-season])
-    known = (~np.isnan(errors)).sum(1)
-    return np.nansum(errors, 1) / np.maximum(known, 1), known
+    pairs = (~np.isnan(errors)).sum(1)
+    return np.nansum(errors, 1) / np.maximum(pairs, 1), pairs

@@ -11,7 +11,7 @@ from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, Sched
 from .metrics import ForecastMetrics, quantile_loss
 from .optimization import build_optimizer, parameter_groups
 
-HARMONICS = 4  # sine and cosine pairs per season that the network gets
+HARMONICS = 4  # pairs of sine and cosine per season
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -66,17 +66,17 @@ class Forecaster(LightningModule):
         """Predict quantiles (B, H, Q), ascending in Q, of the steps after `history` (B, C).
 
         `phases` (B, M) are the positions, from 0 to 1, of the first of these steps in each season. The datamodule
-        subtracts `offset` (B,) from the history, since float32 has 7 digits; the quantiles lack it too. A history
+        subtracts `offset` (B,) from the history, since float32 has 7 digits, and the quantiles lack it too. A history
         without an offset should be float64. Normalisation: Kim et al., "Reversible instance normalization", 2022.
         """
         mean = history.mean(1, keepdim=True)
         deviation = history.std(1, keepdim=True, correction=0)
-        kind = torch.finfo(history.dtype)
-        deviation = deviation.maximum(8 * kind.eps * mean.abs()).clamp_min(kind.tiny)  # for a constant history
+        limits = torch.finfo(history.dtype)
+        deviation = deviation.maximum(8 * limits.eps * mean.abs()).clamp_min(limits.tiny)  # for a constant history
         normalized = ((history - mean) / deviation).to(self.levels.dtype)
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
-        above = network(normalized, waves(phases))
-        quantiles = self.seasonal_naive(normalized)[..., None] + above
+        difference = network(normalized, waves(phases))
+        quantiles = self.seasonal_naive(normalized)[..., None] + difference
         quantiles = quantiles.sort(-1).values  # so that they do not cross (Chernozhukov et al., 2010)
         quantiles = quantiles * deviation[..., None] + mean[..., None]
         least = self.hparams["least"]
@@ -159,7 +159,7 @@ class Forecaster(LightningModule):
 
 
 def waves(phases: Tensor) -> Tensor:
-    """Sine and cosine of `phases` (B, M) at 1 to HARMONICS times the season's frequency: (B, 2·HARMONICS·M)."""
+    """Return sine and cosine of `phases` (B, M) at 1 to HARMONICS times the season's frequency: (B, 2·HARMONICS·M)."""
     turns = torch.arange(1, HARMONICS + 1, device=phases.device) * (2 * math.pi)
     angles = (phases[..., None] * turns).flatten(1)
     return torch.cat([angles.sin(), angles.cos()], 1)

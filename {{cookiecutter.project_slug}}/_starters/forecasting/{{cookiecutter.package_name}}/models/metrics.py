@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 
 def quantile_loss(forecasts: Tensor, targets: Tensor, levels: Tensor) -> Tensor:
-    """Twice the pinball loss (B, H, Q) of `forecasts` (B, H, Q) for `targets` (B, H) at `levels` (Q,).
+    """Compute twice the pinball loss (B, H, Q) of `forecasts` (B, H, Q) for `targets` (B, H) at `levels` (Q,).
 
     Its mean over evenly spaced levels approximates the CRPS (Gneiting & Raftery, "Strictly proper scoring rules",
     2007); at level 0.5 it is the absolute error.

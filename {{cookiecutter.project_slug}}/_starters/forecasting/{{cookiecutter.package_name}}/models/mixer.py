@@ -27,7 +27,7 @@ class PatchMixer(nn.Module):
         super().__init__()
         self.patch, self.horizon = patch, horizon
         patches = -(-context // patch)
-        self.before = patches * patch - context  # padding of the first patch
+        self.padding = patches * patch - context  # of the first patch
         self.embed = nn.Linear(patch, width)
         self.calendar = nn.Linear(calendar, width)
         self.blocks = nn.Sequential(*(MixerBlock(patches, width) for _ in range(depth)))
@@ -37,7 +37,7 @@ class PatchMixer(nn.Module):
             nn.init.zeros_(each)  # starts as the seasonal-naive forecast
 
     def forward(self, history: Tensor, calendar: Tensor) -> Tensor:
-        patches = F.pad(history, (self.before, 0)).unflatten(1, (-1, self.patch))
+        patches = F.pad(history, (self.padding, 0)).unflatten(1, (-1, self.patch))
         mixed = self.blocks(self.embed(patches) + self.calendar(calendar)[:, None])
         return self.quantiles(self.head(mixed)).unflatten(1, (self.horizon, -1))
 

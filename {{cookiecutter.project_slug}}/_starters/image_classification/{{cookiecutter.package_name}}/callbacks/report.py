@@ -15,30 +15,24 @@ class ClassificationReport(Callback):
     """Save `confusion_matrix.png` and `worst_mistakes.png` after the test, in the run's `plots/` and in the loggers.
 
     The worst mistakes are the `mistakes` images whose true class got the lowest probability. If fewer are wrong, the
-    least certain of the correct ones follow. A plot that can't be drawn is a warning and never ends a run.
+    least certain of the correct ones follow. A plot that can't be drawn is a warning.
     """
 
     def __init__(self, mistakes: PositiveInt = 16) -> None:
         self.mistakes = mistakes
-        self._start_anew()
+        self._reset()
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
         # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,).
         self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_anew()
+        self._reset()
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch
@@ -60,15 +54,15 @@ class ClassificationReport(Callback):
         images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
         worst = lowest(probabilities, targets, self.mistakes)
         titles = []
-        for share, target in zip(probabilities[worst], targets[worst], strict=True):
-            guess = int(share.argmax())
-            said = "" if guess == target else f"\nis {class_names[target]}"
-            titles.append(f"{class_names[guess]}: {share[guess]:.0%}{said}")
+        for probability, target in zip(probabilities[worst], targets[worst], strict=True):
+            predicted = int(probability.argmax())
+            truth = "" if predicted == target else f"\nis {class_names[target]}"
+            titles.append(f"{class_names[predicted]}: {probability[predicted]:.0%}{truth}")
         draw_images(images[worst], titles, path)
 
 
 def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
-    """Indices of the `count` samples whose true class has the lowest of the probabilities (B, K), lowest first."""
+    """Return the indices of the `count` samples whose true class has the lowest probability in (B, K), lowest first."""
     return probabilities.gather(1, targets[:, None])[:, 0].argsort()[:count]
 
 
@@ -78,15 +72,15 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
 
     size = len(class_names)
     counts = torch.bincount(targets * size + predictions, minlength=size**2).reshape(size, size)
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
     side = max(4.0, min(14.0, 1.5 + 0.45 * size))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    image = axes.imshow(fractions.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
     if size <= 25:
         for row, column in counts.nonzero().tolist():
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
     axes.set_yticks(range(size), class_names)

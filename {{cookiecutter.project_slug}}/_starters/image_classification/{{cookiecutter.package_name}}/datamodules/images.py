@@ -1,4 +1,4 @@
-"""Base class for datamodules of labelled images: splits, batches, augmentation, and input and output of predict.py.
+"""Base class for datamodules of images to classify: augmentation, and input and output of predict.py.
 
 To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
@@ -7,88 +7,41 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from ..engine import Above0Below1, From0Below1, RefusedError, Seed
-from .base import TensorDataModule
+from ..engine import From0Below1, RefusedError
 from .image_files import colour, read_inputs
-from .image_splits import LabelledImages, divide
-from .splits import check_split
-
-Split = tuple[Tensor, ...]
+from .labelled_images import LabelledImagesDataModule
 
 
-class ImageFacts(TypedDict):
-    """The data's properties that are passed to the model."""
-
-    input_shape: list[int]  # (C, H, W)
-    class_names: list[str]
-
-
-class ImageDataModule(TensorDataModule):
-    """Labelled images in memory, in stratified train, validation and test splits that `split_seed` determines.
+class ImageDataModule(LabelledImagesDataModule):
+    """Images to classify.
 
     `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images;
-    all zero switches it off. Transparent pixels show the colour `background`. Batches are `(images (B, C, H, W),
-    targets (B,))`.
+    all zero switches it off. Transparent pixels show the colour `background`.
     """
 
-    sample_name = "images"
     input_example = "<an image, a folder of images or an .npy file>"
 
     def __init__(
         self,
-        val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
-        split_seed: Seed = 0,
         rotate: NonNegativeFloat = 0.0,
         shift: From0Below1 = 0.0,
         zoom: From0Below1 = 0.0,
-        folds: PositiveInt | None = None,
-        fold: PositiveInt | None = None,
         background: str = "white",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_split(val_fraction, test_fraction, folds, fold)
-        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
-        self.folds, self.fold = folds, fold
         colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
-        self.class_names: list[str] = []
         self.names: list[str] = []  # file names of the images given to predict.py
-
-    def load_images(self) -> LabelledImages:
-        """Load all labelled images. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
-
-    def load_splits(self) -> dict[str, Split]:
-        labelled = self.load_images()
-        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
-        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
-        self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
-        return {name: (images[index], targets[index]) for name, index in parts.items()}
-
-    @property
-    def facts(self) -> ImageFacts:
-        """Properties of the data that are passed to the model as arguments."""
-        images = self.splits["train"][0]
-        return {
-            "input_shape": list(images.shape[1:]),
-            "class_names": self.class_names,
-        }
-
-    def describe(self) -> str:
-        """Summarise the data in one line for the log."""
-        sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, images: {sizes}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment training images, a whole batch at a time on its device."""
@@ -100,12 +53,12 @@ class ImageDataModule(TensorDataModule):
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Read an image, a folder or an .npy file, and resize images to the shape that the model was trained on.
 
         Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
-        self.names, images, unreadable = read_inputs(Path(source), model["input_shape"], self.background)
+        self.names, images, unreadable = read_inputs(Path(source), hparams["input_shape"], self.background)
         if not self.names:
             raise RefusedError(
                 f"input={source}: no image could be read" + "".join(f"; {why}" for why in unreadable[:1])
@@ -116,9 +69,9 @@ class ImageDataModule(TensorDataModule):
     def predictions_name(self, source: str) -> str:
         return f"{Path(source).stem or 'images'}.csv"
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write one row per image: file name, class, probability of each class. Return the number of rows."""
-        names, class_names = self.names, model["class_names"]
+        names, class_names = self.names, hparams["class_names"]
         probabilities = torch.cat(outputs).float().cpu().numpy()
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

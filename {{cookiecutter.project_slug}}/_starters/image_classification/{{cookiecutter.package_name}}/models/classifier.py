@@ -39,8 +39,8 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        of_each_class = {f"val/f1/{name}": "max" for name in class_names}
-        self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | of_each_class
+        class_metrics = {f"val/f1/{name}": "max" for name in class_names}
+        self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | class_metrics
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..datamodules.images import sheet
 from ..engine import save_plot
 
-ROWS = 12  # classes drawn: the first ones of many
-REAL = 4  # real images per class, next to the generated ones
-BETWEEN = 9  # images in an interpolation, including both ends
+MAX_ROWS = 12  # classes drawn
+REAL_COLUMNS = 4  # real images per class, next to the generated ones
+STEPS_BETWEEN = 9  # columns of an interpolation, both ends included
 
 
 class GenerationReport(Callback):
@@ -38,7 +38,7 @@ class GenerationReport(Callback):
         names = pl_module.hparams["class_names"]
         samples = {
             "generated": lambda: grid(pl_module, self.per_class),
-            "real (test)": lambda: some_real(trainer, len(names)),
+            "real (test)": lambda: real_images(trainer, len(names)),
         }
         between = {"from one noise to another": lambda: interpolations(pl_module)}
         save_plot(trainer, "samples", lambda path: draw(samples, names, path))
@@ -48,34 +48,34 @@ class GenerationReport(Callback):
 @torch.no_grad()
 def grid(model: Any, columns: int) -> Tensor:
     """Generate images (rows, columns, C, H, W), one class per row."""
-    return _sampled(model, model.noise_of(torch.arange(columns)))
+    return _sample(model, model.noise_of(torch.arange(columns)))
 
 
 @torch.no_grad()
 def interpolations(model: Any) -> Tensor:
-    """Generate images (rows, BETWEEN, C, H, W) on the way from one noise to another, along a great circle.
+    """Generate images (rows, STEPS_BETWEEN, C, H, W) between two noises, along a great circle.
 
-    In the middle of a straight line the noise would be weaker than any the model was trained on.
+    Halfway along a straight line the noise would be weaker than any that the model was trained on.
     """
-    one, other = model.noise_of(torch.arange(2))
-    angles = torch.linspace(0, torch.pi / 2, BETWEEN, device=one.device).reshape(-1, *[1] * one.ndim)
-    return _sampled(model, angles.cos() * one + angles.sin() * other)
+    start, end = model.noise_of(torch.arange(2))
+    angles = torch.linspace(0, torch.pi / 2, STEPS_BETWEEN, device=start.device).reshape(-1, *[1] * start.ndim)
+    return _sample(model, angles.cos() * start + angles.sin() * end)
 
 
-def _sampled(model: Any, noise: Tensor) -> Tensor:
+def _sample(model: Any, noise: Tensor) -> Tensor:
     """Generate an image of each class from each noise (columns, …)."""
-    rows, columns = min(ROWS, len(model.hparams["class_names"])), len(noise)
+    rows, columns = min(MAX_ROWS, len(model.hparams["class_names"])), len(noise)
     classes = torch.arange(rows, device=noise.device).repeat_interleave(columns)
     return model.sample(noise.repeat(rows, *[1] * (noise.ndim - 1)), classes).unflatten(0, (rows, columns))
 
 
-def some_real(trainer: Any, classes: int) -> Tensor:
-    """The first real images of the test split (rows, REAL, C, H, W); white if a class has fewer."""
+def real_images(trainer: Any, classes: int) -> Tensor:
+    """Return the first test images of each class (rows, REAL_COLUMNS, C, H, W), white if it has fewer."""
     images, targets = trainer.datamodule.splits["test"]
-    chosen = images.new_ones(min(ROWS, classes), REAL, *images.shape[1:])
-    for row, place in enumerate(chosen):
-        found = images[targets == row][:REAL]
-        place[: len(found)] = found
+    chosen = images.new_ones(min(MAX_ROWS, classes), REAL_COLUMNS, *images.shape[1:])
+    for row, cells in enumerate(chosen):
+        real = images[targets == row][:REAL_COLUMNS]
+        cells[: len(real)] = real
     return chosen
 
 
@@ -89,15 +89,15 @@ def draw(panels: dict[str, Any], names: list[str], path: Path) -> None:
     longest = max(map(len, names[:rows]))
     size = (1.0 + 0.08 * longest + 0.55 * sum(columns), 0.8 + 0.55 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    places = figure.subplots(1, len(sheets), width_ratios=columns, squeeze=False)[0]
-    for axes, (title, images) in zip(places, sheets.items(), strict=True):
+    all_axes = figure.subplots(1, len(sheets), width_ratios=columns, squeeze=False)[0]
+    for axes, (title, images) in zip(all_axes, sheets.items(), strict=True):
         pixels = sheet(images.flatten(0, 1), images.shape[1])
         axes.imshow(pixels.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=10)
         axes.set_xticks([])
         side = len(pixels) / rows
-        axes.set_yticks([(row + 0.5) * side - 0.5 for row in range(rows)], names[:rows] if axes is places[0] else [])
+        axes.set_yticks([(row + 0.5) * side - 0.5 for row in range(rows)], names[:rows] if axes is all_axes[0] else [])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    places[0].set_ylabel("class")
+    all_axes[0].set_ylabel("class")
     figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.15)

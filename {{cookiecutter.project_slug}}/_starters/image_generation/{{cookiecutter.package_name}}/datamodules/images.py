@@ -1,4 +1,4 @@
-"""Base class for datamodules of images to generate: splits, batches, and input and output of predict.py.
+"""Base class for datamodules of images to generate: input and output of predict.py.
 
 To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
@@ -6,117 +6,72 @@ To use your own dataset, subclass ImageDataModule and write `load_images`; see d
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine import Above0Below1, Draws, RefusedError, Seed, refusal
+from ..engine import Draws, RefusedError, Seed, refusal
 from ..engine.order import seed_of
-from .base import TensorDataModule
-from .image_splits import LabelledImages, divide
-from .splits import check_split
+from .labelled_images import LabelledImagesDataModule
 
 SHEET_SIDE = 64  # pixels: a sheet shows smaller images enlarged to about this size
 SHEET_COLUMNS = 100  # per class; the array holds all images
-MAX_VALUES = 2**28  # in all images generated at once: 1 GB
+MAX_VALUES = 2**28  # of all images generated at once: 1 GB
 
 
-class ImageFacts(TypedDict):
-    """The data's properties that are passed to the model."""
+class ImageDataModule(LabelledImagesDataModule):
+    """Images of one or more classes, to generate others like them.
 
-    input_shape: list[int]  # (C, H, W)
-    class_names: list[str]
-
-
-class ImageDataModule(TensorDataModule):
-    """Images of one or more classes in memory, in stratified train, validation and test splits that `split_seed` fixes.
-
-    Batches are `(images (B, C, H, W), classes (B,))`. predict.py generates `samples_per_class` images of each class
-    that its input names, from noise that `sampling_seed` determines.
+    predict.py generates `samples_per_class` images of each class that its input names, from noise that `sampling_seed`
+    determines.
     """
 
-    sample_name = "images"
     input_is_text = True  # predict.py input=3, input=0,1,2, input=all
     input_example = "all"
 
-    def __init__(
-        self,
-        val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
-        split_seed: Seed = 0,
-        folds: PositiveInt | None = None,
-        fold: PositiveInt | None = None,
-        samples_per_class: Draws = 10,
-        sampling_seed: Seed = 0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, samples_per_class: Draws = 10, sampling_seed: Seed = 0, **options: Any) -> None:
         super().__init__(**options)
-        check_split(val_fraction, test_fraction, folds, fold)
-        self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
-        self.folds, self.fold = folds, fold
         self.samples_per_class, self.sampling_seed = samples_per_class, sampling_seed
-        self.class_names: list[str] = []
-
-    def load_images(self) -> LabelledImages:
-        """Load all images. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
-        labelled = self.load_images()
-        images, targets, ids, self.class_names = labelled.images, labelled.targets, labelled.ids, labelled.class_names
-        parts = divide(labelled, self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold)
-        if (fewest := min(len(part) for part in parts.values() if len(part) or self.test_fraction < 1)) < 2:
-            raise RefusedError(f"datamodule: {len(targets)} images leave {fewest} in a split; expected 2 or more")
-        self.ids = {name: [ids[number] for number in index.tolist()] for name, index in parts.items()}
-        return {name: (images[index], targets[index]) for name, index in parts.items()}
-
-    @property
-    def facts(self) -> ImageFacts:
-        """Properties of the data that are passed to the model as arguments."""
-        images = self.splits["train"][0]
-        return {
-            "input_shape": list(images.shape[1:]),
-            "class_names": self.class_names,
-        }
-
-    def describe(self) -> str:
-        """Summarise the data in one line for the log."""
-        sizes = ", ".join(f"{len(targets):,} {name}" for name, (_, targets) in self.splits.items())
-        return f"{len(self.class_names)} classes, images: {sizes}"
+        splits = super().load_splits()
+        sizes = [len(images) for images, _ in splits.values()]
+        if (fewest := min(size for size in sizes if size or self.test_fraction < 1)) < 2:
+            raise RefusedError(f"datamodule: {sum(sizes)} images leave {fewest} in a split; expected 2 or more")
+        return splits
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Parse class names separated by commas, or `all`. Raises RefusedError if a class is unknown."""
-        names = model["class_names"]
-        wanted = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
-        wanted = names if wanted == ["all"] else list(dict.fromkeys(wanted))
-        for word in wanted:
+        names = hparams["class_names"]
+        chosen = [word.strip(" '\"") for word in source.strip("[] ").split(",")]
+        chosen = names if chosen == ["all"] else list(dict.fromkeys(chosen))
+        for word in chosen:
             if word not in names:
                 some = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-                raise refusal("input", word, f"no such class; expected all, or of {some}", names, word)
-        values = len(wanted) * math.prod(model["input_shape"])
+                raise refusal("input", word, f"no such class; expected all, or some of {some}", names, word)
+        values = len(chosen) * math.prod(hparams["input_shape"])
         if values * self.samples_per_class > MAX_VALUES:
-            why = f"so many of {len(wanted)} classes take {values * self.samples_per_class / 2**28:,.0f} GB"
-            fits = f"expected at most {MAX_VALUES // values:,} at once, and other sampling_seeds"
+            why = f"images of {len(chosen)} classes take {values * self.samples_per_class / 2**28:,.0f} GB"
+            fits = f"expected at most {MAX_VALUES // values:,} at once, with a new sampling_seed for more"
             raise refusal("datamodule.samples_per_class", self.samples_per_class, f"{why}; {fits}")
-        classes = torch.tensor([names.index(word) for word in wanted])
+        classes = torch.tensor([names.index(word) for word in chosen])
         # The n-th image of every class starts from the same noise, so within a column only the class differs.
         seeds = torch.tensor([seed_of(self.sampling_seed, number) for number in range(self.samples_per_class)])
         self.inputs = (classes.repeat_interleave(len(seeds)), seeds.repeat(len(classes)))
         return []
 
     def predictions_name(self, source: str) -> str:
-        words = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
-        return f"{words[:60] or 'samples'}.png"
+        name = "".join(letter if letter.isalnum() else "_" for letter in source).strip("_")
+        return f"{name[:60] or 'samples'}.png"
 
     def written(self, path: Path) -> list[Path]:
         return [path.with_suffix(".npy"), path.with_suffix(".png") if path.suffix == ".npy" else path]
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write a sheet with one class per row to `path`, and all images (N, C, H, W) next to it as .npy.
 
         The sheet shows the first SHEET_COLUMNS of each class. Returns the number of images.

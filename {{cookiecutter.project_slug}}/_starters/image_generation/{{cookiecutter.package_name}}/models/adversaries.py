@@ -24,8 +24,8 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(
             nn.GroupNorm(1, 4 * width),
             nn.LeakyReLU(SLOPE),
-            larger(4 * width, 2 * width),
-            larger(2 * width, width),
+            upsample_block(4 * width, 2 * width),
+            upsample_block(2 * width, width),
             nn.Conv2d(width, channels, kernel_size=3, padding=1),
             nn.Sigmoid(),
         )
@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
         return self.score(features)[:, 0] + (features * self.classes(classes)).mean(dim=1)
 
 
-def larger(channels_in: int, channels_out: int) -> nn.Sequential:
+def upsample_block(channels_in: int, channels_out: int) -> nn.Sequential:
     """Upsampling block: (B, channels_in, H, W) to (B, channels_out, 2H, 2W)."""
     return nn.Sequential(
         nn.Upsample(scale_factor=2),

@@ -15,7 +15,7 @@ from ..engine import Config, Draws, From0Below1, Given, OptimizerConfig, Pixels,
 from .generation import Batch, ImageGenerator
 from .optimization import build_optimizer, parameter_groups
 
-GOLDEN = 0.618034  # multiples of the golden ratio, modulo 1, fill [0, 1) evenly
+GOLDEN_RATIO = 0.618034  # its multiples, modulo 1, fill [0, 1) evenly
 
 
 class FlowMatching(ImageGenerator):
@@ -65,17 +65,17 @@ class FlowMatching(ImageGenerator):
     def sample(self, noise: Tensor, classes: Tensor) -> Tensor:
         x, step = noise, 1 / self.sampling_steps
         for number in range(self.sampling_steps):
-            middle = x + step / 2 * self._guided(x, number * step, classes)
-            x = x + step * self._guided(middle, (number + 0.5) * step, classes)
+            middle = x + step / 2 * self._velocity(x, number * step, classes)
+            x = x + step * self._velocity(middle, (number + 0.5) * step, classes)
         return ((x + 1) / 2).clamp(0, 1)
 
-    def _guided(self, x: Tensor, time: float, classes: Tensor) -> Tensor:
+    def _velocity(self, x: Tensor, time: float, classes: Tensor) -> Tensor:
         t = torch.full((len(x),), time, device=x.device)
         velocity = self(x, t, classes)
         if self.guidance == 1:
             return velocity
-        general = self(x, t, torch.full_like(classes, self.num_classes))
-        return general + self.guidance * (velocity - general)
+        unconditional = self(x, t, torch.full_like(classes, self.num_classes))
+        return unconditional + self.guidance * (velocity - unconditional)
 
     def loss(self, images: Tensor, classes: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Mean squared error () of the velocity at times `t` (B,) between `noise` and `images` (B, C, H, W)."""
@@ -107,7 +107,7 @@ class FlowMatching(ImageGenerator):
     def _evaluate(self, split: str, batch: Batch, seeds: Tensor) -> None:
         """Log the loss at noise and times fixed for each image, so that epochs can be compared."""
         images, classes = batch
-        t = ((seeds + 0.5) * GOLDEN % 1).to(images)
+        t = ((seeds + 0.5) * GOLDEN_RATIO % 1).to(images)
         loss = self.loss(images, classes, self.noise_of(seeds), t)
         self.log(f"{split}/loss", loss, prog_bar=True, batch_size=len(images), sync_dist=True)
 

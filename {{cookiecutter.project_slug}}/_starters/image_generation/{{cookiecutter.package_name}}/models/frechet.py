@@ -1,7 +1,7 @@
 """Fréchet distance between generated and real images, in the features of a classifier of the training images.
 
 The definition is that of Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017. Their feature extractor,
-Inception, knows photographs; here a small classifier, the judge, is trained in its place. The distance depends on the
+Inception, was trained on photographs; here a small classifier, the judge, takes its place. The distance depends on the
 number of images: even two sets of real ones differ, the more the fewer they are.
 """
 
@@ -13,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from .cnn import CNN
 from .optimization import warmup_cosine
 
-STEPS, BATCH, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the images compared
+STEPS, BATCH_SIZE, WIDTH = 350, 64, 8  # a second on a CPU; 64 features, fewer than the images compared
 
 
 class Judge(nn.Module):
@@ -24,7 +24,7 @@ class Judge(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):  # the same judge whatever the precision of the training
+        with torch.autocast(images.device.type, enabled=False):  # the same judge in each precision of the training
             return self.network.features(images.float())
 
 
@@ -43,7 +43,7 @@ def train_judge(images: Tensor, targets: Tensor) -> Judge:
         optimizer = torch.optim.AdamW(network.parameters(), lr=6e-3, weight_decay=0.05)
         schedule = warmup_cosine(optimizer, STEPS)
         for _ in range(STEPS):
-            index = torch.randint(len(images), (BATCH,))
+            index = torch.randint(len(images), (BATCH_SIZE,))
             loss = F.cross_entropy(network(images[index]), targets[index])
             optimizer.zero_grad()
             loss.backward()

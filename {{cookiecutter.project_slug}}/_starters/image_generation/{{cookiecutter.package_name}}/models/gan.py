@@ -63,11 +63,11 @@ class GAN(ImageGenerator):
         images, classes = batch
         optimizers: Any = self.optimizers()
         generator, discriminator = optimizers
-        discriminator_loss = self.discriminator_loss(images, classes, self._generated(classes).detach())
+        discriminator_loss = self.discriminator_loss(images, classes, self._generate(classes).detach())
         discriminator.zero_grad()
         self.manual_backward(discriminator_loss)
         discriminator.step()
-        loss = self.generator_loss(classes, self._generated(classes))
+        loss = self.generator_loss(classes, self._generate(classes))
         generator.zero_grad()
         self.manual_backward(loss)
         generator.step()
@@ -78,17 +78,17 @@ class GAN(ImageGenerator):
         self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss.detach()
 
-    def _generated(self, classes: Tensor) -> Tensor:
+    def _generate(self, classes: Tensor) -> Tensor:
         return self(torch.randn(len(classes), *self.noise_shape, device=self.device), classes)
 
     def discriminator_loss(self, images: Tensor, classes: Tensor, generated: Tensor) -> Tensor:
-        """Loss () of telling `images` (B, C, H, W) from `generated`, both of `classes` (B,), plus the penalty R1."""
+        """Loss () of telling `images` (B, C, H, W) from `generated`, both of `classes` (B,), plus the R1 penalty."""
         images = images.detach().requires_grad_()
         real = self.discriminator(images, classes)
         (slope,) = torch.autograd.grad(real.sum(), images, create_graph=True)
         penalty = slope.square().sum((1, 2, 3)).mean()
-        told_apart = F.softplus(-real).mean() + F.softplus(self.discriminator(generated, classes)).mean()
-        return told_apart + self.gradient_penalty / 2 * penalty
+        classification = F.softplus(-real).mean() + F.softplus(self.discriminator(generated, classes)).mean()
+        return classification + self.gradient_penalty / 2 * penalty
 
     def generator_loss(self, classes: Tensor, generated: Tensor) -> Tensor:
         """Loss () of having `generated` images of `classes` (B,) classified as real."""
@@ -97,7 +97,7 @@ class GAN(ImageGenerator):
     # 3. Validation loop
 
     def on_validation_epoch_start(self) -> None:
-        self.begin_comparing()
+        self.start_comparison()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.compare(batch, self.seeds(batch[0], batch_idx))
@@ -125,5 +125,5 @@ class GAN(ImageGenerator):
         steps = int(self.trainer.estimated_stepping_batches)
         schedulers = [build(self.hparams["scheduler"], optimizer, total_steps=steps) for optimizer in optimizers]
         if isinstance(schedulers[0], ReduceLROnPlateau):
-            raise RefusedError("model.scheduler: a GAN's moves at each step, such as warmup_cosine; or null")
+            raise RefusedError("model.scheduler: expected one that advances with each step, or null")
         return optimizers, schedulers

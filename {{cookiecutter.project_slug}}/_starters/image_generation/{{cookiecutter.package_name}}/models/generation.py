@@ -14,18 +14,17 @@ Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) in [0, 1], classes (B,)
 
 
 class ImageGenerator(LightningModule):
-    """Draws images (`sample`) and compares them with the real ones of a split, with equal numbers of each class.
+    """Generate images (`sample`), and compare them with the real ones of a split, with equal numbers of each class.
 
-    Outside of training steps, each image is a function of its seed: independent of the batch, and of the random state
-    of the training, which stays untouched.
+    Outside of training steps, each image is a function of its seed: it depends neither on the batch nor on the random
+    state of the training, which stays untouched.
     """
 
     noise_shape: Sequence[int]  # shape of the noise for one image
 
     def __init__(self) -> None:
         super().__init__()
-        # Distance of generated images to a split, and of real ones to it. In a dict, so that checkpoints omit the
-        # judge.
+        # Distances to a split: of generated images, and of real ones. In a dict, so that checkpoints omit the judge.
         self.distances: dict[str, FrechetInceptionDistance] = {}
         self.seen = 0
 
@@ -34,12 +33,12 @@ class ImageGenerator(LightningModule):
         raise NotImplementedError
 
     def noise_of(self, seeds: Tensor) -> Tensor:
-        """Normal noise (B, *noise_shape) on the model's device; each row is a function of its seed (B,) alone."""
+        """Draw normal noise (B, *noise_shape) on the model's device; each row depends only on its seed (B,)."""
         generator = torch.Generator()
         rows = [torch.randn(*self.noise_shape, generator=generator.manual_seed(seed)) for seed in seeds.tolist()]
         return torch.stack(rows).to(self.device)
 
-    def begin_comparing(self) -> None:
+    def start_comparison(self) -> None:
         """Reset the distances before an epoch of validation or test; the first call trains the judge."""
         if not self.distances:
             images, targets = self.images_of("train")
@@ -51,7 +50,7 @@ class ImageGenerator(LightningModule):
             distance.to(self.device).reset()
 
     def seeds(self, images: Tensor, batch_idx: int) -> Tensor:
-        """Seeds (B,) of a batch of validation or test: the index of each image in its split."""
+        """Return the seeds (B,) of a batch of validation or test: the index of each image in its split."""
         first = self.seen = self.seen if batch_idx else 0
         self.seen += len(images)
         return torch.arange(first, self.seen) * self.trainer.world_size + self.trainer.global_rank
@@ -64,14 +63,14 @@ class ImageGenerator(LightningModule):
             distance.update(images, real=True)
 
     def images_of(self, split: str) -> Batch:
-        """Images and classes of a split of the trainer's datamodule."""
+        """Return images and classes of a split of the trainer's datamodule."""
         trainer: Any = self.trainer
         return trainer.datamodule.splits[split]
 
     # Test loop
 
     def on_test_epoch_start(self) -> None:
-        self.begin_comparing()
+        self.start_comparison()
 
     def on_test_epoch_end(self) -> None:
         """Log the distance of the generated images and, for comparison, of the real validation images."""

@@ -37,8 +37,8 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """U-Net: images (B, C, H, W), times (B,) in [0, 1] and classes (B,) to (B, C, H, W).
 
-    One block per stage on the way down, one in the middle, and one per stage on the way up, which also gets the
-    features of the same size from the way down. The first stage has `width` channels; each later one has twice as many
+    There is one block per stage on the way down, one in the middle, and one per stage on the way up, which also gets
+    the features of the same size from the way down. The first stage has `width` channels, each later one twice as many
     at half the size. Class `num_classes` means "no class".
     """
 
@@ -90,7 +90,7 @@ def conv_from_zero(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 def groups(channels: int) -> int:
-    """Number of groups for GroupNorm: at most 8, of at least 4 channels each."""
+    """Return the number of groups for GroupNorm: at most 8, of at least 4 channels each."""
     return math.gcd(8, max(1, channels // 4))
 
 

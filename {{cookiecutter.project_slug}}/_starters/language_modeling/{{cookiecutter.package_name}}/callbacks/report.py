@@ -47,7 +47,7 @@ class SampledText(Callback):
     """Generate text from `prompt` after each `every`-th validation, and add it to the run's `samples.txt`.
 
     After the test the first, the middle and the last sample are drawn in `plots/samples.png`. Sampling has its own
-    random generator, so training is the same with and without it.
+    random generator, so the training is the same without it.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class SampledText(Callback):
         if self.validations % self.every or not trainer.is_global_zero:
             return
         bits = float(trainer.callback_metrics["val/bits_per_byte"])
-        self.samples.append({"step": trainer.global_step, "bits": bits, "text": self._text(pl_module)})
+        self.samples.append({"step": trainer.global_step, "bits": bits, "text": self._generate(pl_module)})
         text = "\n\n".join(f"=== {title(sample)}\n{self.prompt}{sample['text']}" for sample in self.samples)
         Path(trainer.default_root_dir, "samples.txt").write_text(text + "\n", encoding="utf-8")
 
-    def _text(self, model: Any) -> str:
+    def _generate(self, model: Any) -> str:
         vocabulary, training = model.vocabulary, model.training
         prompt = torch.tensor([[vocabulary.end, *vocabulary.encode(self.prompt)]], device=model.device)
         model.eval()
@@ -92,12 +92,13 @@ class SampledText(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.samples:
-            shown = [self.samples[number] for number in sorted({0, len(self.samples) // 2, len(self.samples) - 1})]
-            save_plot(trainer, "samples", lambda path: draw_samples(shown, self.prompt, path))
+            chosen = [self.samples[number] for number in sorted({0, len(self.samples) // 2, len(self.samples) - 1})]
+            save_plot(trainer, "samples", lambda path: draw_samples(chosen, self.prompt, path))
 
 
 def title(sample: dict[str, Any]) -> str:
-    return f"step {sample['step']:,}, {sample['bits']:.3f} bits a byte"
+    """Return the title of a sample: its step and validation metric."""
+    return f"step {sample['step']:,}, {sample['bits']:.3f} bits per byte"
 
 
 def draw_loss(points: list[list[float]], path: Path) -> None:
@@ -111,7 +112,7 @@ def draw_loss(points: list[list[float]], path: Path) -> None:
     left.plot(steps, losses, color="tab:blue", linewidth=1.2)
     right.plot(steps, rates, color="tab:orange", linewidth=1.2, linestyle="--")
     left.set_xlabel("step")
-    left.set_ylabel("training loss (nats a token)", color="tab:blue")
+    left.set_ylabel("training loss (nats per token)", color="tab:blue")
     right.set_ylabel("learning rate", color="tab:orange")
     left.set_ylim(bottom=min(losses) - 0.3)
     right.set_ylim(bottom=0)
@@ -125,9 +126,9 @@ def draw_samples(samples: list[dict[str, Any]], prompt: str, path: Path, columns
 
     figure = Figure(figsize=(3.7 * len(samples), 3.9), layout="constrained")
     for axes, sample in zip(figure.subplots(1, len(samples), squeeze=False)[0], samples, strict=True):
-        shown = "\n".join(wrapped(prompt + sample["text"], columns)[:lines])
+        text = "\n".join(wrapped(prompt + sample["text"], columns)[:lines])
         axes.set_title(title(sample), fontsize=10, loc="left")
-        axes.text(0.02, 0.98, shown, va="top", family="monospace", fontsize=7.5, parse_math=False)
+        axes.text(0.02, 0.98, text, va="top", family="monospace", fontsize=7.5, parse_math=False)
         axes.set(xticks=[], yticks=[])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # for characters that the font lacks
@@ -138,6 +139,6 @@ def wrapped(text: str, columns: int) -> list[str]:
     """Split a text into lines, with long ones wrapped; unprintable characters become �."""
     lines: list[str] = []
     for line in text.split("\n"):
-        shown = "".join(sign if sign.isprintable() else "�" for sign in line.expandtabs(4))
-        lines += textwrap.wrap(shown, columns, drop_whitespace=False, replace_whitespace=False) or [""]
+        printed = "".join(sign if sign.isprintable() else "�" for sign in line.expandtabs(4))
+        lines += textwrap.wrap(printed, columns, drop_whitespace=False, replace_whitespace=False) or [""]
     return lines

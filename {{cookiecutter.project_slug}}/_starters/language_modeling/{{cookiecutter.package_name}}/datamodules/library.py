@@ -12,7 +12,7 @@ from .documents import Document, whole_documents
 from .tokens import TokenDataModule
 
 # Tests, installed packages, and generated tables.
-LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
+EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__"}
 
 
 class LibraryDataModule(TokenDataModule):
@@ -20,7 +20,7 @@ class LibraryDataModule(TokenDataModule):
 
     def load_documents(self) -> list[Document]:
         root = Path(sysconfig.get_path("stdlib"))
-        paths = [path for path in root.rglob("*.py") if not LEFT_OUT.intersection(path.relative_to(root).parts)]
+        paths = [path for path in root.rglob("*.py") if not EXCLUDED.intersection(path.relative_to(root).parts)]
         paths = [path for path in paths if path.stat().st_size]  # __init__.py is often empty
         if not paths:
             raise RefusedError(f"{root}: no source of a standard library; your own text: datamodule=text")

@@ -27,18 +27,18 @@ class TextDataModule(TokenDataModule):
     def load_documents(self) -> list[Document]:
         if not self.root.exists():
             raise RefusedError(f"datamodule.root={self.root}: no such file or folder", "datamodule.root")
-        paths = self._below() if self.root.is_dir() else [self.root]
+        paths = self._find_files() if self.root.is_dir() else [self.root]
         if not paths:
             raise RefusedError(f"datamodule.root={self.root}: no file {self.pattern} below it", "datamodule.root")
         documents = whole_documents(paths, self.root)
         if not documents:
-            what = f"none of its {len(paths)} files holds" if self.root.is_dir() else "it does not hold"
-            raise RefusedError(f"datamodule.root={self.root}: {what} UTF-8 text", "datamodule.root")
+            finding = f"none of its {len(paths)} files is" if self.root.is_dir() else "it is not"
+            raise RefusedError(f"datamodule.root={self.root}: {finding} UTF-8 text", "datamodule.root")
         return documents
 
-    def _below(self) -> list[Path]:
-        """Files in the folder that match the pattern, also behind links; hidden ones are counted in the log."""
-        found, hidden, seen = [], [], set()
+    def _find_files(self) -> list[Path]:
+        """Find the files in the folder that match the pattern, also behind links; log the number of hidden ones."""
+        files, hidden, seen = [], [], set()
         pattern = self.pattern.removeprefix("**/")  # all folders are searched anyway
         for folder, folders, names in os.walk(self.root, followlinks=True):
             place = Path(folder)
@@ -48,13 +48,13 @@ class TextDataModule(TokenDataModule):
             seen.add(real)
             hidden += [place / name for name in [*folders, *names] if is_hidden(name)]
             folders[:] = sorted(name for name in folders if not is_hidden(name))
-            found += [place / name for name in names if not is_hidden(name) and (place / name).is_file()]
+            files += [place / name for name in names if not is_hidden(name) and (place / name).is_file()]
         if hidden:
             some = ", ".join(path.relative_to(self.root).as_posix() for path in sorted(hidden)[:3])
             log.info(f"Left out: {len(hidden)} hidden files and folders: {some}{', …' if len(hidden) > 3 else ''}")
-        return sorted(path for path in found if path.relative_to(self.root).match(pattern))
+        return sorted(path for path in files if path.relative_to(self.root).match(pattern))
 
 
 def is_hidden(name: str) -> bool:
-    """True for files and folders that no user made, such as .ipynb_checkpoints and a Mac's __MACOSX."""
+    """Return True for files and folders that no user made, such as .ipynb_checkpoints and a Mac's __MACOSX."""
     return name.startswith(".") or name in ("__MACOSX", "__pycache__")

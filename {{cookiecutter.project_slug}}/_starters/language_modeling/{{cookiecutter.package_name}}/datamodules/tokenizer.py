@@ -8,14 +8,14 @@ from typing import Any, TypedDict
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # once set, it does not warn of a DataLoader's workers
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # once set, it does not warn about the workers of a DataLoader
 
 BYTES = 256
-LONGEST = 64  # bytes per token: enough for a row of dashes, and a limit for untrusted checkpoints
+MAX_TOKEN_BYTES = 64  # bytes per token: enough for a row of dashes, and a limit for untrusted checkpoints
 
 
 def byte_letters() -> list[str]:
-    """The printable character by which byte-level BPE writes each byte (Radford et al., "GPT-2", 2019)."""
+    """Return the printable character that byte-level BPE writes for each byte (Radford et al., "GPT-2", 2019)."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(BYTES) if byte not in visible]
     letters = {byte: chr(byte) for byte in visible} | {byte: chr(BYTES + n) for n, byte in enumerate(hidden)}
@@ -23,7 +23,7 @@ def byte_letters() -> list[str]:
 
 
 def words() -> Any:
-    """Splits a text into words, within which tokens are merged; an endless word, such as a genome, into many."""
+    """Return a splitter of text into words, within which tokens are merged; long ones, such as a genome, are cut."""
     long = pre_tokenizers.Split(Regex(r"\S{512}|\s{512}"), "isolated")
     return pre_tokenizers.Sequence([long, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
@@ -37,7 +37,7 @@ def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = words()
     trainer: Any = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1, initial_alphabet=letters, max_token_length=LONGEST, show_progress=False
+        vocab_size=vocab_size - 1, initial_alphabet=letters, max_token_length=MAX_TOKEN_BYTES, show_progress=False
     )
     learner.train_from_iterator(texts, trainer)
     numbers = {letter: byte for byte, letter in enumerate(letters)}
@@ -50,9 +50,9 @@ def learn_merges(texts: Iterable[str], vocab_size: int) -> list[list[int]]:
 
 
 class Statistics(TypedDict):
-    """What the training text says of its vocabulary: pairs of earlier tokens; without merges each byte is a token."""
+    """Vocabulary learnt from the training text."""
 
-    merges: list[list[int]]
+    merges: list[list[int]]  # pairs of earlier tokens; without any, each byte is a token
 
 
 class Vocabulary:
@@ -68,8 +68,8 @@ class Vocabulary:
             if not (0 <= one < len(self.pieces) and 0 <= other < len(self.pieces)):
                 raise ValueError(f"merge {one}, {other}: there are {len(self.pieces)} tokens before it")
             self.pieces.append(self.pieces[one] + self.pieces[other])
-            if len(self.pieces[-1]) > LONGEST:
-                raise ValueError(f"merge {one}, {other}: a token of more than {LONGEST} bytes")
+            if len(self.pieces[-1]) > MAX_TOKEN_BYTES:
+                raise ValueError(f"merge {one}, {other}: a token of more than {MAX_TOKEN_BYTES} bytes")
         self.end = len(self.pieces)
         self.pieces.append(b"")
 
@@ -97,8 +97,8 @@ class Vocabulary:
 
     def _encoder(self) -> Tokenizer:
         letters = byte_letters()
-        written = ["".join(letters[byte] for byte in piece) for piece in self.pieces[: self.end]]
-        merges = [(written[one], written[other]) for one, other in self.merges]
-        encoder = Tokenizer(models.BPE({name: number for number, name in enumerate(written)}, merges))
+        names = ["".join(letters[byte] for byte in piece) for piece in self.pieces[: self.end]]
+        merges = [(names[one], names[other]) for one, other in self.merges]
+        encoder = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, merges))
         encoder.pre_tokenizer = words()
         return encoder

@@ -23,7 +23,7 @@ from .documents import Document, digest, not_text, split_documents
 from .splits import check_split
 from .token_files import merges_of, tokens_of
 from .tokenizer import BYTES, Statistics, Vocabulary
-from .windows import GRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
+from .windows import NGRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
 
 
 class TokenFacts(TypedDict):
@@ -62,7 +62,7 @@ class TokenDataModule(TensorDataModule):
     ) -> None:
         try:
             super().__init__(**options)
-        except TypeError as error:  # such as `folds`, since text is not cut into folds
+        except TypeError as error:  # an unknown argument such as `folds`: text is not split into folds
             raise RefusedError(f"datamodule: {error}") from error
         check_split(val_fraction, test_fraction, None, None)
         self.tokenizer, self.vocab_size, self.context = tokenizer, vocab_size, context
@@ -72,11 +72,11 @@ class TokenDataModule(TensorDataModule):
         self.documents: dict[str, list[Document]] = {}
         self.statistics: Statistics = {"merges": []}
         self.tokens: dict[str, np.ndarray] = {}
-        self.kept: Tensor | None = None  # windows to test, in evaluation on other text
+        self.tested: Tensor | None = None  # mask of test windows, set in evaluation on other text
 
     def load_documents(self) -> list[Document]:
         """Load the texts. Raises RefusedError if there are none."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its text comes from: load_documents()")
+        raise NotImplementedError(f"{type(self).__name__} must define load_documents()")
 
     def setup(self, stage: str | None = None) -> None:
         """Load and tokenise the text; a trained model, tested on other text, keeps its own vocabulary."""
@@ -102,17 +102,17 @@ class TokenDataModule(TensorDataModule):
         for name, tokens in self.tokens.items():
             if len(tokens) < needed[name] and (self.documents[name] or self.test_fraction < 1):
                 files = [str(document.path) for document in self.documents[name]]
-                of = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
-                why = f"the {name} part of the text ({of}) has {len(tokens)} tokens, {needed[name]} are needed"
-                raise refusal("datamodule.context", self.context, f"{why}; {self._enough(needed)}")
+                source = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else "".join(files) or "no file"
+                why = f"the {name} part of the text ({source}) has {len(tokens)} tokens, {needed[name]} are needed"
+                raise refusal("datamodule.context", self.context, f"{why}; {self._suggestion(needed)}")
 
-    def _enough(self, needed: dict[str, int]) -> str:
-        """Say how much text, or which context, would be enough."""
+    def _suggestion(self, needed: dict[str, int]) -> str:
+        """Suggest how much text, or which context, would be enough."""
         size = sum(document.end - document.begin for part in self.documents.values() for document in part)
         times = max(needed[name] / len(tokens) for name, tokens in self.tokens.items())
         longest = min(len(tokens) // 2 if name == "train" else len(tokens) - 1 for name, tokens in self.tokens.items())
         shorter = f", or datamodule.context={longest} at most" if longest > 1 else ""
-        return f"all of it has {shown(size)}: give more text, some {shown(times * size)}{shorter}"
+        return f"all of it has {format_bytes(size)}: expected more text, about {format_bytes(times * size)}{shorter}"
 
     @property
     def facts(self) -> TokenFacts:
@@ -122,18 +122,18 @@ class TokenDataModule(TensorDataModule):
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
         sizes = ", ".join(
-            f"{name} {shown(sum(each.end - each.begin for each in part))} in {len(part)} files"
+            f"{name} {format_bytes(sum(each.end - each.begin for each in part))} in {len(part)} files"
             for name, part in self.documents.items()
         )
         return f"{len(Vocabulary(**self.statistics)):,} tokens; {sizes}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the texts of each split and of the vocabulary, which determine the tokens."""
-        known = [{name: digest(part) for name, part in self.documents.items()}, self.statistics]
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        """Return the SHA-256 of the texts of each split and of the vocabulary, which determine the tokens."""
+        content = [{name: digest(part) for name, part in self.documents.items()}, self.statistics]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """File and token at which each of the windows `index` (B,) begins."""
+        """Return the file and token at which each of the windows `index` (B,) begins."""
         tokens = self.tokens[split]
         begins = np.flatnonzero(tokens == tokens[0])[:-1]  # an end token also precedes the first text
         ids = []
@@ -146,22 +146,22 @@ class TokenDataModule(TensorDataModule):
         if split == "train":
             return training_windows(self.tokens[split], self.context)
         windows = evaluation_windows(self.tokens[split], self.context, self.val_windows if split == "val" else None)
-        return windows if split != "test" or self.kept is None else windows.chosen(self.kept)
+        return windows if split != "test" or self.tested is None else windows.chosen(self.tested)
 
     def trained_on(self) -> np.ndarray:
-        """Hashes of GRAM tokens at every position, since windows may begin anywhere."""
-        return np.concatenate([token_keys(self.tokens[split], GRAM) for split in ("train", "val")])
+        """Return hashes of NGRAM tokens at every position, since windows may begin anywhere."""
+        return np.concatenate([token_keys(self.tokens[split], NGRAM) for split in ("train", "val")])
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        """True for each test window (N,) that shares GRAM consecutive tokens with the training data."""
-        found = np.isin(token_keys(self.tokens["test"]), keys)
-        before = np.concatenate([np.zeros(GRAM, np.int64), found.cumsum()])  # hits that begin before each position
+        """Return True for each test window (N,) that shares NGRAM consecutive tokens with the training data."""
+        hits = np.isin(token_keys(self.tokens["test"]), keys)
+        before = np.concatenate([np.zeros(NGRAM, np.int64), hits.cumsum()])  # hits that begin before each position
         starts = self.dataset("test").tensors[0].numpy()
-        last = np.minimum(starts + self.context + GRAM, len(before) - 1)
+        last = np.minimum(starts + self.context + NGRAM, len(before) - 1)
         return before[last] > before[np.minimum(starts, len(before) - 1)]
 
     def keep_in_test(self, kept: np.ndarray) -> None:
-        self.kept = torch.from_numpy(kept)
+        self.tested = torch.from_numpy(kept)
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
         if split != "train":
@@ -176,7 +176,7 @@ class TokenDataModule(TensorDataModule):
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Take `source` as the prompt, or read it from the file of that name. Raises RefusedError for a folder."""
         path = Path(source)
         if path.is_dir():
@@ -190,7 +190,7 @@ class TokenDataModule(TensorDataModule):
             if problem := not_text(content):
                 raise refusal("input", source, problem)
             prompt = content.decode("utf-8-sig")
-        vocabulary = Vocabulary(**model["statistics"])
+        vocabulary = Vocabulary(**hparams["statistics"])
         self.inputs = (torch.tensor([[vocabulary.end, *vocabulary.encode(prompt)]]),)
         self.prompt = prompt
         return []
@@ -206,12 +206,12 @@ class TokenDataModule(TensorDataModule):
     def predictions_name(self, source: str) -> str:
         return f"{Path(source).stem}.txt" if Path(source).is_file() else "prompt.txt"
 
-    def write_predictions(self, outputs: list[str], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[str], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write the prompt and its continuation. Return the number of texts."""
         path.write_text("".join(f"{self.prompt}{text}" for text in outputs), encoding="utf-8", newline="")
         return len(outputs)
 
 
-def shown(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Format a number of bytes."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

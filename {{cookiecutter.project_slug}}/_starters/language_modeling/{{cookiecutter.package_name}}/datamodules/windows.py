@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..engine.order import BatchOrder, TensorBatches, seed_of
 
-GRAM = 32  # consecutive tokens by which training text is recognised
+NGRAM = 32  # consecutive tokens by which text of the training is recognised
 
 
 class TokenWindows(TensorBatches):
@@ -24,7 +24,7 @@ class TokenWindows(TensorBatches):
         self.offsets = torch.arange(context + 1)
 
     def places(self, index: Tensor) -> Tensor:
-        """Positions at which the windows `index` (B,) begin."""
+        """Return the positions at which the windows `index` (B,) begin."""
         return self.tensors[0][index % len(self)] + index // len(self)
 
     def chosen(self, kept: Tensor) -> "TokenWindows":
@@ -39,9 +39,9 @@ class TokenWindows(TensorBatches):
 
 
 def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:
-    """Multilinear 64-bit hashes of GRAM consecutive tokens, at every `step`-th position."""
-    factors = np.random.default_rng(0).integers(0, 2**64, GRAM, np.uint64) | np.uint64(1)
-    begins = max(0, len(tokens) - GRAM + 1)
+    """Return multilinear 64-bit hashes of NGRAM consecutive tokens, at every `step`-th position."""
+    factors = np.random.default_rng(0).integers(0, 2**64, NGRAM, np.uint64) | np.uint64(1)
+    begins = max(0, len(tokens) - NGRAM + 1)
     keys = np.zeros(len(range(0, begins, step)), np.uint64)
     for place, factor in enumerate(factors):
         keys += factor * tokens[place : place + begins : step].astype(np.uint64)
@@ -49,15 +49,15 @@ def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:
 
 
 def training_windows(tokens: np.ndarray, context: int) -> TokenWindows:
-    """Adjacent windows over all tokens, with room for each to begin up to `context` - 1 tokens later."""
+    """Return adjacent windows over all tokens, each of which may also begin up to `context` - 1 tokens later."""
     starts = torch.arange((len(tokens) - context) // context) * context
     return TokenWindows(tokens, context, starts, torch.zeros_like(starts))
 
 
 def evaluation_windows(tokens: np.ndarray, context: int, at_most: int | None = None) -> TokenWindows:
-    """Windows that overlap by half, so that targets have at least half a context before them; each target counts once.
+    """Return windows that overlap by half, so that targets have at least half a context; each target counts once.
 
-    At most `at_most` are taken, evenly spaced.
+    Of more than `at_most` windows, `at_most` evenly spaced ones are taken.
     """
     last = len(tokens) - context - 1
     step = max(1, context // 2)
@@ -77,9 +77,9 @@ class WindowOrder(BatchOrder):
     def __init__(self, size: int, batch_size: int, context: int, epoch_batches: int | None, **options: Any) -> None:
         super().__init__(size, batch_size, **options)
         self.context = context
-        every = super().__len__()
-        self.epoch_batches = min(epoch_batches or every, every)
-        self.epochs = every // self.epoch_batches  # per pass
+        pass_batches = super().__len__()
+        self.epoch_batches = min(epoch_batches or pass_batches, pass_batches)
+        self.epochs = pass_batches // self.epoch_batches  # per pass
 
     def __len__(self) -> int:
         return self.epoch_batches

@@ -23,7 +23,7 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Iterator[int]:
-    """Generate the tokens that follow `prompt` (1, T), up to the token `end` or `max_new_tokens`.
+    """Yield the tokens that follow `prompt` (1, T), up to the token `end` or `max_new_tokens`.
 
     `temperature` 0 always takes the most likely token. Equal seeds give equal text; no other random state is touched.
     """
@@ -32,14 +32,14 @@ def generate(
     tokens = prompt
     for _ in range(max_new_tokens):
         logits = network(tokens, cache)[0, -1].float().cpu()
-        token = draw(logits, temperature, top_p, generator)
+        token = sample_token(logits, temperature, top_p, generator)
         if token == end:
             return
         yield token
         tokens = torch.tensor([[token]], device=prompt.device)
 
 
-def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+def sample_token(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
     """Sample a token from `logits` (V,), among the most likely ones whose total probability reaches `top_p`.
 
     Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020.

@@ -39,19 +39,19 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width, bias=False)
         rates = 10_000 ** (-torch.arange(0, width // heads, 2) / (width // heads))
         self.register_buffer("rates", rates, persistent=False)
-        self._begin(layers)
+        self._init_weights(layers)
 
-    def _begin(self, layers: int) -> None:
+    def _init_weights(self, layers: int) -> None:
         """Initialise weights; those that write to the residual stream are scaled down by the number of layers."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                last = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if last else 0.02)
+                is_last = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if is_last else 0.02)
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls, one at a time.
 
-        The cache holds keys and values of the last `context` - 1 tokens and is changed in place.
+        The cache holds the keys and values of the last `context` - 1 tokens and is changed in place.
         """
         if cache is not None:
             tokens = tokens[:, -self.context :]
@@ -65,12 +65,12 @@ class GPT(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)
 
     def _rotation(self, length: int, cache: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
-        """Cosine and sine (T, head / 2) of the rotation angles of `length` new tokens."""
+        """Return cosine and sine (T, head / 2) of the rotation angles of `length` new tokens."""
         first = 0
         if cache is not None:
             first = cache.setdefault("length", 0)
             cache["length"] += length
-            cache.setdefault("blocks", [{"room": self.context - 1} for _ in self.blocks])
+            cache.setdefault("blocks", [{"size": self.context - 1} for _ in self.blocks])
         angles = torch.arange(first, first + length, device=self.rates.device)[:, None] * self.rates
         return angles.cos(), angles.sin()
 
@@ -80,32 +80,32 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.share = heads, dropout
+        self.heads = heads
         self.attention_norm = nn.LayerNorm(width, bias=False)
-        self.queries_keys_values = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.perceptron_norm = nn.LayerNorm(width, bias=False)
+        self.mlp_norm = nn.LayerNorm(width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: dict[str, Any] | None = None) -> Tensor:
         x = x + self.dropout(self.out(self._attention(self.attention_norm(x), rotation, cache)))
-        return x + self.dropout(self.down(F.gelu(self.up(self.perceptron_norm(x)), approximate="tanh")))
+        return x + self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)), approximate="tanh")))
 
     def _attention(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: dict[str, Any] | None) -> Tensor:
-        """Causal attention; keys and values from the cache precede those of `x`."""
+        """Causal attention (B, T, width), in which keys and values from the cache precede those of `x`."""
         shape = *x.shape[:2], 3, self.heads, x.shape[2] // self.heads
-        queries, keys, values = self.queries_keys_values(x).view(shape).permute(2, 0, 3, 1, 4)
+        queries, keys, values = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4)
         queries, keys = rotated(queries, *rotation), rotated(keys, *rotation)
-        first = True
+        is_first = True
         if cache is not None:
-            first = "keys" not in cache
-            if not first:
+            is_first = "keys" not in cache
+            if not is_first:
                 keys, values = torch.cat((cache["keys"], keys), 2), torch.cat((cache["values"], values), 2)
-            cache["keys"], cache["values"] = (each[:, :, -cache["room"] :] for each in (keys, values))
-        dropout = self.share if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=first, dropout_p=dropout)
+            cache["keys"], cache["values"] = (each[:, :, -cache["size"] :] for each in (keys, values))
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=is_first, dropout_p=dropout)
         return mixed.transpose(1, 2).flatten(2)
 
 

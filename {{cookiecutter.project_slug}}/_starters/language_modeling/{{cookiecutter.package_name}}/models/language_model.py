@@ -15,7 +15,7 @@ from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, pri
 from .generate import generate
 from .optimization import build_optimizer, parameter_groups
 
-UNCOUNTED = -100  # index of targets that the loss ignores
+IGNORE_INDEX = -100  # target that the loss ignores
 Batch = tuple[Tensor, Tensor]
 
 
@@ -51,7 +51,8 @@ class LanguageModel(LightningModule):
             self.network.compile(dynamic=False)
         lengths = torch.tensor([len(piece) for piece in self.vocabulary.pieces])
         self.register_buffer("lengths", lengths, persistent=False)  # bytes of each token (V,)
-        self.nats, self.tokens, self.bytes = SumMetric(), SumMetric(), SumMetric()  # sums over the evaluated split
+        # Sums over the evaluated split.
+        self.total_nats, self.num_tokens, self.num_bytes = SumMetric(), SumMetric(), SumMetric()
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Compute logits (B, T, V) of the token after each of `tokens` (B, T), which follow those in `cache`."""
@@ -101,21 +102,21 @@ class LanguageModel(LightningModule):
         targets = windows[:, 1:]
         counted = torch.arange(targets.shape[1], device=targets.device) >= uncounted[:, None]
         logits = self(windows[:, :-1]).flatten(0, 1)
-        nats = F.cross_entropy(logits, targets.masked_fill(~counted, UNCOUNTED).flatten(), reduction="sum")
-        self.nats.update(nats)
-        self.tokens.update(counted.sum())
-        self.bytes.update(self.lengths[targets][counted].sum())
+        nats = F.cross_entropy(logits, targets.masked_fill(~counted, IGNORE_INDEX).flatten(), reduction="sum")
+        self.total_nats.update(nats)
+        self.num_tokens.update(counted.sum())
+        self.num_bytes.update(self.lengths[targets][counted].sum())
 
     def _log_epoch(self, split: str) -> None:
         """Log the mean loss per token and the bits per byte of the whole split."""
-        nats = self.nats.compute()
-        bits = nats / math.log(2) / self.bytes.compute()
+        nats = self.total_nats.compute()
+        bits = nats / math.log(2) / self.num_bytes.compute()
         self.log_dict(
-            {f"{split}/loss": nats / self.tokens.compute(), f"{split}/bits_per_byte": bits},
+            {f"{split}/loss": nats / self.num_tokens.compute(), f"{split}/bits_per_byte": bits},
             prog_bar=True,
             sync_dist=True,
         )
-        for metric in (self.nats, self.tokens, self.bytes):
+        for metric in (self.total_nats, self.num_tokens, self.num_bytes):
             metric.reset()
 
     # 5. Optimizers

@@ -1,6 +1,6 @@
-"""Muon for the matrices of a network and AdamW for the rest, in one optimizer; better than AdamW at equal steps.
+"""Muon for the matrices of a network and AdamW for the rest, in one optimizer: a lower loss in as many steps.
 
-torch.optim.Muon takes only matrices, and works in bfloat16, which many CPUs emulate, twenty times slower.
+torch.optim.Muon takes only matrices, and computes in bfloat16, which many CPUs emulate, twenty times slower.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from torch.optim import AdamW
 
 
 class MuonAdamW(AdamW):
-    """AdamW that takes Muon's step for parameter groups of matrices alone; the arguments are AdamW's.
+    """AdamW that takes Muon's step for parameter groups that hold only matrices; the arguments are AdamW's.
 
     Muon's step is the momentum of the gradient with all singular values set to one, scaled to the size of AdamW's
     steps, so that one `lr` fits both. Sources: Jordan et al., "Muon", 2024; Liu et al., "Muon is Scalable for LLM
-    Training", 2025, section 2.2.
+    Training", 2025, section 2.2. AdamW.step goes over all of `param_groups`, so `step` hides the groups of matrices
+    from it; schedules and checkpoints see all groups.
     """
 
     momentum = 0.95
@@ -27,18 +28,14 @@ class MuonAdamW(AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        every = self.param_groups
-        others = []
-        for group in every:
-            if all(parameter.ndim == 2 for parameter in group["params"]):
-                self._muon_step(group)
-            else:
-                others.append(group)
-        self.param_groups = others
+        groups = self.param_groups
+        for group in filter(only_matrices, groups):
+            self._muon_step(group)
+        self.param_groups = [group for group in groups if not only_matrices(group)]
         try:
             super().step()
         finally:
-            self.param_groups = every
+            self.param_groups = groups
         return loss
 
     def _muon_step(self, group: dict[str, Any]) -> None:
@@ -53,6 +50,11 @@ class MuonAdamW(AdamW):
             update = orthogonal(parameter.grad.lerp(state["momentum"], self.momentum))
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(update, alpha=-0.2 * group["lr"] * max(parameter.shape) ** 0.5)
+
+
+def only_matrices(group: dict[str, Any]) -> bool:
+    """Return True if all parameters of a group are matrices."""
+    return all(parameter.ndim == 2 for parameter in group["params"])
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:

@@ -28,7 +28,7 @@ class SuperResolutionReport(Callback):
     """Save `enlarged.png` after the test, in the run's `plots/` and in the loggers, with PSNR and SSIM of each image.
 
     It shows the `examples` regions for which bicubic interpolation has the lowest PSNR, as they leave the most to gain.
-    A plot that can't be drawn is a warning and never ends a run.
+    A plot that can't be drawn is a warning.
     """
 
     def __init__(self, examples: PositiveInt = 4) -> None:
@@ -40,13 +40,7 @@ class SuperResolutionReport(Callback):
         self.hardest, self.seen = [], 0
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the enlarged images (B, 3, H, W) that `test_step` returns as `outputs`."""
         low, true, _ = batch
@@ -80,8 +74,8 @@ def draw_examples(examples: list[Example], names: list[str], scale: int, path: P
         images = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
         for axes, each, title in zip(row, images, titles, strict=True):
             scores = {key: value.item() for key, value in quality(each, true, scale).items()}
-            said = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
-            axes.set_title(f"{title}\n{said}", fontsize=9)
+            subtitle = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
+            axes.set_title(f"{title}\n{subtitle}", fontsize=9)
             axes.imshow(each[0].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.axis("off")
     figure.savefig(path, dpi=120)

@@ -7,18 +7,7 @@ from typing import Any
 from pydantic import DirectoryPath
 from torch import Tensor
 
-from .image_files import (
-    UNREADABLE,
-    Remarks,
-    as_tensor,
-    colour,
-    composited,
-    decode,
-    image_files,
-    left_out,
-    say,
-    unreadable,
-)
+from .image_files import Remarks, as_tensor, colour, composited, decoded, image_files, left_out, log_lines
 from .image_splits import split_folders
 from .regions import RegionDataModule
 
@@ -36,18 +25,14 @@ class ImageFolderDataModule(RegionDataModule):
         self.root, self.background = Path(root), background
 
     def load_images(self) -> Iterator[tuple[str, Tensor]]:
-        found = image_files(self.root, "datamodule.root")
-        splits = split_folders(found, with_classes=False)
-        problems, remarks = [], Remarks(self.background)
-        for file in found.images:
-            try:
-                image = decode(file)
-            except UNREADABLE as error:
-                problems.append(unreadable(file, error))
-                continue
+        contents = image_files(self.root, "datamodule.root")
+        splits = split_folders(contents, with_classes=False)
+        problems: list[str] = []
+        remarks = Remarks(self.background)
+        for file, image in decoded(contents.images, problems):
             remarks.add(image)
             name = file.relative_to(self.root).as_posix()
             if splits:
-                self.given[name] = next(split for split, top in splits.items() if top in file.parents)
+                self.split_of[name] = next(split for split, top in splits.items() if top in file.parents)
             yield name, as_tensor(composited(image, 3, self.background))
-        say([*left_out(found, problems), *remarks.lines()])
+        log_lines([*left_out(contents, problems), *remarks.lines()])

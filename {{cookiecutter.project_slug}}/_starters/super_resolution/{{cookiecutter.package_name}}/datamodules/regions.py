@@ -18,13 +18,13 @@ from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, See
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
 from .augment import random_crops
 from .base import TensorDataModule
-from .image_files import UNREADABLE, Decoded, Folder, as_tensor, decode, image_files, left_out, say, unreadable
-from .image_splits import ALL, digest, given_parts, say_given
+from .image_files import Decoded, Folder, as_tensor, decode, decoded, image_files, left_out, log_lines
+from .image_splits import UNSPLIT, digest, indices_of, log_splits
 from .resize import downscale
 from .splits import check_split, split_as_given, split_at_random
 
-WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
-STRATIFIED = 10  # with at least this many regions in each image, splits are stratified by image
+MIN_WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
+MIN_STRATIFIED_REGIONS = 10  # with at least this many regions in each image, splits are stratified by image
 
 
 class SuperResolutionFacts(TypedDict):
@@ -73,7 +73,7 @@ def opaque(image: Decoded) -> Image.Image:
 
 
 def rgb_profile(image: Decoded) -> bytes | None:
-    """The colour profile if it is for RGB, else None: profiles for CMYK or grey do not fit the output."""
+    """Return the colour profile if it is for RGB, else None: one for CMYK or grey does not fit the output."""
     return image.profile if image.profile and image.profile[16:20] == b"RGB " else None
 
 
@@ -120,17 +120,17 @@ class RegionDataModule(TensorDataModule):
         self.scale, self.patch, self.region, self.gap, self.crops, self.tile = scale, patch, region, gap, crops, tile
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.given: dict[str, str] = {}  # split of each image, if the data comes with splits
+        self.split_of: dict[str, str] = {}  # split of each image, if the data comes with splits
         self.files: list[Path] = []  # input files of predict.py, and the names of their outputs
         self.names: list[str] = []
         self.image_keys = np.empty(0, np.uint64)  # hash of the content of each image from `load_images`
 
     def load_images(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and bytes (3, H, W) of each image, and set `given` if the data has splits.
+        """Yield name and bytes (3, H, W) of each image, and set `split_of` if the data has splits.
 
         Raises RefusedError if there are no images.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say where its images come from: load_images()")
+        raise NotImplementedError(f"{type(self).__name__} must define load_images()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         regions, ids, images, splits, small, keys = [], [], [], [], [], []
@@ -142,19 +142,19 @@ class RegionDataModule(TensorDataModule):
             regions += [part for part, _ in parts]
             ids += [f"{name} {place}" for _, place in parts]
             images += [number] * len(parts)
-            splits += [self.given.get(name, ALL)] * len(parts)
-        if not regions or {*self.given.values()}.difference(splits):
-            missing = "".join(f" of {split}" for split in dict.fromkeys(self.given.values()) if split not in splits)
-            why = f"no image{missing} that could be read is as wide and as high as this"
+            splits += [self.split_of.get(name, UNSPLIT)] * len(parts)
+        if not regions or {*self.split_of.values()}.difference(splits):
+            missing = "".join(f" of {split}" for split in dict.fromkeys(self.split_of.values()) if split not in splits)
+            why = f"no readable image{missing} is as wide and as high as this"
             raise refusal("datamodule.region", self.region, why)
         self.image_keys = np.concatenate(keys)
-        say(f"Left out: {each}" for each in small)
-        of = torch.tensor(images)
-        index = self._split(of, splits)
+        log_lines(f"Left out: {each}" for each in small)
+        image_numbers = torch.tensor(images)
+        index = self._split(image_numbers, splits)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
         empty = regions[0][None][:0]
         return {
-            split: (torch.stack([regions[each] for each in part]) if len(part) else empty, of[part])
+            split: (torch.stack([regions[each] for each in part]) if len(part) else empty, image_numbers[part])
             for split, part in index.items()
         }
 
@@ -163,7 +163,7 @@ class RegionDataModule(TensorDataModule):
         seen: dict[bytes, dict[str, str]] = {}  # by content: the first name in each split
         copies, leaks = [], []
         for name, image in self.load_images():
-            split, equal = self.given.get(name, ALL), seen.setdefault(digest(image), {})
+            split, equal = self.split_of.get(name, UNSPLIT), seen.setdefault(digest(image), {})
             if split in equal:
                 copies.append(f"{name} of {equal[split]}")
                 continue
@@ -171,27 +171,27 @@ class RegionDataModule(TensorDataModule):
             equal[split] = name
             yield name, image
         if copies:
-            log.warning(f"Left out as exact copies: {len(copies):,}, as {copies[0]}")
+            log.warning(f"Left out as exact copies: {len(copies):,}, e.g. {copies[0]}")
         if leaks:
-            log.warning(f"Images with an exact copy in another split: {len(leaks):,}, as {leaks[0]}")
+            log.warning(f"Images with a copy in another split: {len(leaks):,}, e.g. {leaks[0]}")
 
     def _split(self, images: Tensor, splits: list[str]) -> dict[str, Tensor]:
-        """Divide regions into splits; `images` and `splits` (N,) are the image number and given split of each."""
+        """Divide regions into splits; `images` and `splits` (N,) are the image number and known split of each."""
         _, images = images.unique(return_inverse=True)
-        fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"what": "regions"}
+        fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"sample_name": "regions"}
         folds: dict[str, Any] = {"folds": self.folds, "fold": self.fold, **options}
-        if ALL not in splits:
-            say_given(splits, self.val_fraction, self.test_fraction, self.folds)
-            parts = given_parts(splits)
-            whole = len(images[parts["train"]].unique()) >= WHOLE_IMAGES
+        if UNSPLIT not in splits:
+            log_splits(splits, self.val_fraction, self.test_fraction, self.folds)
+            parts = indices_of(splits)
+            whole = len(images[parts["train"]].unique()) >= MIN_WHOLE_IMAGES
             return split_as_given(parts, *fractions, **folds, groups=images if whole else None)._asdict()
         counts = images.bincount()
-        whole = len(counts) >= WHOLE_IMAGES
-        by = {"groups": images} if whole else {"strata": images} if counts.min() >= STRATIFIED else {}
-        return split_at_random(len(images), *fractions, **folds, **by)._asdict()
+        whole = len(counts) >= MIN_WHOLE_IMAGES
+        unit = {"groups": images} if whole else {"strata": images} if counts.min() >= MIN_STRATIFIED_REGIONS else {}
+        return split_at_random(len(images), *fractions, **folds, **unit)._asdict()
 
     def trained_on(self) -> np.ndarray:
-        """Hashes of whole images, so that an image is recognised even if it is cut differently."""
+        """Return hashes of whole images, so that an image is recognised even if it is cut differently."""
         return self.image_keys[torch.cat([self.splits["train"][1], self.splits["val"][1]]).unique().numpy()]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ class RegionDataModule(TensorDataModule):
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
-        """File, top and left of each region; in training also the number of the crop within the epoch."""
+        """Return file, top and left of each region; in training also the number of the crop within the epoch."""
         ids = self.ids[split]
         return [ids[n % len(ids)] + (f" #{n // len(ids)}" if split == "train" else "") for n in index.tolist()]
 
@@ -219,8 +219,7 @@ class RegionDataModule(TensorDataModule):
 
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
-        sizes = ", ".join(f"{len(regions):,} {name}" for name, (regions, _) in self.splits.items())
-        return f"x{self.scale}, regions of {self.region} pixels: {sizes}"
+        return f"x{self.scale}, regions of {self.region} pixels: {self.split_sizes()}"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make low images, and in training random crops, a whole batch at a time on its device."""
@@ -234,46 +233,42 @@ class RegionDataModule(TensorDataModule):
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Find the image, or the images of the folder, at `source`; return one line for each file that can't be read.
 
         Raises RefusedError if none can.
         """
-        path, problems, reduced, lost = Path(source), [], 0, 0
-        found = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
-        for file in found.images:
-            try:
-                image = decode(file)
-            except UNREADABLE as error:
-                problems.append(unreadable(file, error))
-                continue
+        path, reduced, lost = Path(source), 0, 0
+        problems: list[str] = []
+        contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+        for file, image in decoded(contents.images, problems):
             self.files.append(file)
             reduced += image.reduced
             lost += image.profile is not None and rgb_profile(image) is None
         if not self.files:
             raise RefusedError(f"input={source}: no image could be read; {problems[0]}")
-        say(left_out(found))
+        log_lines(left_out(contents))
         if reduced:
-            log.info(f"Images reduced to 8 bits a channel: {reduced:,}")
+            log.info(f"Images reduced to 8 bits per channel: {reduced:,}")
         if lost:
-            log.info(f"Images whose colour profile is lost, for it is not of RGB: {lost:,}")
-        stems = [file.relative_to(found.root).with_suffix("") for file in self.files]
+            log.info(f"Images that lose their colour profile, as it is not for RGB: {lost:,}")
+        stems = [file.relative_to(contents.root).with_suffix("") for file in self.files]
         for file, stem in zip(self.files, stems, strict=True):
             kind = f"_{file.suffix[1:]}" if stems.count(stem) > 1 else ""  # keeps cat.png and cat.jpg apart
-            self.names.append(f"{stem.as_posix()}{kind}_x{model['scale']}.png")
+            self.names.append(f"{stem.as_posix()}{kind}_x{hparams['scale']}.png")
         return problems
 
     def predict_dataloader(self) -> DataLoader:
         return batches(ImageFiles(self.files, self.tile), BatchOrder(len(self.files), 1))
 
     def predictions_name(self, source: str) -> str:
-        """Name of the output folder."""
+        """Return the name of the output folder."""
         return Path(source).stem or "images"
 
     def written(self, path: Path) -> list[Path]:
         return [path / name for name in self.names]
 
-    def write_batch(self, outputs: Tensor, number: int, path: Path, model: Mapping[str, Any]) -> None:
+    def write_batch(self, outputs: Tensor, number: int, path: Path, hparams: Mapping[str, Any]) -> None:
         """Write the enlarged image (3, H, W), in bytes, of input number `number`. An input is never overwritten.
 
         The file keeps the input's colour profile, and its transparency, enlarged by bicubic interpolation.
@@ -287,6 +282,6 @@ class RegionDataModule(TensorDataModule):
             enlarged.putalpha(image.alpha.resize(enlarged.size, Image.Resampling.BICUBIC))
         enlarged.save(file, icc_profile=rgb_profile(image))
 
-    def write_predictions(self, outputs: Any, path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: Any, path: Path, hparams: Mapping[str, Any]) -> int:
         """Return the number of images; `write_batch` has written them."""
         return len(self.files)

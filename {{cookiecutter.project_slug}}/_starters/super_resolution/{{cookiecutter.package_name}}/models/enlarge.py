@@ -13,9 +13,10 @@ def bicubic(low: Tensor, scale: int) -> Tensor:
 
 
 def reach(network: nn.Module) -> int:
-    """Radius of the receptive field, in pixels of the low image.
+    """Return the radius of the receptive field, in pixels of the low image.
 
-    The sum over all convolutions, correct for any network whose convolutions have stride 1; at least 2, for bicubic.
+    It is the sum over all convolutions, correct for any network whose convolutions have stride 1; at least 2, for
+    bicubic.
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return max(2, sum(int(each.dilation[0]) * (int(each.kernel_size[0]) // 2) for each in convolutions))
@@ -32,11 +33,11 @@ def tiled(enlarge: Callable[[Tensor], Tensor], low: Tensor, scale: int, tile: in
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
-            first, left_most = max(top - halo, 0), max(left - halo, 0)
-            seen = enlarge(low[..., first : bottom + halo, left_most : right + halo])[0]
-            rows = slice((top - first) * scale, (bottom - first) * scale)
-            columns = slice((left - left_most) * scale, (right - left_most) * scale)
+            halo_top, halo_left = max(top - halo, 0), max(left - halo, 0)
+            enlarged = enlarge(low[..., halo_top : bottom + halo, halo_left : right + halo])[0]
+            rows = slice((top - halo_top) * scale, (bottom - halo_top) * scale)
+            columns = slice((left - halo_left) * scale, (right - halo_left) * scale)
             if not result.numel():
-                result = torch.empty(channels, height * scale, width * scale, dtype=seen.dtype)
-            result[:, top * scale : bottom * scale, left * scale : right * scale] = seen[:, rows, columns].cpu()
+                result = torch.empty(channels, height * scale, width * scale, dtype=enlarged.dtype)
+            result[:, top * scale : bottom * scale, left * scale : right * scale] = enlarged[:, rows, columns].cpu()
     return result

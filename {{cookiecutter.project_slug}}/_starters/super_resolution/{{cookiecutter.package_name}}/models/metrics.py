@@ -7,7 +7,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
-SAME = 100.0  # dB, for identical images
+MAX_PSNR = 100.0  # dB, for identical images
 
 
 def quality(images: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
@@ -18,14 +18,14 @@ def quality(images: Tensor, true: Tensor, border: int) -> dict[str, Tensor]:
     images, true = (each.float()[..., border:-border, border:-border] for each in (images.clamp(0, 1), true))
     psnr = peak_signal_noise_ratio(images, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
     ssim: Tensor = structural_similarity_index_measure(images, true, data_range=1.0, reduction="none")  # type: ignore
-    return {"psnr": psnr.clamp(max=SAME), "ssim": ssim}
+    return {"psnr": psnr.clamp(max=MAX_PSNR), "ssim": ssim}
 
 
 class ImageScores(Metric):
-    """PSNR and SSIM averaged over images, whose regions may arrive in any order.
+    """PSNR and SSIM averaged over images, whose regions may come in any order.
 
-    The PSNR of an image is over all its pixels together, since a mean over regions would be dominated by flat ones,
-    where any method reaches 50 dB. Its SSIM is the mean over its regions.
+    The PSNR of an image is over all its pixels, since a mean over regions would be dominated by flat ones, where any
+    method reaches 50 dB. Its SSIM is the mean over its regions.
     """
 
     psnr: Any
@@ -47,8 +47,8 @@ class ImageScores(Metric):
         """Return `psnr` in dB and `ssim`, () each."""
         _, images, regions = dim_zero_cat(self.images).unique(return_inverse=True, return_counts=True)
 
-        def of_images(values: Tensor) -> Tensor:
+        def image_means(values: Tensor) -> Tensor:
             return values.new_zeros(len(regions)).index_add_(0, images, values) / regions
 
-        errors = of_images(10 ** (-dim_zero_cat(self.psnr) / 10))  # PSNR to mean squared error
-        return {"psnr": -10 * errors.log10().mean(), "ssim": of_images(dim_zero_cat(self.ssim)).mean()}
+        errors = image_means(10 ** (-dim_zero_cat(self.psnr) / 10))  # PSNR to mean squared error
+        return {"psnr": -10 * errors.log10().mean(), "ssim": image_means(dim_zero_cat(self.ssim)).mean()}

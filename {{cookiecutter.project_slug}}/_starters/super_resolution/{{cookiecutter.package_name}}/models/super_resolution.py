@@ -105,4 +105,5 @@ class SuperResolution(LightningModule):
 
 
 def _as_bytes(images: Tensor) -> Tensor:
+    """Convert images in [0, 1] to uint8."""
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..engine import log, save_plot
 
-LEAST_ROWS = 50  # minimum for an importance, however many columns there are
+MIN_ROWS = 50  # for an importance, however many columns there are
 
 
-class Tested(NamedTuple):
+class PredictedRows(NamedTuple):
     """All test rows: numbers (N, F, 2), categories (N, C), targets, and predictions (N,) or logits (N, K).
 
     Targets are classes (N,) or numbers (N, 2), each as two float32.
@@ -28,7 +28,7 @@ class Tested(NamedTuple):
 
     @property
     def true(self) -> np.ndarray:
-        """Target numbers (N,) in float64."""
+        """Return the target numbers (N,) in float64."""
         return self.targets.double().sum(-1).numpy()
 
 
@@ -38,7 +38,7 @@ class TabularReport(Callback):
     These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number or `confusion_matrix.png`
     for a class. The importance of a column is the rise of the error when its values are permuted among `rows` test
     rows, `repeats` times; fewer rows and repeats if that would take longer than `seconds`. A plot that can't be drawn
-    is a warning and never ends a run.
+    is a warning.
     """
 
     def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3, seconds: PositiveFloat = 30) -> None:
@@ -49,13 +49,7 @@ class TabularReport(Callback):
         self.batches = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect what `forward` returns for the batch as `outputs`."""
         self.batches.append(tuple(part.cpu() for part in (*batch, outputs)))
@@ -63,7 +57,7 @@ class TabularReport(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.batches:
             return
-        tested = Tested(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
+        tested = PredictedRows(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
         name, class_names = pl_module.hparams["target"], pl_module.hparams["class_names"]
         if class_names:
             save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
@@ -72,18 +66,18 @@ class TabularReport(Callback):
             save_plot(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
         save_plot(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
 
-    def _draw_importance(self, model: LightningModule, tested: Tested, path: Path) -> None:
+    def _draw_importance(self, model: LightningModule, tested: PredictedRows, path: Path) -> None:
         names = [*model.hparams["numbers"], *model.hparams["categories"]]
         chosen = spaced(tested, self.rows)
         begun = time.monotonic()
         importance(model, chosen, 1, columns=1)  # a trial, to measure the time of one pass
         passes = int(self.seconds / (time.monotonic() - begun) * 2)  # a trial is two passes: as is and permuted
-        chosen = spaced(chosen, max(LEAST_ROWS, len(chosen.targets) * passes // len(names)))
+        chosen = spaced(chosen, max(MIN_ROWS, len(chosen.targets) * passes // len(names)))
         repeats = min(self.repeats, max(1, passes // len(names)))
         times = "once" if repeats == 1 else f"{repeats} times"
         if (len(chosen.targets), repeats) != (min(self.rows, len(tested.targets)), self.repeats):
-            of = f"{len(names):,} columns on {len(chosen.targets):,} test rows, each permuted {times}"
-            log.info(f"Importance of {of}, in about {self.seconds:g} s (callbacks.report.seconds)")
+            size = f"{len(names):,} columns on {len(chosen.targets):,} test rows, each permuted {times}"
+            log.info(f"Importance of {size}, in about {self.seconds:g} s (callbacks.report.seconds)")
         rises = importance(model, chosen, repeats, deadline=begun + 2 * self.seconds)
         if len(rises) < len(names):
             log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")
@@ -91,18 +85,18 @@ class TabularReport(Callback):
         draw_importance(names[: len(rises)], rises, f"{unit} on {len(chosen.targets):,}", path)
 
 
-def spaced(tested: Tested, count: int) -> Tested:
-    """At most `count` rows, evenly spaced."""
+def spaced(tested: PredictedRows, count: int) -> PredictedRows:
+    """Return at most `count` rows, evenly spaced."""
     size = len(tested.targets)
     chosen = torch.linspace(0, size - 1, min(count, size)).long()
-    return Tested(*(part[chosen] for part in tested))
+    return PredictedRows(*(part[chosen] for part in tested))
 
 
 @torch.no_grad()
 def importance(
-    model: Any, tested: Tested, repeats: int, columns: int | None = None, deadline: float = float("inf")
+    model: Any, tested: PredictedRows, repeats: int, columns: int | None = None, deadline: float = float("inf")
 ) -> Tensor:
-    """Rise of the error when a column is permuted, for each column and each of `repeats`: (F + C, R).
+    """Compute the rise of the error when a column is permuted, for each column and each of `repeats`: (F + C, R).
 
     The error is the log loss, or the root mean squared error. Only columns measured before `deadline`, in seconds of
     time.monotonic(), or the first `columns`, are returned. Source: Breiman, "Random Forests", 2001, section 10.
@@ -110,8 +104,8 @@ def importance(
 
     def error(numbers: Tensor, categories: Tensor) -> Tensor:
         parts = zip(numbers.split(4096), categories.split(4096), strict=True)
-        given = torch.cat([model(*(part.to(model.device) for part in each)) for each in parts])
-        loss = model.target.loss(given, tested.targets.to(model.device)).cpu()
+        predictions = torch.cat([model(*(part.to(model.device) for part in each)) for each in parts])
+        loss = model.target.loss(predictions, tested.targets.to(model.device)).cpu()
         return loss if model.hparams["class_names"] else loss.sqrt() * model.target.std.cpu()
 
     generator = torch.Generator().manual_seed(0)
@@ -131,14 +125,14 @@ def importance(
 
 
 def blues() -> Any:
-    """Colour map for counts in which a single row is visible."""
+    """Return a colour map for counts in which a single row is visible."""
     import matplotlib
 
     colours = matplotlib.colormaps["Blues"].resampled(256)
     return matplotlib.colors.ListedColormap(colours(torch.linspace(0.3, 1, 256).numpy()))
 
 
-def draw_predictions(tested: Tested, name: str, path: Path) -> None:
+def draw_predictions(tested: PredictedRows, name: str, path: Path) -> None:
     """Draw the density of rows over true and predicted numbers, with the line on which both are equal."""
     from matplotlib.figure import Figure
 
@@ -149,14 +143,14 @@ def draw_predictions(tested: Tested, name: str, path: Path) -> None:
     shown = axes.hexbin(true, predicted, gridsize=60, bins="log", cmap=blues(), mincnt=1, linewidths=0.1)
     axes.axline((middle, middle), slope=1, color="firebrick", linewidth=1, label="predicted = true")
     figure.colorbar(shown, label="test rows")
-    share = 1 - ((true - predicted) ** 2).mean() / true.var()
-    title = f"{len(true):,} test rows, mean absolute error {abs(true - predicted).mean():,.4g}, R² {share:.4f}"
+    r2 = 1 - ((true - predicted) ** 2).mean() / true.var()
+    title = f"{len(true):,} test rows, mean absolute error {abs(true - predicted).mean():,.4g}, R² {r2:.4f}"
     axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
     axes.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=120)
 
 
-def draw_residuals(tested: Tested, name: str, path: Path) -> None:
+def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
     """Draw residuals (predicted minus true) over predictions, and their histogram, without the largest 1 %."""
     from matplotlib.figure import Figure
 
@@ -179,36 +173,36 @@ def draw_residuals(tested: Tested, name: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_confusion(tested: Tested, name: str, class_names: list[str], path: Path) -> None:
+def draw_confusion(tested: PredictedRows, name: str, class_names: list[str], path: Path) -> None:
     """Draw the fraction of each true class (rows) that is predicted as each class (columns)."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
     count = len(class_names)
     predicted = tested.predictions.argmax(-1)
-    shares = confusion_matrix(tested.targets, predicted, labels=range(count), normalize="true")
+    fractions = confusion_matrix(tested.targets, predicted, labels=range(count), normalize="true")
     side = max(4.0, min(14.0, 2 + 0.6 * count))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay(shares, display_labels=class_names)
+    display = ConfusionMatrixDisplay(fractions, display_labels=class_names)
     rotation = 90 if max(map(len, class_names)) > 4 else 0
     display.plot(
         ax=axes, cmap="Blues", include_values=count <= 20, values_format=".2f", colorbar=False,
         im_kw={"vmin": 0, "vmax": 1}, xticks_rotation=rotation,
     )  # fmt: skip
-    figure.colorbar(display.im_, label="share of the true class", shrink=0.8)
-    right = (predicted == tested.targets).float().mean()
-    title = f"{len(predicted):,} test rows, {right:.1%} right"
+    figure.colorbar(display.im_, label="fraction of the true class", shrink=0.8)
+    accuracy = (predicted == tested.targets).float().mean()
+    title = f"{len(predicted):,} test rows, accuracy {accuracy:.1%}"
     axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}", title=title)
     figure.savefig(path, dpi=120)
 
 
-def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, most: int = 25) -> None:
+def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, max_columns: int = 25) -> None:
     """Draw bars of the mean rise (F + C, R) over the repeats, largest on top, with its minimum and maximum."""
     from matplotlib.figure import Figure
 
     means = rises.mean(1)
-    order = means.argsort(descending=True)[:most].flip(0)
+    order = means.argsort(descending=True)[:max_columns].flip(0)
     shown = means[order]
     spans = torch.stack([shown - rises[order].amin(1), rises[order].amax(1) - shown])
     figure = Figure(figsize=(7, 1.4 + 0.3 * len(order)), layout="constrained")

@@ -19,7 +19,7 @@ from ..models.features import NumberStatistics, Statistics, scaled, two_floats
 from .kinds import counts_rows, follows_rows, foreign
 from .tables import is_numeric, numbers, texts
 
-MOST_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
+MAX_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
 
 
 class Columns(NamedTuple):
@@ -43,13 +43,13 @@ def choose_columns(
     for name in names:
         numeric = name not in as_categories and is_numeric(frame[name])
         if named is None and is_constant(frame[name]):
-            log.warning(f"Column {name!r} is left out: it has one value alone")
+            log.warning(f"Column {name!r} is left out: it has a single value")
         elif numeric and counts_rows(frame[name], numbers(frame, name, path, hint(name))):
             counters.append(name)
         elif numeric:
             chosen.numbers.append(name)
-        elif named is None and (count := texts(frame, name).nunique()) > min(MOST_TEXTS, len(frame) // 2):
-            log.warning(f"Column {name!r} is left out: it has {count:,} different texts (datamodule.columns takes it)")
+        elif named is None and (count := texts(frame, name).nunique()) > min(MAX_TEXTS, len(frame) // 2):
+            log.warning(f"Column {name!r} is left out: it has {count:,} texts (datamodule.columns can name it)")
         else:
             chosen.categories.append(name)
     _place(counters, chosen, named)
@@ -59,12 +59,12 @@ def choose_columns(
             why = "a model may learn the order of the rows from it"
             log.warning(f"Column {name!r} {how}: {why}; datamodule.drop=[{name}] leaves it out")
     if not any(chosen):
-        raise RefusedError("datamodule.columns: no column is left that could predict the target")
+        raise RefusedError("datamodule.columns: no column is left to predict the target from")
     return chosen
 
 
 def is_constant(values: pd.Series) -> bool:
-    """True if a column has a single value, where "missing" counts as a value."""
+    """Return True if a column has a single value, where "missing" counts as a value."""
     return (values.map(str) if values.dtype == object else values).nunique(dropna=False) < 2
 
 
@@ -74,17 +74,17 @@ def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> Non
         chosen.numbers.extend(counters)
         return
     for name in counters:
-        log.warning(f"Column {name!r} is left out: it numbers the rows (datamodule.columns takes it)")
+        log.warning(f"Column {name!r} is left out: it numbers the rows (datamodule.columns can name it)")
 
 
 def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
     """Raises RefusedError for columns of dates, times, lists or bytes, which are not supported."""
-    found = {name: kind for name in names if (kind := foreign(frame[name]))}
-    if found:
-        what = ", ".join(f"column {name!r} holds {kind}" for name, kind in found.items())
+    kinds = {name: kind for name in names if (kind := foreign(frame[name]))}
+    if kinds:
+        columns = ", ".join(f"column {name!r} holds {kind}" for name, kind in kinds.items())
         raise RefusedError(
-            f"{path}: {what}; expected numbers or categories: leave out with datamodule.drop=[{','.join(found)}], or "
-            f"make it numbers in the file, such as days since a date"
+            f"{path}: {columns}; expected numbers or categories: omit with datamodule.drop=[{','.join(kinds)}], or "
+            f"convert to numbers in the file, such as days since a date"
         )
 
 
@@ -98,71 +98,72 @@ def encode(
 ) -> tuple[Tensor, Tensor]:
     """Encode numbers (N, F, 2) as two_floats, NaN if missing, and categories (N, C) as int64 codes.
 
-    `known` are the categories of a trained model by column; they may write booleans differently.
+    `known` are the categories of a trained model by column; a file may write its booleans differently.
     """
-    values = [two_floats(torch.tensor(numbers(frame, name, path))) for name in chosen.numbers]
+    pairs = [two_floats(torch.tensor(numbers(frame, name, path))) for name in chosen.numbers]
     codes = []
     for name in chosen.categories:
-        places, found = pd.factorize(as_known(texts(frame, name), (known or {}).get(name)), use_na_sentinel=False)
-        codes.append(torch.tensor([code(name, text) for text in found], dtype=torch.int64)[torch.from_numpy(places)])
+        column = as_known(texts(frame, name), (known or {}).get(name))
+        places, values = pd.factorize(column, use_na_sentinel=False)
+        codes.append(torch.tensor([code(name, text) for text in values], dtype=torch.int64)[torch.from_numpy(places)])
     size = len(frame)
     return (
-        torch.stack(values, 1) if values else torch.empty(size, 0, 2),
+        torch.stack(pairs, 1) if pairs else torch.empty(size, 0, 2),
         torch.stack(codes, 1) if codes else torch.empty(size, 0, dtype=torch.int64),
     )
 
 
-def as_known(given: pd.Series, known: Mapping[str, int] | None) -> pd.Series:
+def as_known(values: pd.Series, known: Mapping[str, int] | None) -> pd.Series:
     """Replace 1 and 0 by True and False, or the reverse, if all `known` texts are of the other kind."""
     for words in ({"1": "True", "0": "False"}, {"True": "1", "False": "0"}):
         if known and {*known} - {""} <= {*words.values()}:
-            return given.map(lambda text: words.get(text, text), na_action="ignore")  # noqa: B023 (used at once)
-    return given
+            return values.map(lambda text: words.get(text, text), na_action="ignore")  # noqa: B023 (used at once)
+    return values
 
 
 def code(column: str, text: Any) -> int:
-    """Hash of a text in a column, 63 bits; NaN means missing."""
-    words = repr((column, None if pd.isna(text) else text)).encode()
-    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") >> 1
+    """Hash a text in a column to 63 bits; NaN means missing."""
+    key = repr((column, None if pd.isna(text) else text)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
 def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> dict[str, NumberStatistics]:
-    """Median, spread (interquartile range, or standard deviation if that is 0), minimum and maximum of each column."""
+    """Compute the NumberStatistics of each column of numbers."""
     statistics: dict[str, NumberStatistics] = {}
     for name in chosen.numbers:
         values = numbers(training, name, path)
         values = values[~np.isnan(values)] if not np.isnan(values).all() else np.array([0.0, 1.0])
         lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
-        apart = float(upper - lower) or spread(values)
-        check_precision(training[name], values, middle, apart, path)
+        iqr = float(upper - lower) or spread(values)
+        check_precision(training[name], values, middle, iqr, path)
         low, high = float(values.min()), float(values.max())
-        statistics[name] = {"median": float(middle), "spread": apart, "low": low, "high": high}
+        statistics[name] = {"median": float(middle), "spread": iqr, "low": low, "high": high}
     return statistics
 
 
 def spread(values: np.ndarray) -> float:
-    """Standard deviation, or 1 if it is 0."""
+    """Return the standard deviation, or 1 if it is 0."""
     return float(values.std()) or 1.0
 
 
-def check_precision(given: pd.Series, values: np.ndarray, centre: float, apart: float, path: Path) -> None:
+def check_precision(column: pd.Series, values: np.ndarray, centre: float, spread: float, path: Path) -> None:
     """Raises RefusedError if most of a column's distinct values are equal in the precision of a network."""
     pairs = two_floats(torch.from_numpy(np.unique(values))[:, None])
-    seen = scaled(pairs, two_floats(torch.tensor([centre], dtype=torch.float64)), torch.tensor([apart])).unique()
-    different = given.nunique()
+    seen = scaled(pairs, two_floats(torch.tensor([centre], dtype=torch.float64)), torch.tensor([spread])).unique()
+    different = column.nunique()
     if len(seen) < different / 2 or not seen.isfinite().all():
         raise RefusedError(
-            f"{path}, column {given.name!r}: of {different:,} different values {len(seen):,} can be told apart in the "
-            f"precision that networks compute in; leave the column out, or take {centre:.17g} off all in the file"
+            f"{path}, column {column.name!r}: of {different:,} different values {len(seen):,} can be told apart in the "
+            f"precision of a network; leave the column out, or subtract {centre:.17g} from all in the file"
         )
 
 
 def category_statistics(training: pd.DataFrame, chosen: Columns) -> dict[str, dict[str, int]]:
-    """Known texts of each category column, and their codes; a missing category is the text ''."""
+    """Return the known texts of each category column, and their codes; a missing category is the text ''."""
     statistics = {}
     for name in chosen.categories:
-        found = sorted(texts(training, name).unique(), key=str)
-        statistics[name] = {"" if pd.isna(text) else text: code(name, text) for text in found}
+        values = sorted(texts(training, name).unique(), key=str)
+        statistics[name] = {"" if pd.isna(text) else text: code(name, text) for text in values}
     return statistics
 
 
@@ -177,14 +178,14 @@ def unfamiliar(
     for values, name in zip(inputs[0].double().sum(-1).unbind(1), chosen.numbers, strict=True):
         low, high = statistics["numbers"][name]["low"], statistics["numbers"][name]["high"]
         if count := int(((values < low) | (values > high)).sum()):
-            of = f"{count:,} of {size:,} values ({count / size:.1%})"
-            lines.append(f"Column {name!r}: {of} are not within the {low:.10g} to {high:.10g} of the training")
+            part = f"{count:,} of {size:,} values ({count / size:.1%})"
+            lines.append(f"Column {name!r}: {part} are outside the training's range, {low:.10g} to {high:.10g}")
     for codes, name in zip(inputs[1].unbind(1), chosen.categories, strict=True):
         known = torch.tensor(list(statistics["categories"][name].values()), dtype=torch.int64)
         unknown = ~torch.isin(codes, known)
         if count := int(unknown.sum()):
-            of = f"{count:,} of {size:,} values ({count / size:.1%})"
+            part = f"{count:,} of {size:,} values ({count / size:.1%})"
             first = "" if frame is None else texts(frame, name)[unknown.numpy()].fillna("no value").iloc[0]
             first = first and f" (the first: {first!r})"
-            lines.append(f"Column {name!r}: {of} are categories that the training did not have{first}")
+            lines.append(f"Column {name!r}: {part} are categories that the training did not have{first}")
     return lines

@@ -11,7 +11,7 @@ import numpy as np
 from .tables import numbers, read_table
 from .tabular import Table, TabularDataModule
 
-MEASURED = ["x", "y", "z"]  # length, width and depth in mm
+DIMENSIONS = ["x", "y", "z"]  # length, width and depth in mm
 
 
 class DiamondsDataModule(TabularDataModule):
@@ -27,6 +27,6 @@ class DiamondsDataModule(TabularDataModule):
             raise ModuleNotFoundError("No module named 'plotnine'", name="plotnine")
         path = Path(package.origin).parent / "data" / "diamonds.csv"
         frame = read_table(path).drop_duplicates()
-        for column in MEASURED:
+        for column in DIMENSIONS:
             frame.loc[numbers(frame, column, path) == 0, column] = np.nan
         return Table(frame, path)

@@ -32,8 +32,8 @@ from .columns import (
 from .splits import check_split, split_at_random
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
-MOST_CLASSES = 1000
-STRATA = 10  # quantile bins of a numeric target, by which splits are stratified
+MAX_CLASSES = 1000
+MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
 
 
 class Table(NamedTuple):
@@ -90,19 +90,19 @@ class TabularDataModule(TensorDataModule):
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
         self.statistics: Statistics = {"numbers": {}, "categories": {}}
-        self.asked: Table | None = None  # input of predict.py
+        self.input_table: Table | None = None  # for predict.py
 
     def load_table(self) -> Table:
         """Load all rows. Raises RefusedError if they can't be read."""
-        raise NotImplementedError(f"{type(self).__name__} has to say where its table comes from: load_table()")
+        raise NotImplementedError(f"{type(self).__name__} must define load_table()")
 
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         frame, path = self.load_table()
         self.target = self.target or self.trained.get("target") or frame.columns[-1]
         self._check_columns(frame, path)
-        known = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
-        if known and {*(self.columns or known)} == {*known}:  # a small table may suggest other columns
-            need_columns(frame, known, path, "datamodule.root")
+        trained = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
+        if trained and {*(self.columns or trained)} == {*trained}:  # a small table may suggest other columns
+            need_columns(frame, trained, path, "datamodule.root")
             self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
         else:
             others = [name for name in frame.columns if name not in (self.target, self.groups, *self.drop)]
@@ -113,13 +113,12 @@ class TabularDataModule(TensorDataModule):
         targets = self._number_target(frame, path) if numeric else self._class_target(frame, path)
         parts = split_at_random(
             len(frame), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=self._ranges(targets) if numeric else targets, groups=self._groups(frame), what="rows",
+            strata=self._bins(targets) if numeric else targets, groups=self._groups(frame), sample_name="rows",
             strata_names=self.class_names,
         )._asdict()  # fmt: skip
         self.ids = {name: frame.index[index.numpy()].tolist() for name, index in parts.items()}
         self._learn_statistics(frame.iloc[parts["train"].numpy()], path, targets[parts["train"]])
-        trained = self.trained.get("statistics", {}).get("categories")
-        features = encode(frame, self.chosen, path, trained)
+        features = encode(frame, self.chosen, path, self.trained.get("statistics", {}).get("categories"))
         return {name: tuple(part[index] for part in (*features, targets)) for name, index in parts.items()}
 
     def _check_columns(self, frame: pd.DataFrame, path: Path) -> None:
@@ -146,37 +145,37 @@ class TabularDataModule(TensorDataModule):
             raise refusal("datamodule.categories", self.as_categories, why)
 
     def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Target numbers (N, 2)."""
-        how = f"; texts are meant, classes: datamodule.categories=[{self.target}]"
-        values = numbers(frame, self.target, path, how)
-        _all_given(pd.Series(values, index=frame.index), self.target, path)
+        """Return the target as numbers (N, 2)."""
+        hint = f"; if the target is a class: datamodule.categories=[{self.target}]"
+        values = numbers(frame, self.target, path, hint)
+        _check_complete(pd.Series(values, index=frame.index), self.target, path)
         if np.ptp(values) == 0:
-            same = f"the target is {values[0]:.10g} in each row; nothing to predict"
-            raise RefusedError(f"{path}, column {self.target!r}: {same}")
+            why = f"the target is {values[0]:.10g} in each row; nothing to predict"
+            raise RefusedError(f"{path}, column {self.target!r}: {why}")
         return two_floats(torch.tensor(values))
 
-    def _ranges(self, targets: Tensor) -> Tensor | None:
-        """Quantile bin (N,) of each target (N, 2), at most STRATA bins; None if bins would be too small to split."""
+    def _bins(self, targets: Tensor) -> Tensor | None:
+        """Return the quantile bin (N,) of each target (N, 2); None if bins would be too small to split."""
         if self.test_fraction == 1:  # evaluation on other data: nothing is split
             return None
         parts = [self.test_fraction, 1 - self.test_fraction]
         if not self.folds:
             parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]
         least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each split gets some rows of each bin
-        count = min(STRATA, len(targets) // 20, int(len(targets) * min(parts)))
-        return ranges(targets.double().sum(-1).numpy(), count, least)
+        count = min(MAX_BINS, len(targets) // 20, int(len(targets) * min(parts)))
+        return quantile_bins(targets.double().sum(-1).numpy(), count, least)
 
     def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Class indices (N,) of the target; sets `class_names`."""
-        values = _all_given(texts(frame, self.target), self.target, path)
+        """Return the target as class indices (N,); set `class_names`."""
+        values = _check_complete(texts(frame, self.target), self.target, path)
         self.class_names = sorted({*values.unique(), *self.trained.get("class_names", ())})
-        if not 2 <= len(self.class_names) <= MOST_CLASSES:
-            found = f"has {len(self.class_names)} different values: expected 2 to {MOST_CLASSES:,} classes"
-            raise RefusedError(f"{path}, column {self.target!r}: the target {found}")
+        if not 2 <= len(self.class_names) <= MAX_CLASSES:
+            why = f"the target has {len(self.class_names)} different values; expected 2 to {MAX_CLASSES:,} classes"
+            raise RefusedError(f"{path}, column {self.target!r}: {why}")
         return torch.from_numpy(pd.Index(self.class_names).get_indexer(pd.Index(values))).long()
 
     def _groups(self, frame: pd.DataFrame) -> Tensor | None:
-        """Group index (N,) of each row; rows without a group form one group."""
+        """Return the group index (N,) of each row; rows without a group form one group."""
         if self.groups is None:
             return None
         return torch.from_numpy(pd.factorize(texts(frame, self.groups), use_na_sentinel=False)[0]).long()
@@ -206,22 +205,21 @@ class TabularDataModule(TensorDataModule):
         """Summarise the data in one line for the log."""
         kind = f"{len(self.class_names)} classes" if self.class_names else "a number"
         columns = f"{len(self.chosen.numbers)} columns of numbers, {len(self.chosen.categories)} of categories"
-        sizes = ", ".join(f"{len(split[0]):,} {name}" for name, split in self.splits.items())
-        return f"{self.target} ({kind}) from {columns}, rows: {sizes}"
+        return f"{self.target} ({kind}) from {columns}, rows: {self.split_sizes()}"
 
     # Input and output of predict.py
 
-    def read_inputs(self, source: str, model: Mapping[str, Any]) -> list[str]:
+    def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         """Read the CSV or Parquet file `source`, which must have the columns that the model was trained on.
 
         Other columns, including the target, are kept. Raises RefusedError if a column is missing or can't be read.
         """
         path = Path(source)
-        self.asked = Table(read_table(path, "input"), path)
-        chosen = Columns(model["numbers"], model["categories"])
-        need_columns(self.asked.frame, [*chosen.numbers, *chosen.categories], path, "input")
-        self.inputs = encode(self.asked.frame, chosen, path, model["statistics"]["categories"])
-        for line in unfamiliar(self.inputs, chosen, model["statistics"], self.asked.frame):
+        self.input_table = Table(read_table(path, "input"), path)
+        chosen = Columns(hparams["numbers"], hparams["categories"])
+        need_columns(self.input_table.frame, [*chosen.numbers, *chosen.categories], path, "input")
+        self.inputs = encode(self.input_table.frame, chosen, path, hparams["statistics"]["categories"])
+        for line in unfamiliar(self.inputs, chosen, hparams["statistics"], self.input_table.frame):
             log.warning(line)
         return []
 
@@ -238,42 +236,43 @@ class TabularDataModule(TensorDataModule):
     def predictions_name(self, source: str) -> str:
         return Path(source).name
 
-    def write_predictions(self, outputs: list[Tensor], path: Path, model: Mapping[str, Any]) -> int:
+    def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write the input's rows and columns, with `prediction` and, for classes, `probability_<class>` added."""
-        if self.asked is None:
-            raise RuntimeError("read_inputs() comes first")
-        values, class_names = torch.cat(outputs).double().cpu().numpy(), model["class_names"]
+        if self.input_table is None:
+            raise RuntimeError("call read_inputs() first")
+        values, class_names = torch.cat(outputs).double().cpu().numpy(), hparams["class_names"]
         if class_names:
             added = {"prediction": np.asarray(class_names, dtype=object)[values.argmax(1)]}
             added |= {f"probability_{name}": values[:, k].round(6) for k, name in enumerate(class_names)}
         else:
-            added = {"prediction": values.round(digits(model["statistics"]["target"]["std"]))}
-        add_columns(self.asked.path, path, added, self.asked.frame.index)
+            added = {"prediction": values.round(digits(hparams["statistics"]["target"]["std"]))}
+        add_columns(self.input_table.path, path, added, self.input_table.frame.index)
         return len(values)
 
 
 def digits(std: float) -> int:
-    """Decimals of a prediction: a network computes about 7 digits, in units of `std`."""
+    """Return the decimals of a prediction: a network computes about 7 digits, in units of `std`."""
     return min(300, max(0, 7 - math.floor(math.log10(std))))
 
 
-def _all_given(values: pd.Series, column: str, path: Path) -> pd.Series:
+def _check_complete(values: pd.Series, column: str, path: Path) -> pd.Series:
+    """Return the values of a target. Raises RefusedError if one is missing."""
     if values.isna().any():
         raise RefusedError(f"{path}, row {values.isna().idxmax()}, column {column!r}: the target is missing")
     return values
 
 
-def ranges(targets: np.ndarray, count: int, least: int) -> Tensor | None:
-    """Quantile bin of each number (N,): at most `count` bins of at least `least` numbers; None if only one remains.
+def quantile_bins(targets: np.ndarray, count: int, least: int) -> Tensor | None:
+    """Return the quantile bin of each number (N,): at most `count` bins of at least `least` numbers each.
 
-    Bins that are too small because of equal numbers are merged with the next.
+    Bins that are too small because of equal numbers are merged with the next; None if only one remains.
     """
     bounds = np.unique(np.quantile(targets, np.linspace(0, 1, max(1, count) + 1)[1:-1]))
-    found = np.digitize(targets, bounds)
+    bins = np.digitize(targets, bounds)
     merged, size = np.zeros(len(bounds) + 1, dtype=np.int64), 0
-    for place, rows in enumerate(np.bincount(found, minlength=len(merged))):
+    for place, rows in enumerate(np.bincount(bins, minlength=len(merged))):
         merged[place:] = merged[place] + (size >= least)
         size = rows + (0 if size >= least else size)
     if size < least and merged[-1]:  # merges the last bin with the one before
         merged[merged == merged[-1]] -= 1
-    return torch.from_numpy(merged[found]) if merged.max() > 0 else None
+    return torch.from_numpy(merged[bins]) if merged.max() > 0 else None

@@ -27,14 +27,14 @@ class TargetStatistics(TypedDict):
 
 
 class Statistics(TypedDict):
-    """What the training rows say of each column, by name."""
+    """Statistics of the training rows, by column."""
 
     numbers: dict[str, NumberStatistics]
-    categories: dict[str, dict[str, int]]  # code of each known text; "" is a missing one
+    categories: dict[str, dict[str, int]]  # code of each known text; "" stands for a missing one
     target: NotRequired[TargetStatistics]
 
 
-FAR = 1e6  # a limit that prevents overflow: beyond it the bent value is 3 anyway
+MAX_SCALED = 1e6  # prevents overflow; beyond it the bent value is 3 anyway
 
 
 def two_floats(values: Tensor) -> Tensor:
@@ -43,9 +43,9 @@ def two_floats(values: Tensor) -> Tensor:
     A number far from zero, such as a current time in seconds, thus keeps the digits that matter, even on devices
     without float64 (Apple's).
     """
-    near = values.float()
-    rest = (values - near.double()).float()
-    return torch.stack([near, rest.masked_fill(~near.isfinite(), 0.0)], -1)
+    nearest = values.float()
+    remainder = (values - nearest.double()).float()
+    return torch.stack([nearest, remainder.masked_fill(~nearest.isfinite(), 0.0)], -1)
 
 
 def as_float64(values: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Features(nn.Module):
         al., "Better by Default: Strong Pre-Tuned MLPs", 2024, section 3.
         """
         missing = numbers[..., 0].isnan()
-        values = scaled(numbers, self.centre, self.spread).masked_fill(missing, 0.0).clamp(-FAR, FAR)
+        values = scaled(numbers, self.centre, self.spread).masked_fill(missing, 0.0).clamp(-MAX_SCALED, MAX_SCALED)
         bent = values / torch.hypot(torch.ones_like(values), values / 3)
         return torch.stack([bent, missing.to(bent.dtype)], -1), self._rows(categories)
 
@@ -126,8 +126,8 @@ class CategoryEmbedding(ColumnEmbedding):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(sum(category_sizes), dim))
         nn.init.uniform_(self.weight, -(dim**-0.5), dim**-0.5)
-        shares = [torch.full((1, size), 1 / size) for size in category_sizes]
-        self.register_buffer("means", torch.block_diag(*shares) if shares else torch.empty(0, 0), persistent=False)
+        averages = [torch.full((1, size), 1 / size) for size in category_sizes]
+        self.register_buffer("means", torch.block_diag(*averages) if averages else torch.empty(0, 0), persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         return F.embedding(rows, torch.cat([self.weight, self.means @ self.weight]))

@@ -36,7 +36,7 @@ class Block(nn.Module):
         super().__init__()
         self.heads, self.attention_dropout = heads, attention_dropout
         self.attention_norm = nn.Identity() if first else nn.LayerNorm(dim)
-        self.queries_keys_values = nn.Linear(dim, 3 * dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
         self.merge = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
         hidden = dim * 4 // 3
@@ -52,8 +52,8 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
-        split = self.queries_keys_values(x).view(batch, tokens, 3, self.heads, dim // self.heads)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, dim // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.merge(mixed.transpose(1, 2).reshape(batch, tokens, dim))

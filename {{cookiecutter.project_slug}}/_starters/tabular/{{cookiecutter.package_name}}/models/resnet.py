@@ -56,8 +56,8 @@ class ResNet(nn.Module):
         super().__init__()
         self.categories = CategoryEmbedding(category_sizes, embedding)
         self.periodic = PeriodicEmbedding(num_numbers, frequencies, embedding // 2, sigma) if frequencies else None
-        of_a_number = 2 + (embedding // 2 if frequencies else 0)
-        self.first = nn.Linear(of_a_number * num_numbers + embedding * len(category_sizes), width)
+        number_width = 2 + (embedding // 2 if frequencies else 0)
+        self.first = nn.Linear(number_width * num_numbers + embedding * len(category_sizes), width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(width),

@@ -40,8 +40,8 @@ class NumberTarget(nn.Module):
 
     def normalized(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise predictions and targets to float32 (B,), which is precise wherever the target lies."""
-        about_0 = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
-        return about_0.to(self.std), scaled(targets, self.mean, self.std)
+        centred = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
+        return centred.to(self.std), scaled(targets, self.mean, self.std)
 
     def in_units(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
         """Convert the metrics of normalized numbers to the target's unit; the loss stays in units of `std`."""
@@ -49,7 +49,7 @@ class NumberTarget(nn.Module):
         return {"loss": metrics["loss"], "mae": mae, "rmse": rmse, "r2": metrics["r2"]}
 
     def to_prediction(self, predictions: Tensor) -> Tensor:
-        """Predictions (B,) that predict.py writes."""
+        """Return the predictions (B,) for predict.py."""
         return predictions
 
 
@@ -85,7 +85,7 @@ class ClassTarget(nn.Module):
         return metrics
 
     def to_prediction(self, logits: Tensor) -> Tensor:
-        """Class probabilities (B, K) that predict.py writes."""
+        """Return class probabilities (B, K) for predict.py."""
         return logits.softmax(-1)
 
 

@@ -5,7 +5,8 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 import torch
 
-from .images import ImageDataModule, LabelledImages
+from .image_splits import LabelledImages
+from .images import ImageDataModule
 
 
 class DigitsDataModule(ImageDataModule):
