@@ -21,7 +21,7 @@ from .config.build import build
 from .config.targets import target
 from .errors import FailedError, RefusedError, printable, refusal
 from .logs import log, quiet
-from .plots import save_plot
+from .plots import save_figure, save_plot
 
 __all__ = [
     "Above0Below1",
@@ -46,6 +46,7 @@ __all__ = [
     "printable",
     "quiet",
     "refusal",
+    "save_figure",
     "save_plot",
     "target",
 ]

@@ -1,6 +1,7 @@
 """Metrics of a run: metrics.csv, with a row for each step that logged something; metrics.json; learning curves."""
 
 import csv
+import math
 import os
 from io import StringIO
 from pathlib import Path
@@ -13,8 +14,10 @@ from ..errors import RefusedError
 from ..files import new_file
 from ..logs import log
 from ..plain import MAX_TABLE, read_json, read_text
+from ..plots import save_figure
 
 FIRST = ["epoch", "step"]
+DECADES = 30  # ratio of the largest and the smallest loss from which on its axis is logarithmic
 MOST_PANELS = 40  # in one plot; matplotlib takes minutes for hundreds
 
 
@@ -151,10 +154,10 @@ def of_samples(taken: int, size: int, name: str) -> str:
     return f" of {taken:,} of {size:,} {name}" if taken < size else f" of {size:,} {name}" if size else ""
 
 
-def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(rows: list[dict[str, Any]], path: Path, best_step: int | None = None) -> None:
     """Plot each metric over optimizer steps, in a panel of its own; `train/loss` and `val/loss` share one.
 
-    Metrics of a part, such as one class (`val/f1/cat`), are left out.
+    The step of the best checkpoint is marked. Metrics of a part, such as one class (`val/f1/cat`), are left out.
     """
     from matplotlib.figure import Figure
 
@@ -165,16 +168,35 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     if len(panels) > MOST_PANELS:
         log.warning(f"The learning curves show the first {MOST_PANELS} of {len(panels):,} metrics")
     panels = panels[:MOST_PANELS]
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
-        for key in (key for key in logged if key.split("/")[1] == panel):
-            points = [(row["step"], row[key]) for row in rows if key in row]
-            axes.plot(*zip(*points, strict=True), label=without_formulas(key), marker="o", markersize=2.5)
-        axes.set(title=without_formulas(panel), xlabel="step")
-        axes.grid(alpha=0.3)
-        axes.legend()
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(5.0, 4.2 * columns), 3.4 * lines + 0.4), layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    for panel, axes in zip(panels, grid, strict=False):
+        names = [key for key in logged if key.split("/")[1] == panel]
+        _draw_panel(axes, panel, {key: [row for row in rows if key in row] for key in names})
+        if best_step is not None:
+            axes.axvline(best_step, color="0.4", linewidth=1, linestyle=":", label=f"best epoch (step {best_step:,})")
+        axes.legend(fontsize=9)
+    figure.suptitle("Learning curves")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
+
+
+def _draw_panel(axes: Any, name: str, curves: dict[str, list[dict[str, Any]]]) -> None:
+    """Plot a metric of each split from its rows; a loss that spans decades on a logarithmic axis."""
+    values: list[float] = []
+    for key, rows in curves.items():
+        points = [(row["step"], row[key]) for row in rows]
+        marker = "o" if len(points) <= 100 else ""
+        axes.plot(*zip(*points, strict=True), label=without_formulas(key), marker=marker, markersize=2.5)
+        values += [row[key] for row in rows if math.isfinite(row[key])]
+    if "loss" in name and values and max(values) > DECADES * min(values) > 0:
+        axes.set_yscale("log")
+    axes.set(xlabel="optimizer step", ylabel=without_formulas(name))
+    axes.grid(alpha=0.3, which="both")
 
 
 def read_results(path: Path) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from ..config.targets import Place
 from ..errors import FailedError, RefusedError, StoppedError, refusal
 from ..files import write_json, write_text
 from ..logs import log, quiet, start_log
+from ..plots import save_figure
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, config_of_fold, folds_of
 from ..runs.metrics import MOST_PANELS, read_results, shown, without_formulas
 from .train import build_datamodule, input_example, kind_of, train
@@ -131,18 +132,20 @@ def draw_folds(table: Table, count: int, path: Path) -> None:
     table = dict(list(table.items())[:MOST_PANELS])
     columns = min(4, len(table))
     rows = -(-len(table) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
+    figure = Figure(figsize=(max(4.5, 3.4 * columns), 2.8 * rows + 0.9), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(table) :]:
         axes.axis("off")
     for axes, (metric, values) in zip(panels, table.items(), strict=False):
         mean, std = values["mean"], values["std"]
-        axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
-        axes.axhline(mean, color="tab:blue", linewidth=1)
-        axes.plot(range(1, count + 1), [values[f"fold_{fold}"] for fold in range(1, count + 1)], "o", color="tab:blue")
-        title = f"{without_formulas(metric)}: {mean:.4g} ± {std:.2g}"
-        axes.set(title=title, xlabel="fold", xticks=range(1, count + 1))
-        axes.title.set_fontsize(9)
+        axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0, label="± standard deviation")
+        axes.axhline(mean, color="tab:blue", linewidth=1, label="mean")
+        folds, name = range(1, count + 1), without_formulas(metric)
+        axes.plot(folds, [values[f"fold_{fold}"] for fold in folds], "o", color="tab:blue", label="fold")
+        axes.set(xlabel="fold", ylabel=name, xticks=folds[:: -(-count // 12)])
+        axes.set_title(f"{name}: {mean:.4g} ± {std:.2g}", fontsize=9)
         axes.grid(axis="y", alpha=0.3)
+    figure.suptitle(f"Metrics of {count} folds")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -295,7 +295,7 @@ def finish(
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({k: v for row in rows for k, v in row.items()}, "test")
     try:
-        draw_curves(rows, folder.plots / "learning_curves.png")
+        draw_curves(rows, folder.plots / "learning_curves.png", at_best.get("step") if folder.best.is_file() else None)
     except Exception as error:  # column names may be untrusted
         log.warning(f"The learning curves could not be drawn: {type(error).__name__}: {error}")
     run = folder.path.as_posix()
