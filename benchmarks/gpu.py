@@ -88,7 +88,7 @@ def exact(starter: str, variant: str, epochs: int) -> str:
             finished(start(project, name, *words))
         process = start(project, "killed", *words)
         log = project / "runs" / "killed" / "train.log"
-        while process.poll() is None and not (log.exists() and "Epoch 2," in log.read_text()):
+        while process.poll() is None and not (log.exists() and "Epoch 2 " in log.read_text()):
             time.sleep(0.05)
         process.kill()
         said, _ = process.communicate()

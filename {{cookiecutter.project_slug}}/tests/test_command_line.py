@@ -30,7 +30,8 @@ def run(command: Command) -> Path:
     status, output = command.process("train.py", "name=first", *SHORT)
     assert status == 0, output
     assert "python predict.py run=runs/first" in output
-    assert re.findall(r"^Epoch (\d), step (\d+): .*val/loss [\d.]+", output, re.MULTILINE) == [("1", "8"), ("2", "16")]
+    epochs = re.findall(r"^Epoch (\d) of 2, step (\d+): .*val/loss [\d.]+", output, re.MULTILINE)
+    assert epochs == [("1", "8"), ("2", "16")]
     return command.folder / "runs" / "first"
 
 

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import printable
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pytorch_lightning import Trainer
 
 
@@ -23,6 +26,14 @@ def save_plot(trainer: "Trainer", name: str, draw: Callable[[Path], None]) -> No
         _send(trainer, file)
     except Exception as error:
         warnings.warn(f"{file.as_posix()} could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+
+
+def save_figure(figure: "Figure", path: Path, **options: Any) -> None:
+    """Save a plot as `<run folder>/plots/<name>.png`, with the name of the run at its lower right."""
+    run = path.parent.parent
+    name = run.relative_to("runs").as_posix() if run.parts[:1] == ("runs",) else run.name
+    figure.supxlabel(f"run {printable(name)}", x=0.995, ha="right", fontsize=8, color="0.4", parse_math=False)
+    figure.savefig(path, dpi=120, **options)
 
 
 def _send(trainer: "Trainer", file: Path) -> None:

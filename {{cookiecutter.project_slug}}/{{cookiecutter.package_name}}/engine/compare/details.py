@@ -1,5 +1,6 @@
 """All of one run: what `runs.py show` prints, and the commands that come next."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
 from .summaries import Summary, age, duration, numbers, text
 from .table import metric, progress
+
+MAX_COMMAND = 2000  # characters
 
 
 def details(run: Summary) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def details(run: Summary) -> dict[str, Any]:
         "started": run.started,
         "last sign": f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
         "resumed": f"{len(resumed)} times" if resumed else "",
-        "command": text(origin.get("command") or ""),
+        "command": train_command(run, origin.get("overrides")) if origin else "",
         "commit": text(git.get("commit") or "") + (" with uncommitted changes" if git.get("dirty") else ""),
         "data": text(origin.get("data_sha256") or "")[:16],
         "plots": ", ".join(path.as_posix() for path in sorted(folder.plots.glob("*.png"))),
@@ -65,6 +68,12 @@ def next_commands(run: Summary) -> list[str]:
             origin = read_provenance((folds_of(folder) or [folder])[0])
         except RefusedError:
             return []
-        command = text(origin.get("command") or "python train.py")
-        return [command if f"name={run.name}" in command.split() else f"{command} name={run.name}"]
+        return [train_command(run, origin.get("overrides"))]
     return []
+
+
+def train_command(run: Summary, overrides: Any, named: bool = True) -> str:
+    """Return the command that trains or resumes a run, quoted: its overrides may come from elsewhere."""
+    words = [str(word) for word in overrides] if isinstance(overrides, list) else []
+    others = [word for word in words if not word.startswith("name=")]
+    return text(shlex.join(["python", "train.py", *([f"name={run.name}"] if named else []), *others]), MAX_COMMAND)

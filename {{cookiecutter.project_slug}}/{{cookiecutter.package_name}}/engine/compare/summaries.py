@@ -131,10 +131,10 @@ def _summary_of_folds(run: RunFolder, folds: list[Summary]) -> Summary:
     )
 
 
-def text(value: Any) -> str:
-    """Return untrusted text in one printable line, cut off at MAX_TEXT characters."""
+def text(value: Any, limit: int = MAX_TEXT) -> str:
+    """Return untrusted text in one printable line, cut off at `limit` characters."""
     line = " ".join(printable(value).split())
-    return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def number(value: Any) -> float | None:

@@ -31,6 +31,7 @@ class RunFolder:
         self.metrics_csv = path / "metrics.csv"  # metrics of each step that logged something
         self.folds = path / "folds.json"  # metrics of a set of folds; written last, so the file marks a finished set
         self.status = path / "status.json"  # what the run is doing, or how it ended
+        self.trackers = path / "trackers.json"  # ids of the run in MLflow and W&B
         self.log = path / "train.log"  # log of the run
         self.lock = path / "lock.json"  # the process that trains in the folder
         self.seen = path / "seen.npy"  # keys of the samples that were trained on

@@ -1,6 +1,7 @@
 """Metrics of a run: metrics.csv, with a row for each step that logged something; metrics.json; learning curves."""
 
 import csv
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -10,8 +11,10 @@ from typing import Any
 from ..errors import RefusedError
 from ..logs import log
 from ..plain import MAX_TABLE, read_json, read_text
+from ..plots import save_figure
 
 MAX_PANELS = 40  # of a plot; matplotlib takes minutes for hundreds
+DECADES = 30  # ratio of the largest and the smallest loss from which on its axis is logarithmic
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -95,7 +98,7 @@ def _is_number(value: Any) -> bool:
 
 
 @contextmanager
-def new_plot(path: Path, panels: list[str]) -> Iterator[dict[str, Any]]:
+def new_plot(path: Path, panels: list[str], title: str) -> Iterator[dict[str, Any]]:
     """Yield the axes of a new plot by the names of its panels, then save it. A failure is a warning."""
     from matplotlib.figure import Figure
 
@@ -104,35 +107,51 @@ def new_plot(path: Path, panels: list[str]) -> Iterator[dict[str, Any]]:
     panels = panels[:MAX_PANELS]
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 4.2 * columns), 3.4 * rows + 0.4), layout="constrained")
+    figure.suptitle(title)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid[len(panels) :]:
         axes.axis("off")
     try:
         yield dict(zip(panels, grid, strict=False))
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path)
     except Exception as error:  # names of metrics may be untrusted
         log.warning(f"{path.as_posix()} could not be drawn: {type(error).__name__}: {error}")
 
 
-def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(rows: list[dict[str, Any]], path: Path, best_step: int | None = None) -> None:
     """Plot each metric over optimizer steps, in a panel of its own; `train/loss` and `val/loss` share one.
 
-    Metrics of a part, such as one class (`val/f1/cat`), are left out.
+    The step of the best checkpoint is marked. Metrics of a part, such as one class (`val/f1/cat`), are left out.
     """
     logged = dict.fromkeys(key for row in rows for key in row if key.count("/") == 1 and not key.startswith("test/"))
     panels = list(dict.fromkeys(key.split("/")[1] for key in logged))
     if not panels:
         return
-    with new_plot(path, panels) as plot:
+    with new_plot(path, panels, "Learning curves") as plot:
         for panel, axes in plot.items():
-            for key in (key for key in logged if key.split("/")[1] == panel):
-                points = [(row["step"], row[key]) for row in rows if key in row]
-                axes.plot(*zip(*points, strict=True), label=escape_dollars(key), marker="o", markersize=2.5)
-            axes.set(title=escape_dollars(panel), xlabel="step")
-            axes.grid(alpha=0.3)
-            axes.legend()
+            names = [key for key in logged if key.split("/")[1] == panel]
+            _draw_panel(axes, panel, {key: [row for row in rows if key in row] for key in names})
+            if best_step is not None:
+                axes.axvline(
+                    best_step, color="0.4", linewidth=1, linestyle=":", label=f"best epoch (step {best_step:,})"
+                )
+            axes.legend(fontsize=9)
+
+
+def _draw_panel(axes: Any, name: str, curves: dict[str, list[dict[str, Any]]]) -> None:
+    """Plot a metric of each split from its rows; a loss that spans decades on a logarithmic axis."""
+    values: list[float] = []
+    for key, rows in curves.items():
+        points = [(row["step"], row[key]) for row in rows]
+        marker = "o" if len(points) <= 100 else ""
+        axes.plot(*zip(*points, strict=True), label=escape_dollars(key), marker=marker, markersize=2.5)
+        values += [row[key] for row in rows if math.isfinite(row[key])]
+    if "loss" in name and values and max(values) > DECADES * min(values) > 0:
+        axes.set_yscale("log")
+    axes.set(xlabel="optimizer step", ylabel=escape_dollars(name))
+    axes.grid(alpha=0.3, which="both")
 
 
 def escape_dollars(text: str) -> str:

@@ -124,12 +124,18 @@ def table_of(runs: list[RunFolder]) -> Table:
 
 def draw_folds(table: Table, path: Path) -> None:
     """Plot each metric in a panel: a point for each fold, a line at the mean, a band of one standard deviation."""
-    with new_plot(path, list(table)) as plot:
+    count = len(next(iter(table.values()))) - 2
+    with new_plot(path, list(table), f"Metrics of {count} folds") as plot:
         for metric, axes in plot.items():
             *points, mean, std = table[metric].values()
-            numbers = range(1, len(points) + 1)
-            axes.axhspan(mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0)
-            axes.axhline(mean, color="tab:blue", linewidth=1)
-            axes.plot(numbers, points, "o", color="tab:blue")
-            axes.set(title=f"{escape_dollars(metric)}: {mean:.4g} ± {std:.2g}", xlabel="fold", xticks=numbers)
+            numbers = range(1, count + 1)
+            axes.axhspan(
+                mean - std, mean + std, color="tab:blue", alpha=0.15, linewidth=0, label="± standard deviation"
+            )
+            axes.axhline(mean, color="tab:blue", linewidth=1, label="mean")
+            axes.plot(numbers, points, "o", color="tab:blue", label="fold")
+            name = escape_dollars(metric)
+            axes.set(xlabel="fold", ylabel=name, xticks=numbers[:: -(-count // 12)])
+            axes.set_title(f"{name}: {mean:.4g} ± {std:.2g}", fontsize=9)
             axes.grid(axis="y", alpha=0.3)
+            axes.legend(fontsize=7)

@@ -33,11 +33,11 @@ class MetricsLog(Logger):
     version = property(lambda self: "")
     save_dir = property(lambda self: str(self.path.parent))
 
-    @rank_zero_only
-    def rewind(self, rows: int) -> None:
-        """Keep the first `rows`: those before the checkpoint that the run resumes from."""
+    def rewind(self, rows: int) -> list[dict[str, Any]]:
+        """Keep the first `rows`, those before the checkpoint that the run resumes from, and return them."""
         self._take(self.rows[:rows])
         self._rewrite()
+        return self.rows
 
     @rank_zero_only
     def flush(self) -> None:

@@ -34,6 +34,7 @@ from ..runs.seen import read_seen, write_seen
 from .processes import Watch, is_lost_process, log_awaited_processes
 from .resume import ExactResume, progress_of
 from .status import noted
+from .trackers import begin_trackers, ended
 from .trainer import build_trainer, datamodule_of, place_of
 from .trial import Trial, check_callbacks, check_loggers, check_states, check_trainer, try_loops
 
@@ -115,10 +116,10 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
         if folder.continued:
             start = f"Resuming from {resume.as_posix()}, step {step}" if resume else "Nothing was saved: starting over"
             log.info(start)
-        metrics_log.rewind(rows)
+        begin_trackers(cfg, folder, trainer.loggers[1:], metrics_log.rewind(rows), step)
     else:
         resume = folder.last if folder.continued and folder.last.exists() else None
-    with Watch(trainer, folder):
+    with Watch(trainer, folder), ended(trainer.loggers):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
         finish(folder, cfg.monitor, datamodule, samples, before)
@@ -292,7 +293,7 @@ def finish(
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({key: value for row in rows for key, value in row.items()}, "test")
-    draw_curves(rows, folder.plots / "learning_curves.png")
+    draw_curves(rows, folder.plots / "learning_curves.png", at_best.get("step") if has_best else None)
     provenance.record_end(folder)
     folder.previous.unlink(missing_ok=True)
     log.info("")

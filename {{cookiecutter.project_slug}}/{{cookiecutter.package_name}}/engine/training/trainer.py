@@ -5,8 +5,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
+from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -18,10 +18,11 @@ from ..logs import log
 from ..runs.checkpoints import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import one_at_a_time
-from ..runs.metrics import format_metric
 from .metrics_log import MetricsLog
+from .progress import Bar, EpochLines
 from .resume import ExactResume
 from .status import StatusFile
+from .trackers import build_loggers
 
 
 def datamodule_of(cfg: DictConfig) -> Any:
@@ -36,7 +37,7 @@ def build_trainer(cfg: DictConfig, folder: RunFolder) -> tuple[Trainer, MetricsL
     """Build the Trainer with the config's callbacks and loggers; metrics.csv and last.ckpt are always written."""
     metrics_log = MetricsLog(folder.metrics_csv)
     with one_at_a_time(RUNS):  # MLflow creates the tables of a new database without a lock
-        loggers: list[Logger] = [metrics_log, *build_all(cfg.get("logger"), Place.OWN)]
+        loggers: list[Logger] = [metrics_log, *build_loggers(cfg, folder)]
     exact = ExactResume(folder, cfg.seed, cfg.save_minutes, metrics_log)
     place = place_of(cfg)
     callbacks = [exact, StatusFile(folder, cfg, metrics_log), *build_callbacks(cfg, place)]
@@ -59,21 +60,8 @@ def build_callbacks(cfg: DictConfig, place: Place = Place.OWN) -> list[Callback]
     """Build the callbacks of the config, and one for progress if it has none."""
     callbacks: list[Callback] = build_all(cfg.get("callbacks"), place)
     if cfg.trainer.get("enable_progress_bar") and not any(isinstance(each, ProgressBar) for each in callbacks):
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stdout.isatty() else EpochLines())
+        callbacks.append(Bar() if sys.stdout.isatty() else EpochLines())
     return callbacks
-
-
-class EpochLines(ProgressBar):
-    """Progress without a terminal: log the metrics of each epoch after its validation, in a line."""
-
-    def disable(self) -> None:
-        """Do nothing. Lightning calls it in every process but the first, where `log` is silent."""
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            metrics = trainer.progress_bar_metrics.items()
-            text = ", ".join(f"{key} {format_metric(float(value))}" for key, value in metrics)
-            log.info(f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step}: {text}")
 
 
 class NoProfiler(PassThroughProfiler):

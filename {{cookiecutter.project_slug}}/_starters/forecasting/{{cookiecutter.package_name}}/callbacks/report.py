@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine import log, save_plot
+from ..engine import log, save_figure, save_plot
 
 BLUE, RED = "#4c78a8", "#e45756"
 
@@ -71,7 +71,7 @@ class ForecastReport(Callback):
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         columns = min(2, len(self.windows))
         rows = -(-len(self.windows) // columns)
-        figure = Figure(figsize=(6.5 * columns, 2.6 * rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(6.5 * columns, 2.6 * rows + 0.9), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes in grid[len(self.windows) :]:
             axes.axis("off")
@@ -80,13 +80,14 @@ class ForecastReport(Callback):
             error = ((target - quantiles[:, quantiles.shape[-1] // 2]).abs() / scale).mean()
             draw_fan(axes, times, history + offset, quantiles + offset, target + offset, levels)
             title = f"{datamodule.window_series('test', number)} {times[len(history)]:%Y-%m-%d %H:%M}"
-            axes.set_title(f"{title}  (MASE {error:.2f})", fontsize=9, loc="left")
+            axes.set_title(f"{title}  (MASE {error:.2f})", fontsize=9, loc="left", parse_math=False)
         handles, labels = grid[0].get_legend_handles_labels()
         for row in range(0, len(self.windows), columns):
-            grid[row].set_ylabel(datamodule.unit, fontsize=9)
+            grid[row].set_ylabel(datamodule.unit, fontsize=9, parse_math=False)
+        figure.suptitle("Test forecasts, evenly spaced; MASE: error relative to a seasonal-naive forecast")
         width = 3 if columns == 1 else len(labels)
         figure.legend(handles, labels, loc="outside lower center", ncols=width, frameon=False, fontsize=9)
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path)
 
 
 def draw_fan(
@@ -147,7 +148,7 @@ def draw_reliability(
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="ideal")
+    left.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
     left.plot(levels, below, color=BLUE, marker="o", label="forecast")
     left.set(xlabel="level of the quantile", ylabel="fraction of targets below it", title="Calibration")
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -156,8 +157,8 @@ def draw_reliability(
     ahead = range(1, errors.shape[1] + 1)
     right.plot(ahead, errors[1], color="0.6", label="seasonal-naive forecast")
     right.plot(ahead, errors[0], color=BLUE, label="forecast (median)")
-    right.set(xlabel=f"steps ahead (of {step})", ylabel="mean absolute scaled error", title="Error by horizon", ylim=0)
+    right.set(xlabel=f"steps ahead (one: {step})", ylabel="scaled error (MASE)", title="Error by horizon", ylim=0)
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

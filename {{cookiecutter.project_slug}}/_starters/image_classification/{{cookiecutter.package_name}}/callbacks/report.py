@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine import save_plot
+from ..engine import save_figure, save_plot
 
 
 class ClassificationReport(Callback):
@@ -25,8 +25,9 @@ class ClassificationReport(Callback):
     def _reset(self) -> None:
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
-        # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,).
-        self.worst: list[tuple[Tensor, Tensor, Tensor]] = []
+        # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,), numbers (k,).
+        self.worst: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.seen = 0
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
@@ -40,7 +41,9 @@ class ClassificationReport(Callback):
         self.predictions.append(probabilities.argmax(-1).cpu())
         self.targets.append(targets.cpu())
         worst = lowest(probabilities, targets, self.mistakes)
-        self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu()))
+        numbers = (self.seen + worst.cpu()) * trainer.world_size  # process 0 has every `world_size`-th image
+        self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu(), numbers))
+        self.seen += len(targets)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.targets:
@@ -48,17 +51,19 @@ class ClassificationReport(Callback):
         names = pl_module.hparams["class_names"]
         predictions, targets = torch.cat(self.predictions), torch.cat(self.targets)
         save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
-        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(names, path))
+        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, names, path))
 
-    def _draw_mistakes(self, class_names: list[str], path: Path) -> None:
-        images, probabilities, targets = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
+    def _draw_mistakes(self, trainer: Any, class_names: list[str], path: Path) -> None:
+        images, probabilities, targets, numbers = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
         worst = lowest(probabilities, targets, self.mistakes)
         titles = []
         for probability, target in zip(probabilities[worst], targets[worst], strict=True):
             predicted = int(probability.argmax())
             truth = "" if predicted == target else f"\nis {class_names[target]}"
             titles.append(f"{class_names[predicted]}: {probability[predicted]:.0%}{truth}")
-        draw_images(images[worst], titles, path)
+        data = getattr(trainer, "datamodule", None)
+        ids = data.sample_ids("test", numbers[worst]) if hasattr(data, "sample_ids") else numbers[worst].tolist()
+        draw_images(images[worst], titles, [each if isinstance(each, str) else f"image {each}" for each in ids], path)
 
 
 def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
@@ -67,7 +72,7 @@ def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
 
 
 def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
-    """Draw the counts of true class (rows) against predicted class (columns), both (N,)."""
+    """Draw counts and fractions of each true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
     size = len(class_names)
@@ -78,28 +83,35 @@ def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str],
     axes = figure.subplots()
     image = axes.imshow(fractions.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="fraction of the true class", shrink=0.8)
-    if size <= 25:
+    if size <= 25:  # more would not be readable
         for row, column in counts.nonzero().tolist():
             colour = "white" if fractions[row, column] > 0.5 else "black"
-            axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
-    axes.set_yticks(range(size), class_names)
+            text = f"{counts[row, column]}\n{fractions[row, column]:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    rotation = 90 if max(map(len, class_names)) > 2 else 0
+    axes.set_xticks(range(size), class_names, rotation=rotation, parse_math=False)
+    axes.set_yticks(range(size), class_names, parse_math=False)
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
-    axes.set(xlabel="predicted", ylabel="true", title=f"{len(targets):,} test images, accuracy {accuracy:.4f}")
-    figure.savefig(path, dpi=120)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"Confusion matrix: {len(targets):,} test images, accuracy {accuracy:.4f}", fontsize=10)
+    save_figure(figure, path)
 
 
-def draw_images(images: Tensor, titles: list[str], path: Path) -> None:
-    """Draw `images` (N, C, H, W) in [0, 1] as a grid with titles; a title of two lines marks a mistake and is red."""
+def draw_images(images: Tensor, titles: list[str], names: list[str], path: Path) -> None:
+    """Draw `images` (N, C, H, W) in [0, 1] as a grid, with titles above, red ones of two lines, and names below."""
     from matplotlib.figure import Figure
 
     columns = min(len(images), 4)
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.5 * columns, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 1.5 * columns), 2.0 * rows + 0.6), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid:
         axes.axis("off")
-    for axes, image, title in zip(grid, images.clamp(0, 1), titles, strict=False):
+    for axes, image, title, name in zip(grid, images.clamp(0, 1), titles, names, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(title, fontsize=8, color="firebrick" if "\n" in title else "black")
-    figure.savefig(path, dpi=120)
+        axes.set_title(title, fontsize=8, color="firebrick" if "\n" in title else "black", parse_math=False)
+        name = name if len(name) <= 24 else f"…{name[-23:]}"
+        axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top", fontsize=6, parse_math=False)
+    title = "Worst mistakes (red), then least certain images:\npredicted class and its probability"
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, path)

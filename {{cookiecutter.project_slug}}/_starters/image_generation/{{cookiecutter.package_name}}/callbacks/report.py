@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..datamodules.images import sheet
-from ..engine import save_plot
+from ..engine import save_figure, save_plot
 
 MAX_ROWS = 12  # classes drawn
 REAL_COLUMNS = 4  # real images per class, next to the generated ones
@@ -30,17 +30,17 @@ class GenerationReport(Callback):
         epoch = trainer.current_epoch + 1
         if trainer.sanity_checking or epoch % self.every_n_epochs:
             return
-        panels = {f"generated, after epoch {epoch}": lambda: grid(pl_module, self.per_class)}
+        panels = {f"generated after epoch {epoch}, a noise per column": lambda: grid(pl_module, self.per_class)}
         names = pl_module.hparams["class_names"]
         save_plot(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         names = pl_module.hparams["class_names"]
         samples = {
-            "generated": lambda: grid(pl_module, self.per_class),
+            "generated, a noise per column": lambda: grid(pl_module, self.per_class),
             "real (test)": lambda: real_images(trainer, len(names)),
         }
-        between = {"from one noise to another": lambda: interpolations(pl_module)}
+        between = {"generated from one noise to another": lambda: interpolations(pl_module)}
         save_plot(trainer, "samples", lambda path: draw(samples, names, path))
         save_plot(trainer, "interpolations", lambda path: draw(between, names, path))
 
@@ -100,4 +100,4 @@ def draw(panels: dict[str, Any], names: list[str], path: Path) -> None:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     all_axes[0].set_ylabel("class")
-    figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.15)
+    save_figure(figure, path, bbox_inches="tight", pad_inches=0.15)

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine import Seed, save_plot
+from ..engine import Seed, save_figure, save_plot
 from ..models.generate import Temperature, TopP, generate
 
 
@@ -109,30 +109,33 @@ def draw_loss(points: list[list[float]], path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
     right = left.twinx()
-    left.plot(steps, losses, color="tab:blue", linewidth=1.2)
-    right.plot(steps, rates, color="tab:orange", linewidth=1.2, linestyle="--")
-    left.set_xlabel("step")
+    left.plot(steps, losses, color="tab:blue", linewidth=1.2, label="training loss")
+    right.plot(steps, rates, color="tab:orange", linewidth=1.2, linestyle="--", label="learning rate")
+    left.set(xlabel="optimizer step", title="Training loss and learning rate")
     left.set_ylabel("training loss (nats per token)", color="tab:blue")
     right.set_ylabel("learning rate", color="tab:orange")
     left.set_ylim(bottom=min(losses) - 0.3)
     right.set_ylim(bottom=0)
     left.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    save_figure(figure, path)
 
 
 def draw_samples(samples: list[dict[str, Any]], prompt: str, path: Path, columns: int = 44, lines: int = 22) -> None:
     """Draw samples side by side, each after the prompt."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.7 * len(samples), 3.9), layout="constrained")
+    figure = Figure(figsize=(3.7 * len(samples), 4.4), layout="constrained")
     for axes, sample in zip(figure.subplots(1, len(samples), squeeze=False)[0], samples, strict=True):
         text = "\n".join(wrapped(prompt + sample["text"], columns)[:lines])
         axes.set_title(title(sample), fontsize=10, loc="left")
         axes.text(0.02, 0.98, text, va="top", family="monospace", fontsize=7.5, parse_math=False)
         axes.set(xticks=[], yticks=[])
+    start = f"the prompt {prompt!r}" if prompt else "the start of a text"
+    figure.suptitle("\n".join(wrapped(f"Generated from {start}", 100)[:2]), fontsize=10, parse_math=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # for characters that the font lacks
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path)
 
 
 def wrapped(text: str, columns: int) -> list[str]:

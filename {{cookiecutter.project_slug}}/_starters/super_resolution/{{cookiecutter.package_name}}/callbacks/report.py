@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine import save_plot
+from ..engine import save_figure, save_plot
 from ..models.enlarge import bicubic
 from ..models.metrics import quality
 
@@ -20,7 +20,7 @@ class Example(NamedTuple):
     number: int
     psnr: float
     low: Tensor
-    ours: Tensor
+    enlarged: Tensor
     true: Tensor
 
 
@@ -67,15 +67,16 @@ def draw_examples(examples: list[Example], names: list[str], scale: int, path: P
     from matplotlib.figure import Figure
 
     high, wide = examples[0].low.shape[1:]
-    titles = (f"low, {wide}x{high} pixels", "bicubic", "ours", f"true, {wide * scale}x{high * scale} pixels")
-    figure = Figure(figsize=(10.4, 2.9 * len(examples)), layout="constrained")
+    titles = (f"low, {wide}x{high} pixels", "bicubic", "model", f"true, {wide * scale}x{high * scale} pixels")
+    figure = Figure(figsize=(10.4, 2.9 * len(examples) + 0.5), layout="constrained")
     for row, example, name in zip(figure.subplots(len(examples), 4, squeeze=False), examples, names, strict=True):
         low, true = example.low[None], example.true[None]
-        images = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.ours[None], true)
+        images = (F.interpolate(low, scale_factor=scale), bicubic(low, scale), example.enlarged[None], true)
         for axes, each, title in zip(row, images, titles, strict=True):
             scores = {key: value.item() for key, value in quality(each, true, scale).items()}
             subtitle = name if title == titles[-1] else f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
-            axes.set_title(f"{title}\n{subtitle}", fontsize=9)
+            axes.set_title(f"{title}\n{subtitle}", fontsize=9, parse_math=False)
             axes.imshow(each[0].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.axis("off")
-    figure.savefig(path, dpi=120)
+    figure.suptitle("Test regions with the lowest PSNR of bicubic interpolation; PSNR and SSIM against the true image")
+    save_figure(figure, path)

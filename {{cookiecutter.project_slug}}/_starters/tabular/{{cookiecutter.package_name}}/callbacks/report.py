@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ..engine import log, save_plot
+from ..engine import log, save_figure, save_plot
 
 MIN_ROWS = 50  # for an importance, however many columns there are
 
@@ -58,7 +58,7 @@ class TabularReport(Callback):
         if not self.batches:
             return
         tested = PredictedRows(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
-        name, class_names = pl_module.hparams["target"], pl_module.hparams["class_names"]
+        name, class_names = without_formulas(pl_module.hparams["target"]), pl_module.hparams["class_names"]
         if class_names:
             save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
         else:
@@ -81,7 +81,8 @@ class TabularReport(Callback):
         rises = importance(model, chosen, repeats, deadline=begun + 2 * self.seconds)
         if len(rises) < len(names):
             log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")
-        unit = "log loss" if model.hparams["class_names"] else f"root mean squared error of {model.hparams['target']}"
+        error = f"root mean squared error of {without_formulas(model.hparams['target'])}"
+        unit = "log loss" if model.hparams["class_names"] else error
         draw_importance(names[: len(rises)], rises, f"{unit} on {len(chosen.targets):,}", path)
 
 
@@ -132,6 +133,11 @@ def blues() -> Any:
     return matplotlib.colors.ListedColormap(colours(torch.linspace(0.3, 1, 256).numpy()))
 
 
+def without_formulas(name: str) -> str:
+    """Escape dollar signs: matplotlib would typeset the text between them as a formula."""
+    return name.replace("$", r"\$")
+
+
 def draw_predictions(tested: PredictedRows, name: str, path: Path) -> None:
     """Draw the density of rows over true and predicted numbers, with the line on which both are equal."""
     from matplotlib.figure import Figure
@@ -144,10 +150,11 @@ def draw_predictions(tested: PredictedRows, name: str, path: Path) -> None:
     axes.axline((middle, middle), slope=1, color="firebrick", linewidth=1, label="predicted = true")
     figure.colorbar(shown, label="test rows")
     r2 = 1 - ((true - predicted) ** 2).mean() / true.var()
-    title = f"{len(true):,} test rows, mean absolute error {abs(true - predicted).mean():,.4g}, R² {r2:.4f}"
-    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=title)
+    error = f"mean absolute error {abs(true - predicted).mean():,.4g}, R² {r2:.4f}"
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}")
+    axes.set_title(f"Predicted and true {name}\n{len(true):,} test rows, {error}", fontsize=10)
     axes.legend(frameon=False, loc="upper left")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
@@ -166,35 +173,39 @@ def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
     left.axhline(0, color="firebrick", linewidth=1)
     left.set(xlabel=f"predicted {name}", ylabel=f"residual: predicted - true {name}", ylim=(-bound, bound))
     right.hist(residuals[inside], bins=60, orientation="horizontal", color="steelblue")
-    right.axhline(0, color="firebrick", linewidth=1)
+    right.axhline(0, color="firebrick", linewidth=1, label="predicted = true")
+    right.legend(frameon=False, fontsize=8, loc="upper right")
     right.set(xlabel="test rows")
     figure.colorbar(shown, ax=right, label="test rows")
-    figure.suptitle(f"{len(inside):,} test rows; {(~inside).sum():,} residuals beyond ±{bound:,.4g} are not shown")
-    figure.savefig(path, dpi=120)
+    beyond = f"{(~inside).sum():,} of {len(inside):,} test rows, beyond ±{bound:,.4g}, are not shown"
+    figure.suptitle(f"Residuals of {name}\n{beyond}", fontsize=10)
+    save_figure(figure, path)
 
 
 def draw_confusion(tested: PredictedRows, name: str, class_names: list[str], path: Path) -> None:
-    """Draw the fraction of each true class (rows) that is predicted as each class (columns)."""
+    """Draw counts and fractions of each true class (rows) that is predicted as each class (columns)."""
     from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+    from sklearn.metrics import confusion_matrix
 
-    count = len(class_names)
+    size = len(class_names)
     predicted = tested.predictions.argmax(-1)
-    fractions = confusion_matrix(tested.targets, predicted, labels=range(count), normalize="true")
-    side = max(4.0, min(14.0, 2 + 0.6 * count))
+    counts = confusion_matrix(tested.targets, predicted, labels=range(size))
+    fractions = counts / counts.sum(1, keepdims=True).clip(1)
+    side = max(4.0, min(14.0, 2 + 0.6 * size))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay(fractions, display_labels=class_names)
-    rotation = 90 if max(map(len, class_names)) > 4 else 0
-    display.plot(
-        ax=axes, cmap="Blues", include_values=count <= 20, values_format=".2f", colorbar=False,
-        im_kw={"vmin": 0, "vmax": 1}, xticks_rotation=rotation,
-    )  # fmt: skip
-    figure.colorbar(display.im_, label="fraction of the true class", shrink=0.8)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
+    for row, column in zip(*counts.nonzero(), strict=True) if size <= 25 else ():  # more would not be readable
+        colour = "white" if fractions[row, column] > 0.5 else "black"
+        text = f"{counts[row, column]}\n{fractions[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 4 else 0, parse_math=False)
+    axes.set_yticks(range(size), class_names, parse_math=False)
     accuracy = (predicted == tested.targets).float().mean()
-    title = f"{len(predicted):,} test rows, accuracy {accuracy:.1%}"
-    axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}", title=title)
-    figure.savefig(path, dpi=120)
+    axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}")
+    axes.set_title(f"Confusion matrix of {name}\n{len(predicted):,} test rows, accuracy {accuracy:.1%}", fontsize=10)
+    save_figure(figure, path)
 
 
 def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, max_columns: int = 25) -> None:
@@ -207,8 +218,12 @@ def draw_importance(columns: list[str], rises: Tensor, error: str, path: Path, m
     spans = torch.stack([shown - rises[order].amin(1), rises[order].amax(1) - shown])
     figure = Figure(figsize=(7, 1.4 + 0.3 * len(order)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([columns[number] for number in order], shown.numpy(), xerr=spans.numpy(), color="steelblue", capsize=2)
+    names = [without_formulas(columns[number]) for number in order]
+    axes.barh(names, shown.numpy(), xerr=spans.numpy(), color="steelblue", capsize=2)
     axes.axvline(0, color="black", linewidth=0.8)
+    count = rises.shape[1]
+    repeats = f"mean of {count} permutations, lines from minimum to maximum" if count > 1 else "one permutation"
     axes.margins(x=0.05)
-    axes.set(xlabel=f"rise of the {error} test rows, its values permuted", title="Permutation importance of columns")
-    figure.savefig(path, dpi=120)
+    axes.set(xlabel=f"rise of the {error} test rows with the column permuted")
+    axes.set_title(f"Permutation importance of columns\n{repeats}", fontsize=10)
+    save_figure(figure, path)
