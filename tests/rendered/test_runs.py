@@ -202,8 +202,11 @@ def test_few_seeds_that_overlap_are_not_told_apart(tmp_path: Path) -> None:
 
 def test_show_gives_the_commands_that_come_next(folder: Path) -> None:
     assert "next          python predict.py run=runs/a0 input=<your files>" in run_py(folder, "show", "a0").splitlines()
-    write_run(folder, "ended", accuracy=None, state="stopped", origin={"command": "python train.py model=mlp"})
-    assert "next          python train.py model=mlp name=ended" in run_py(folder, "show", "runs/ended").splitlines()
+    write_run(folder, "ended", accuracy=None, state="stopped", origin={"overrides": ["model=mlp", "x=; rm -r ~"]})
+    assert (
+        "next          python train.py name=ended model=mlp 'x=; rm -r ~'"
+        in run_py(folder, "show", "runs/ended").splitlines()
+    )
 
 
 def test_nothing_in_a_run_folder_is_changed(folder: Path) -> None:

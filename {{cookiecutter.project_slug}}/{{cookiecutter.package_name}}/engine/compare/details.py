@@ -41,7 +41,7 @@ def details(run: Summary) -> dict[str, Any]:
         "started": run.started,
         "last sign": f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
         "resumed": f"{len(resumed)} times" if resumed else "",
-        "command": train_command(run, origin.get("overrides")) if origin else "",
+        "command": _train_command(run, origin.get("overrides")) if origin else "",
         "commit": text(git.get("commit") or "") + (" with uncommitted changes" if git.get("dirty") else ""),
         "data": text(origin.get("data_sha256") or "")[:16],
         "plots": ", ".join(path.as_posix() for path in sorted(folder.plots.glob("*.png"))),
@@ -68,12 +68,12 @@ def next_commands(run: Summary) -> list[str]:
             origin = read_provenance((folds_of(folder) or [folder])[0])
         except RefusedError:
             return []
-        return [train_command(run, origin.get("overrides"))]
+        return [_train_command(run, origin.get("overrides"))]
     return []
 
 
-def train_command(run: Summary, overrides: Any, named: bool = True) -> str:
+def _train_command(run: Summary, overrides: Any) -> str:
     """Return the command that trains or resumes a run, quoted: its overrides may come from elsewhere."""
     words = [str(word) for word in overrides] if isinstance(overrides, list) else []
     others = [word for word in words if not word.startswith("name=")]
-    return text(shlex.join(["python", "train.py", *([f"name={run.name}"] if named else []), *others]), MAX_COMMAND)
+    return text(shlex.join(["python", "train.py", f"name={run.name}", *others]), MAX_COMMAND)

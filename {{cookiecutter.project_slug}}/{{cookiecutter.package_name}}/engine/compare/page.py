@@ -22,7 +22,6 @@ from ..plain import read_json
 from ..runs.folder import RunFolder, check_folder
 from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
-from .details import train_command
 from .differences import nameless_config
 from .seeds import groups_of, verdicts
 from .summaries import Summary, duration, numbers, text
@@ -112,14 +111,12 @@ def _flat(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _commands(run: Summary, overrides: Any) -> list[str]:
-    """Return the command that trained the run, and the one that repeats or resumes it."""
-    trained = train_command(run, overrides)
-    if run.state != "finished":
-        return [trained, trained]
-    return [
-        trained,
-        train_command(run, overrides, named=False) if run.folds else f"python train.py rerun={shlex.quote(run.path)}",
-    ]
+    """Return the command that trained the run, and the one that repeats or resumes it, safe to paste into a shell."""
+    words = [str(word) for word in overrides] if isinstance(overrides, list) else []
+    nameless = [word for word in words if not word.startswith("name=")]
+    again = [f"rerun={run.path}"] if run.state == "finished" else [f"name={run.name}", *nameless]
+    commands = [words, nameless if run.state == "finished" and run.folds else again]
+    return [shlex.join(["python", "train.py", *each]) for each in commands]
 
 
 def _curves(run: RunFolder, points: int) -> dict[str, Any]:

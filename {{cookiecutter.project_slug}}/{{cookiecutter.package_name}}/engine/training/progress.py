@@ -52,6 +52,11 @@ class Bar(TQDMProgressBar):
         self._draw(trainer, metrics_text(trainer))
         self.train_progress_bar.close()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the line of the bar: the message of the error follows."""
+        if trainer.training:
+            self.train_progress_bar.close()
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Do nothing: the bar of the training tells of the validation."""
 
