@@ -38,7 +38,8 @@ def run(command: Command) -> Path:
 def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     plots = {f"plots/{name}.png" for name in ("learning_curves", *PLOTS)}
-    named = {"config.yaml", "provenance.json", "metrics.csv", "metrics.json", "seen.npy", "train.log", *FILES}
+    json_files = {"metrics.json", "provenance.json", "status.json"}
+    named = {"config.yaml", "metrics.csv", "seen.npy", "train.log", *json_files, *FILES}
     assert files - {"changes.patch"} == named | plots | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     for plot in plots:
         with Image.open(run / plot) as image:
@@ -54,7 +55,7 @@ def test_metrics_of_csv_and_json_agree(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
-    assert set(metrics) == {"train", "val", "test", "samples"}
+    assert set(metrics) == {"train", "val", "test", "best", "samples"}
     assert all(metrics["samples"][split] > 0 for split in ("train", "val", "test"))
     assert metrics["val"]["loss"] == min(float(row["val/loss"]) for row in rows if row["val/loss"])
     assert {f"test/{name}": str(value) for name, value in metrics["test"].items()}.items() <= rows[-1].items()

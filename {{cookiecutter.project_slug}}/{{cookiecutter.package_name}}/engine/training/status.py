@@ -30,7 +30,8 @@ class StatusFile(Callback):
     def __init__(self, folder: RunFolder, cfg: DictConfig, metrics_log: MetricsLog) -> None:
         self.folder, self.metrics_log, self.monitor, self.mode = folder, metrics_log, cfg.monitor, cfg.mode
         earlier = _read(folder) if folder.continued else {}
-        names = _read(RunFolder(Path(cfg.rerun))) if cfg.rerun else HydraConfig.get().runtime.choices
+        choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+        names = _read(RunFolder(Path(cfg.rerun))) if cfg.rerun else choices
         self.before = float(earlier.get("seconds") or 0)  # trained by earlier processes
         self.begun = self.written = time.monotonic()
         self.status: dict[str, Any] = {
