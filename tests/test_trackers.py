@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from test_rendered import wandb_records
 Series = dict[str, list[tuple[int, float]]]  # steps and values of each metric, in the order of a tracker
 WORDS = (
     *("name=killed", "callbacks=[default]", "datamodule.batch_size=64", "trainer.enable_progress_bar=false"),
-    *("trainer.max_epochs=12", "trainer.limit_train_batches=12", "trainer.log_every_n_steps=5", "save_minutes=0.005"),
+    *("trainer.max_epochs=12", "trainer.limit_train_batches=12", "trainer.log_every_n_steps=5", "save_minutes=0.03"),
     "+callbacks.lr._target_=pytorch_lightning.callbacks.LearningRateMonitor",  # logs within an epoch as well
 )
 OFFLINE = {"wandb": ("logger.wandb.offline=true",)}
@@ -86,17 +87,18 @@ def rows_of(project: Path) -> int:
 def test_killed_run_is_one_run_in_its_tracker(tracker: str, bake: Bake) -> None:
     project = bake(logger=tracker)
     command = [sys.executable, "train.py", *WORDS, *OFFLINE.get(tracker, ())]
-    for _ in range(2):
-        target = rows_of(project) + random.randint(10, 16)  # of some 40
+    # W&B writes when a process ends by itself, so that a stopped one leaves what its resumption must not send again.
+    for stop in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL)[tracker != "wandb" :]:
+        target = rows_of(project) + random.randint(6, 12)  # of some 40
         process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while rows_of(project) < target:
             assert process.poll() is None
             time.sleep(0.005)
-        process.kill()
-        assert process.wait() == -9
+        process.send_signal(stop)
+        assert process.wait() == (-9 if stop == signal.SIGKILL else 143)
     done = run(*command, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (project / "runs" / "killed" / "train.log").read_text().count("Resuming from") == 2
+    assert (project / "runs" / "killed" / "train.log").read_text().count("Resuming from") >= 2
     expected = in_metrics_csv(project)
     assert len(expected["train/loss"]) == 12
     [found] = READERS[tracker](project)
