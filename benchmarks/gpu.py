@@ -96,8 +96,8 @@ def exact(starter: str, variant: str, epochs: int) -> str:
             raise RuntimeError(f"{starter}, {variant}: it ended before it could be killed:\n{said[-3000:]}")
         finished(start(project, "killed", *words))
         whole, again, killed = (bits(project / "runs" / name) for name in ("whole", "again", "killed"))
-    told = ["the same bits" if each == whole else "other bits" for each in (again, killed)]
-    return f"| {starter} | {variant} | {told[0]} | {told[1]} |"
+    verdicts = ["the same bits" if each == whole else "other bits" for each in (again, killed)]
+    return f"| {starter} | {variant} | {verdicts[0]} | {verdicts[1]} |"
 
 
 def tell(measure: Callable[..., str], *words: Any) -> bool:

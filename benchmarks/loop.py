@@ -106,7 +106,7 @@ class Stopwatch(Callback):
 
 def augmentation(cfg: DictConfig) -> Callable[[Tensor], Tensor]:
     """Return the augmentation of a batch of images (B, C, H, W), if the config asks for one."""
-    from my_project.datamodules.images import random_affine
+    from my_project.datamodules.augmentation import random_affine
 
     generator = torch.Generator().manual_seed(0)
     data = cfg.datamodule

@@ -83,7 +83,7 @@ def measure(model: str, folder: Path, *overrides: str) -> tuple[Watch, float]:
 
 def large_save(folder: Path) -> float:
     """Return the seconds to save 30 million parameters with AdamW's state, 360 MB."""
-    from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+    from my_project.engine.runs.checkpoint_files import AtomicCheckpointIO
     from my_project.engine.runs.folder import RunFolder
 
     folder.mkdir()

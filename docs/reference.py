@@ -285,9 +285,11 @@ def options(project: Project) -> list[tuple[str, ...]]:
 
 
 def exit_statuses(project: Project) -> str:
-    told = " ".join((inspect.getdoc(project.engine("cli.command").command) or "").split()).partition("Exit status: ")[2]
+    documented = " ".join((inspect.getdoc(project.engine("cli.command").command) or "").split()).partition(
+        "Exit status: "
+    )[2]
     rows = []
-    for status, name in re.findall(r"(\d+(?: or \d+)?) (\w+)", told):
+    for status, name in re.findall(r"(\d+(?: or \d+)?) (\w+)", documented):
         error = getattr(project.engine("errors"), f"{name.title()}Error", None)
         rows.append((status, name, (inspect.getdoc(error) or "").partition(". ")[0].removesuffix(".") if error else ""))
     return table("status, means, cause", rows)

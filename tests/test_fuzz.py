@@ -220,18 +220,18 @@ def test_mutated_configs_of_a_run_folder_from_elsewhere(project: Path, tmp_path:
     from fuzzed_project.engine.errors import RefusedError
 
     print(f"SEED={SEED}")
-    run_folder = tmp_path / "run"
-    (run_folder / "checkpoints").mkdir(parents=True)
-    (run_folder / "checkpoints" / "best.ckpt").touch()
+    folder_of_run = tmp_path / "run"
+    (folder_of_run / "checkpoints").mkdir(parents=True)
+    (folder_of_run / "checkpoints" / "best.ckpt").touch()
     shown = run(sys.executable, "train.py", "--cfg", "job", "--resolve", "name=run", "mode=min", cwd=project)
     assert shown.returncode == 0, shown.stderr
-    cfg = command.compose_config(project / "configs", "evaluate", [f"run={run_folder}"])
+    cfg = command.compose_config(project / "configs", "evaluate", [f"run={folder_of_run}"])
     counts = {"accepted": 0, "refused": 0}
 
     @fuzz(CASES)
     @given(broken_files({"config.yaml": shown.stdout}))
     def config(broken: tuple[str, str]) -> None:
-        (run_folder / "config.yaml").write_text(broken[1], encoding="utf-8")
+        (folder_of_run / "config.yaml").write_text(broken[1], encoding="utf-8")
         said = ""
         try:
             runs.choose_run(cfg)

@@ -14,7 +14,7 @@ from disk import small_disk_at
 from killed import STEP, At, let_finish, train, waiting
 from test_resume import QUICK
 
-from my_project.engine.runs.checkpoints import damage
+from my_project.engine.runs.checkpoint_files import damage
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ PHASES = {
     "first step": At(STEP),
     "within the epoch": At(STEP, 4),
     "writing a checkpoint": At("torch.serialization:_open_zipfile_writer_buffer.__exit__"),
-    "between two renames": At(f"{PACKAGE}.engine.runs.checkpoints:_flush_folder"),
+    "between two renames": At(f"{PACKAGE}.engine.runs.checkpoint_files:_flush_folder"),
     "between last batch and validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop.run"),
     "in validation": At(f"{LOOPS}.evaluation_loop:_EvaluationLoop._evaluation_step", 2),
     "writing a row of metrics.csv": At(f"{PACKAGE}.engine.training.metrics_log:MetricsLog._writer", 2),

@@ -180,7 +180,7 @@ def test_seeds_give_mean_spread_and_a_test_of_scipy(folder: Path) -> None:
         assert accuracy["seeds"] == {str(seed): value for seed, value in values.items()}
     said = run_py(folder, "seeds")
     low, high = stats.ttest_rel([*SEEDS["b"].values()], [*SEEDS["a"].values()]).confidence_interval(0.95)
-    line = next(line for line in said.splitlines() if line.startswith("test/accuracy: model=b minus model=a"))
+    line = next(line for line in said.splitlines() if line.startswith("test/accuracy B − A: "))
     assert f"-0.3933, 95 % interval {low:+.4g} to {high:+.4g} (paired t-test over 3 seeds, scipy)" in line
     assert line.endswith("a clear difference")
 

@@ -136,7 +136,7 @@ def test_matplotlib_does_not_speak_first(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert (done.stdout.splitlines()[0][:17], done.stderr) == ("Nothing to refuse", "")
+    assert (done.stdout.splitlines()[0][:20], done.stderr) == ("The command is valid", "")
 
 
 # Lightning's callbacks: the arguments that they need, or part of the refusal.

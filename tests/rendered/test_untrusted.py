@@ -19,7 +19,7 @@ from test_resume import QUICK
 from my_project import load_run
 from my_project.engine.config.build import build
 from my_project.engine.errors import RefusedError
-from my_project.engine.runs.checkpoints import AtomicCheckpointIO
+from my_project.engine.runs.checkpoint_files import AtomicCheckpointIO
 from my_project.engine.runs.folder import RunFolder
 from my_project.engine.runs.loading import load_checkpoint
 

@@ -21,7 +21,7 @@ from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolder
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.models.classifier import class_scores
-from {{ cookiecutter.package_name }}.models.metrics import EpochMetrics
+from {{ cookiecutter.package_name }}.models.epoch_metrics import EpochMetrics
 
 Configure = Callable[..., DictConfig]
 SHORT = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[default]", *NO_LOGGER)

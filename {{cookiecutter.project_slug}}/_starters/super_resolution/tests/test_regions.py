@@ -13,7 +13,7 @@ from PIL import Image
 from starter import photograph
 from torch import Tensor
 
-from {{ cookiecutter.package_name }}.datamodules.augment import random_crops
+from {{ cookiecutter.package_name }}.datamodules.augmentation import random_crops
 from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.resize import downscale

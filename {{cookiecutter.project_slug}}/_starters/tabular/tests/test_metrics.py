@@ -5,8 +5,8 @@ import torch
 from sklearn import metrics as reference
 from torch import Tensor
 
+from {{ cookiecutter.package_name }}.models.epoch_metrics import EpochMetrics
 from {{ cookiecutter.package_name }}.models.features import two_floats
-from {{ cookiecutter.package_name }}.models.metrics import EpochMetrics
 from {{ cookiecutter.package_name }}.models.targets import ClassTarget, NumberTarget
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -145,7 +145,7 @@ class CommandLine:
 
                 start_log()
                 check_built(request)
-            print("Nothing to refuse: run the same command without --check.")
+            print("The command is valid. Its data is read, and may be refused, when it runs.")
         except RefusedError as error:
             self._refuse(error)
         except (Exception, KeyboardInterrupt, StoppedError, SystemExit) as error:

@@ -41,7 +41,7 @@ def _parser(about: str) -> argparse.ArgumentParser:
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(command=list_runs)
     _add_list_options(parser)
-    commands = parser.add_subparsers(title="commands", metavar="command")
+    commands = parser.add_subparsers(title="commands", metavar="")
     for name, run, help_ in (
         ("list", list_runs, "a table of all runs (the default)"),
         ("show", show, "all of a run, and the commands that come next"),
@@ -73,7 +73,11 @@ def _parser(about: str) -> argparse.ArgumentParser:
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--sort", metavar="KEY", help="best, started, seconds, test/accuracy, model.optimizer.lr …")
+    add(
+        "--sort",
+        metavar="KEY",
+        help="best (the best first), started, time, test/accuracy, model.optimizer.lr … (the lowest first)",
+    )
     add("--reverse", action="store_true", help="with --sort: the other way round")
     where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
     add("--where", metavar="KEY=VALUE", action="append", help=where)
@@ -85,6 +89,8 @@ def list_runs(options: argparse.Namespace) -> None:
     """Print the table of runs, or as JSON a list of them."""
     from ..compare.table import chosen, ordered, print_table, rows_of
 
+    if options.limit is not None and options.limit < 1:
+        raise refusal("--limit", options.limit, "expected 1 or more")
     found = chosen(summaries(), options.where or [])
     if options.sort:
         found = ordered(found, options.sort, options.reverse)
@@ -94,25 +100,24 @@ def list_runs(options: argparse.Namespace) -> None:
     if not found:
         print("No runs here" + (" that meet --where" if options.where else ": python train.py name=first trains one"))
         return
-    limit = options.limit or (LIMIT if sys.stdout.isatty() else len(found))
+    limit = len(found) if options.limit is None and not sys.stdout.isatty() else options.limit or LIMIT
     print_table(*rows_of(found[:limit]))
     for run in (run for run in found[:limit] if run.state in ("failed", "damaged")):
         print(f"{run.name} {'has failed' if run.state == 'failed' else 'is damaged'}: {run.error}")
     if len(found) > limit:
-        print(f"{len(found) - limit:,} older runs are not shown: --limit {len(found)}")
+        print(f"{len(found) - limit:,} more: --limit {len(found)}")
 
 
 def show(options: argparse.Namespace) -> None:
     """Print all that is known of a run, and the commands that come next."""
-    from ..compare.details import details, next_commands
+    from ..compare.details import details, next_commands, origin_of
 
     run = _run(options.run)
-    facts = details(run)
     if options.json:
-        _print_json(facts | {"next": next_commands(run)})
+        _print_json(run.values() | {"origin": origin_of(run), "next": next_commands(run)})
         return
-    for name, value in facts.items():
-        print(f"{name:<14}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    for name, value in details(run).items():
+        print(f"{name:<14}{value}")
     for command in next_commands(run):
         print(f"{'next':<14}{command}")
 
@@ -136,7 +141,7 @@ def diff(options: argparse.Namespace) -> None:
 
 def seeds(options: argparse.Namespace) -> None:
     """Print a table of each group of runs that differ in the seed alone, and compare each with the first."""
-    from ..compare.seeds import groups_of, summary_of, verdicts
+    from ..compare.seeds import groups_of, labelled, mean_and_std, verdicts
     from ..compare.table import metric, print_table
     from ..runs.metrics import format_metric
 
@@ -146,10 +151,12 @@ def seeds(options: argparse.Namespace) -> None:
         return
     if not groups:
         print("No finished runs differ in the seed alone: python train.py --multirun seed=0,1,2 trains some")
-    for group in groups:
-        print(f"{group.label}: {len(group.runs)} seeds ({', '.join(run.name for run in group.runs)})")
+    for letter, group in labelled(groups):
+        print(f"{letter}: {group.label}; {len(group.runs)} seeds ({', '.join(run.name for run in group.runs)})")
         values = {name: group.values(name) for name in group.metrics}
-        rows = [[name, metric(*summary_of(each)), *map(format_metric, each.values())] for name, each in values.items()]
+        rows = [
+            [name, metric(*mean_and_std(each)), *map(format_metric, each.values())] for name, each in values.items()
+        ]
         print_table(["", "mean ± std", *(f"seed {run.seed}" for run in group.runs)], rows)
         print()
     for line in verdicts(groups):
@@ -174,6 +181,8 @@ def watch(options: argparse.Namespace) -> None:
     """Print the table again and again, until Ctrl-C."""
     if not sys.stdout.isatty():
         raise RefusedError("watch: needs a terminal; runs.py prints the table once")
+    if options.json:
+        raise RefusedError("watch: draws a table; runs.py --json prints JSON once")
     while True:
         print("\033[2J\033[H", end="")
         list_runs(options)
@@ -185,9 +194,10 @@ def _run(name: str) -> Summary:
     path = Path(name) if Path(name).is_dir() else RUNS / name
     found = summary_of(path) if path.is_dir() else None
     if found is None:
-        raise refusal("run", name, "no run folder", [run.name for run in summaries()], name)
+        names = [run.name for run in summaries()]
+        raise refusal(name, "", "no run folder", names, name.removeprefix(f"{RUNS}/").rstrip("/"))
     return found
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(json.dumps(content, indent=2))

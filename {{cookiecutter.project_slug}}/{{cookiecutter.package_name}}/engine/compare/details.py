@@ -17,17 +17,14 @@ MAX_COMMAND = 2000  # characters
 
 def details(run: Summary) -> dict[str, Any]:
     """Return the facts of a run by name, without those that are unknown."""
-    folder = RunFolder(Path(run.path))
-    first = (folds_of(folder) or [folder])[0]
-    try:
-        origin = read_provenance(first)
-    except RefusedError:
-        origin = {}
+    folder, origin = RunFolder(Path(run.path)), origin_of(run)
     git: Any = origin.get("git") if isinstance(origin.get("git"), dict) else {}
     resumed: Any = origin.get("resumed") if isinstance(origin.get("resumed"), list) else []
     metrics = read_json(folder.metrics) if folder.finished else {}
     splits: Any = metrics if isinstance(metrics, dict) else {}
     best = metric(run.best, run.spread.get(run.monitor))
+    epoch = "" if run.best_epoch is None else f" in epoch {run.best_epoch + 1}"
+    last = "ended" if run.state == "finished" else "last written"
     facts: dict[str, Any] = {
         "run": run.path,
         "state": f"{run.state}: {run.error}" if run.error else run.state,
@@ -35,11 +32,11 @@ def details(run: Summary) -> dict[str, Any]:
         "datamodule": run.datamodule,
         "seed": "" if run.seed is None else str(run.seed),
         "epochs": progress(run),
-        "best": best and f"{run.monitor} {best}" + ("" if run.best_epoch is None else f" in epoch {run.best_epoch}"),
+        "best": best and f"{run.monitor} {best}{epoch}",
         **{split: _line(numbers(splits.get(split))) for split in ("train", "val", "test")},
         "trained for": "" if run.seconds is None else duration(run.seconds),
         "started": run.started,
-        "last sign": f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
+        last: f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
         "resumed": f"{len(resumed)} times" if resumed else "",
         "command": _train_command(run, origin.get("overrides")) if origin else "",
         "commit": text(git.get("commit") or "") + (" with uncommitted changes" if git.get("dirty") else ""),
@@ -63,13 +60,17 @@ def next_commands(run: Summary) -> list[str]:
         repeat = [] if run.folds else [f"python train.py rerun={run.path}"]
         return [f"python evaluate.py run={run.path}", f"python predict.py run={run.path} input=<your files>", *repeat]
     if run.state in ("stopped", "killed", "failed"):
-        folder = RunFolder(Path(run.path))
-        try:
-            origin = read_provenance((folds_of(folder) or [folder])[0])
-        except RefusedError:
-            return []
-        return [_train_command(run, origin.get("overrides"))]
+        return [_train_command(run, origin_of(run).get("overrides"))]
     return []
+
+
+def origin_of(run: Summary) -> dict[str, Any]:
+    """Return the provenance of a run, or of the first of a set of folds; empty if it can't be read."""
+    folder = RunFolder(Path(run.path))
+    try:
+        return read_provenance((folds_of(folder) or [folder])[0])
+    except RefusedError:
+        return {}
 
 
 def _train_command(run: Summary, overrides: Any) -> str:

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from ..config.tree import leaves
 from ..plain import read_json, read_text
 from ..runs.folder import RUNS, RunFolder, moved
+from ..runs.metrics import format_metric
 from ..runs.provenance import changes, read_provenance
 from ..runs.saved import open_run
 from .summaries import numbers, text
@@ -35,7 +36,9 @@ def differences(one: RunFolder, other: RunFolder) -> dict[str, list[list[str]]]:
     if patches[0] != patches[1]:
         counts = [f"{patch.count(chr(10)):,} lines" if patch else "none" for patch in patches]
         found["code"].append(["changes.patch (uncommitted changes)", *counts])
-    found["metrics"] = _pairs(*(_metrics(run) for run in (one, other)))
+    metrics = [_metrics(run) for run in (one, other)]
+    found["metrics"] = [[name, *map(_shortened, values)] if len({*map(_shortened, values)}) > 1 else [name, *values]
+                        for name, *values in _pairs(*metrics)]  # fmt: skip
     return {kind: rows for kind, rows in found.items() if rows}
 
 
@@ -50,10 +53,18 @@ def _patch(run: RunFolder) -> str:
     return read_text(path, MAX_PATCH) if path.is_file() else ""
 
 
-def _metrics(run: RunFolder) -> dict[str, Any]:
+def _metrics(run: RunFolder) -> dict[str, float]:
     content = read_json(run.metrics) if run.finished else {}
     splits = content if isinstance(content, dict) else {}
-    return {f"{split}/{name}": value for split in ("val", "test") for name, value in numbers(splits.get(split)).items()}
+    pairs = [
+        (f"{split}/{name}", value) for split in ("val", "test") for name, value in numbers(splits.get(split)).items()
+    ]
+    return dict(sorted(pairs, key=lambda pair: pair[0].count("/")))  # those of a part, such as one class, come last
+
+
+def _shortened(value: str) -> str:
+    """Return a metric as the table shows it."""
+    return value if value == ABSENT else format_metric(float(value))
 
 
 def _pairs(one: dict[str, Any], other: dict[str, Any]) -> list[list[str]]:

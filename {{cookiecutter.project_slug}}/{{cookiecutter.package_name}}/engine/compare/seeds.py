@@ -37,7 +37,7 @@ class Group:
     def content(self) -> dict[str, Any]:
         """Return the group as plain values, for --json and the report."""
         found = {name: self.values(name) for name in self.metrics}
-        metrics = {name: dict(zip(("mean", "std"), summary_of(values), strict=True)) | {"seeds": values}
+        metrics = {name: dict(zip(("mean", "std"), mean_and_std(values), strict=True)) | {"seeds": values}
                    for name, values in found.items()}  # fmt: skip
         return {"overrides": self.label, "runs": [run.path for run in self.runs], "metrics": metrics}
 
@@ -60,7 +60,7 @@ def groups_of(runs: list[Summary]) -> list[Group]:
     return [Group(" ".join(pairs[0][1]) or "the defaults", [run for run, _ in pairs]) for pairs in groups]
 
 
-def summary_of(values: dict[int, float]) -> tuple[float, float]:
+def mean_and_std(values: dict[int, float]) -> tuple[float, float]:
     """Return mean and standard deviation (of a sample, n - 1)."""
     return statistics.mean(values.values()), statistics.stdev(values.values())
 
@@ -106,11 +106,16 @@ def compared(one: dict[int, float], other: dict[int, float]) -> Comparison | Non
     return Comparison(statistics.mean(a) - statistics.mean(b), float(low), float(high), test)
 
 
+def labelled(groups: list[Group]) -> list[tuple[str, Group]]:
+    """Return the groups with a letter each, or a number after Z."""
+    return [(chr(65 + number) if number < 26 else str(number + 1), group) for number, group in enumerate(groups)]
+
+
 def verdicts(groups: list[Group]) -> list[str]:
     """Return a line for each test metric and group, on how it compares with the first group."""
     return [
-        f"{name}: {group.label} minus {groups[0].label}: {compared(*values) or 'no spread to compare by'}"
-        for group in groups[1:]
+        f"{name} {letter} − A: {compared(*values) or 'no spread to compare by'}"
+        for letter, group in labelled(groups)[1:]
         for name in group.metrics
         if name in groups[0].metrics and name.startswith("test/")
         for values in [(group.values(name), groups[0].values(name))]

@@ -11,6 +11,7 @@ from ..runs.metrics import format_metric
 from .summaries import Summary, age, duration
 
 MAX_METRICS = 4  # columns of test metrics; those of a part, such as one class, are in `runs.py show`
+LEAST = ("started", "time", "datamodule", "seed")  # columns that a narrow terminal leaves out first
 COLORS = {"finished": "green", "training": "cyan", "testing": "cyan", "failed": "red", "damaged": "red"}
 
 
@@ -68,12 +69,29 @@ def print_table(titles: list[str], rows: list[list[str]], plain: bool | None = N
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    shown = _fitting(titles, rows, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="left" if title in ("run", "state", "model", "datamodule") else "right")
-    for row in rows:
-        table.add_row(*(Text(cell, style=COLORS.get(cell, "")) for cell in row))  # Text: no markup in a run's name
-    Console().print(table)
+    for place in shown:
+        words = place == 0 or titles[place] in ("state", "model", "datamodule")
+        table.add_column(titles[place], justify="left" if words else "right", overflow="fold")
+    for row in rows:  # Text: no markup in a run's name
+        table.add_row(*(Text(row[place], style=COLORS.get(row[place], "")) for place in shown))
+    console.print(table)
+    if len(shown) < len(titles):
+        hidden = ", ".join(title for place, title in enumerate(titles) if place not in shown)
+        print(f"Not shown, for lack of width: {hidden} (python runs.py | less -S)")
+
+
+def _fitting(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """Return the places of the columns that fit into `width`; those in LEAST, then the last metrics, are left out."""
+    widths = [2 + max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    order = [titles.index(title) for title in LEAST if title in titles]
+    order += [place for place in reversed(range(len(titles))) if titles[place].startswith("test/")]
+    shown = list(range(len(titles)))
+    while order and sum(widths[place] for place in shown) > width + 2:
+        shown.remove(order.pop(0))
+    return shown
 
 
 def chosen(runs: list[Summary], conditions: Iterable[str]) -> list[Summary]:
@@ -100,17 +118,18 @@ def ordered(runs: list[Summary], key: str, reverse: bool = False) -> list[Summar
     downward = reverse != (key == "best" and any(run.mode == "max" for run in runs))
     numeric = all(isinstance(value, int | float) for _, value in pairs)
     pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=downward)
-    there = [run for run, _ in pairs]
-    return there + [run for run in runs if run not in there]
+    valued = {id(run) for run, _ in pairs}
+    return [run for run, _ in pairs] + [run for run in runs if id(run) not in valued]
 
 
 def _values(runs: list[Summary], key: str, option: str, given: str) -> list[Any]:
     """Return the value of a key in each run, None if it has none. Raises RefusedError if no run has the key."""
-    fields = [run.values() for run in runs]
-    if not any(key in each for each in fields):
+    fields = [run.values() | {"run": run.name, "time": run.seconds, run.monitor: run.best} for run in runs]
+    known = dict.fromkeys(name for each in fields for name in each)
+    if key not in known:
         fields = [config_of(run) for run in runs]
-    if runs and not any(key in each for each in fields):
-        known = dict.fromkeys(name for run in runs for name in (*run.values(), *config_of(run)))
+        known |= dict.fromkeys(name for each in fields for name in each)
+    if runs and key not in known:
         raise refusal(option, given, "no run has this key", known, key)
     return [each.get(key) for each in fields]
 

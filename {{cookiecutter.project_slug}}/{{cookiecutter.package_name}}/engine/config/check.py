@@ -152,6 +152,8 @@ def _check_targets(plain: Any) -> Iterator[Argument]:
             options = plain.get(group) or {}
             if not isinstance(options, dict):
                 raise refusal(group, options, f"expected files of configs/{group}/")
+            if "_target_" in options:
+                raise refusal(f"{group}._target_", options["_target_"], "needs a name above it: own: {_target_: …}")
             for name, node in options.items():
                 yield from check_node(f"{group}.{name}", node, Given(), Place.OWN)
     except UnknownArgumentError as error:

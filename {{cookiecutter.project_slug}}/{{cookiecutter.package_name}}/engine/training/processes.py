@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ..errors import RefusedError, refusal
 from ..logs import RANK_ENV, log, rank
-from ..runs.checkpoints import how_to_resume
+from ..runs.checkpoint_files import how_to_resume
 from ..runs.folder import RunFolder
 from ..signals import SIGNALS, stopping
 from . import lightning

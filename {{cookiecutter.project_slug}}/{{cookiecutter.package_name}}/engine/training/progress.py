@@ -58,7 +58,7 @@ class Bar(TQDMProgressBar):
             self.train_progress_bar.close()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do nothing: the bar of the training tells of the validation."""
+        """Do nothing: the bar of the training shows the validation."""
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

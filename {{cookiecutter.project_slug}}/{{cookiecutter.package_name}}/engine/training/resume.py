@@ -1,4 +1,4 @@
-"""Exact resuming: a resumed run ends bit-identical to an uninterrupted one."""
+"""What a checkpoint holds, and exact resuming: a resumed run ends bit-identical to an uninterrupted one."""
 
 import random
 import time

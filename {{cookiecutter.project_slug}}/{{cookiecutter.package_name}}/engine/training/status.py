@@ -32,7 +32,10 @@ class StatusFile(Callback):
         earlier = _read(folder) if folder.continued else {}
         choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
         names = _read(RunFolder(Path(cfg.rerun))) if cfg.rerun else choices
-        self.before = float(earlier.get("seconds") or 0)  # trained by earlier processes
+        seconds = earlier.get("seconds")
+        self.before = float(seconds) if isinstance(seconds, int | float) else 0.0  # trained by earlier processes
+        self.steps: int | None = None  # of the whole training
+        self.has_begun = False
         self.begun = self.written = time.monotonic()
         self.status: dict[str, Any] = {
             "state": "training",
@@ -46,6 +49,9 @@ class StatusFile(Callback):
         }
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps = trainer.estimated_stepping_batches  # in each process: they may have to wait for each other
+        self.steps = int(steps) if math.isfinite(steps) and steps > 0 else None
+        self.has_begun = True
         self._write(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,6 +67,11 @@ class StatusFile(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Note how far the training came, before `noted` notes why it ended."""
+        if trainer.training and self.has_begun:
+            self._write(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.status["state"] = "testing"
@@ -82,12 +93,11 @@ class StatusFile(Callback):
             return
         changes: dict[str, Any] = {"best": self._best()}
         if self.status["state"] == "training":
-            steps = trainer.estimated_stepping_batches  # in a test it loads training data, for which processes wait
             changes |= {
                 "epoch": trainer.current_epoch,
                 "epochs": trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
                 "step": trainer.global_step,
-                "steps": int(steps) if math.isfinite(steps) and steps > 0 else None,
+                "steps": self.steps,
                 "seconds": round(self.before + time.monotonic() - self.begun, 1),
             }
         self.status |= {**changes, "alive": now()}

@@ -23,7 +23,7 @@ from ..files import write_json
 from ..logs import end_log_file, log, rank, start_log
 from ..plain import check_plain
 from ..runs import provenance
-from ..runs.checkpoints import damage, how_to_resume, resume_point
+from ..runs.checkpoint_files import damage, how_to_resume, resume_point
 from ..runs.folder import RUNS, RunFolder, claim_run_folder, moved, remove_if_unbegun
 from ..runs.loading import check_hyper_parameters, load_checkpoint
 from ..runs.lock import locked

@@ -15,7 +15,7 @@ from ..config.build import build
 from ..config.targets import Place
 from ..errors import refusal
 from ..logs import log
-from ..runs.checkpoints import AtomicCheckpointIO
+from ..runs.checkpoint_files import AtomicCheckpointIO
 from ..runs.folder import RUNS, RunFolder
 from ..runs.lock import one_at_a_time
 from .metrics_log import MetricsLog

@@ -1,4 +1,4 @@
-"""What an editor is told of configs/: every file is right, and a mistake is seen."""
+"""The schema by which an editor checks configs/: each file passes, and a mistake is seen."""
 
 import fnmatch
 import json

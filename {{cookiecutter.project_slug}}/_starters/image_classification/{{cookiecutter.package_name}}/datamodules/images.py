@@ -1,21 +1,20 @@
-"""Base class for datamodules of images to classify: augmentation, and input and output of predict.py.
+"""Base class for datamodules of images to classify, with input and output of predict.py.
 
 To use your own dataset, subclass ImageDataModule and write `load_images`; see digits.py and image_folder.py.
 """
 
 import csv
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from ..engine import From0Below1, RefusedError
+from .augmentation import random_affine
 from .image_files import colour, read_inputs
 from .labelled_images import LabelledImagesDataModule
 
@@ -79,17 +78,3 @@ class ImageDataModule(LabelledImagesDataModule):
             for name, row in zip(names, probabilities, strict=True):
                 writer.writerow([name, class_names[int(np.argmax(row))], *(f"{value:.6f}" for value in row)])
         return len(names)
-
-
-def random_affine(images: Tensor, rotate: float, shift: float, zoom: float, generator: torch.Generator) -> Tensor:
-    """Rotate, shift and scale each of `images` (B, C, H, W) by its own random amount; edge pixels are repeated.
-
-    `rotate` is in degrees, `shift` a fraction of the side, `zoom` a fraction of the size; each acts in both directions.
-    """
-    angle, dx, dy, scale = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
-    angle, scale = angle * math.radians(rotate), 1 + scale * zoom
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # affine_grid's coordinates run from -1 to 1, so a whole side is 2.
-    rows = [torch.stack([cos, -sin, dx * 2 * shift], 1), torch.stack([sin, cos, dy * 2 * shift], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1).to(images.dtype), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

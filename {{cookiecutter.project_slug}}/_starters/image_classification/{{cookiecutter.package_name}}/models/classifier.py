@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
-from .metrics import EpochMetrics
+from .epoch_metrics import EpochMetrics
 from .optimization import build_optimizer
 
 
@@ -58,11 +58,7 @@ class Classifier(LightningModule):
     # 2. Train loop
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, targets = batch
-        logits = self(images)
-        loss = F.cross_entropy(logits, targets)
-        self.train_metrics.update(loss, logits, targets)
-        return loss
+        return self._step(batch, self.train_metrics)[0]
 
     def on_train_epoch_end(self) -> None:
         metrics = self.train_metrics.compute()
@@ -71,7 +67,7 @@ class Classifier(LightningModule):
     # 3. Validation loop
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._evaluation_step(batch, self.val_metrics)
+        return self._step(batch, self.val_metrics)[1]
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val", self.val_metrics)
@@ -79,7 +75,8 @@ class Classifier(LightningModule):
     # 4. Test loop
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._evaluation_step(batch, self.test_metrics)
+        """Return the logits (B, K), which callbacks may plot."""
+        return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test", self.test_metrics)
@@ -88,12 +85,13 @@ class Classifier(LightningModule):
         """Compute class probabilities (B, K)."""
         return self(batch[0]).softmax(dim=-1)
 
-    def _evaluation_step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> Tensor:
-        """Update `metrics`; return the logits (B, K), which callbacks may plot."""
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
+        """Update `metrics`; return the loss and the logits (B, K)."""
         images, targets = batch
         logits = self(images)
-        metrics.update(F.cross_entropy(logits, targets), logits, targets)
-        return logits
+        loss = F.cross_entropy(logits, targets)
+        metrics.update(loss, logits, targets)
+        return loss, logits
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics) -> None:
         """Log the metrics of the whole split, and the F1 score of each class."""

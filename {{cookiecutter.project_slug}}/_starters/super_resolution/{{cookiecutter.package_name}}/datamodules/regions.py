@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, Seed, log, refusal
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
-from .augment import random_crops
+from .augmentation import random_crops
 from .base import TensorDataModule
 from .image_files import Decoded, Folder, as_tensor, decode, decoded, image_files, left_out, log_lines
 from .image_splits import UNSPLIT, digest, indices_of, log_splits

@@ -6,8 +6,8 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
+from .epoch_metrics import EpochMetrics
 from .features import ColumnEmbedding, Features, Statistics
-from .metrics import EpochMetrics
 from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
 

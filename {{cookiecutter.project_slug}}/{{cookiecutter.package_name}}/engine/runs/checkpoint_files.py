@@ -1,4 +1,7 @@
-"""Checkpoint files: write them atomically, detect damage, choose the one to resume from."""
+"""Checkpoint files: write them atomically, detect damage, choose the one to resume from.
+
+What they hold beside Lightning's own state is in training/resume.py.
+"""
 
 import contextlib
 import errno
