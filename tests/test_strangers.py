@@ -133,6 +133,7 @@ def starter_of(folder: Path) -> Any:
     """Import what the tests of a rendered project know about its starter."""
     spec = importlib.util.spec_from_file_location(folder.name, folder / "tests" / "starter.py")
     module = importlib.util.module_from_spec(spec)
+    sys.path.append(str(folder / "tests"))  # two starters share a module beside it
     spec.loader.exec_module(module)
     return module
 
