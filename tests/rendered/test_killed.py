@@ -55,6 +55,18 @@ def test_killed_in_each_phase_and_resumed_it_ends_bit_identical(folder: Path, un
     assert len(resumed) == len(PHASES) - 1  # the first was killed before the run began
 
 
+def test_killed_after_its_last_step_in_mid_epoch_it_ends_the_same(folder: Path) -> None:
+    """Nothing is left to train then: no validation runs in the process that ends the run."""
+    words = (*QUICK, "trainer.max_epochs=-1", "trainer.max_steps=8")
+    assert train(folder, "name=steps", *words)[0] == 0
+    at = PHASES["in the final test"]
+    assert train(folder, "name=steps_killed", *words, at=at)[0] == -signal.SIGKILL
+    status, said = train(folder, "name=steps_killed", *words)
+    assert status == 0, said
+    states = [final_state(folder / "runs" / name) for name in ("steps", "steps_killed")]
+    assert differences(*states) == []
+
+
 def test_another_seed_gives_other_bits(folder: Path, undisturbed: dict[str, str]) -> None:
     assert train(folder, "name=other", *QUICK, "seed=1")[0] == 0
     other = final_state(folder / "runs" / "other")

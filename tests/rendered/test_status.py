@@ -47,14 +47,15 @@ def test_of_a_run_that_is_killed_resumed_and_finished(folder: Path) -> None:
     assert (status["state"], status["started"]) == ("finished", started)
     assert status["seconds"] > seconds
     assert (status["epoch"], status["step"]) == (status["epochs"], status["steps"])
+    monitor, choose = status["monitor"], {"min": min, "max": max}[status["mode"]]
     with (folder / "runs" / "run" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["val/loss"]]
-    best = min(rows, key=lambda row: float(row["val/loss"]))
-    assert status["best"] == {key: float(best[name]) for key, name in
-                              (("value", "val/loss"), ("epoch", "epoch"), ("step", "step"))}  # fmt: skip
+        rows = [row for row in csv.DictReader(file) if row[monitor]]
+    best = choose(rows, key=lambda row: float(row[monitor]))
+    progress = {key: int(best[key]) for key in ("epoch", "step")}
+    assert status["best"] == {"value": float(best[monitor]), **progress}
     metrics = json.loads((folder / "runs" / "run" / "metrics.json").read_text())
-    assert metrics["best"] == {key: int(best[key]) for key in ("epoch", "step")}
-    assert metrics["val"]["loss"] == status["best"]["value"]
+    assert metrics["best"] == progress
+    assert metrics["val"][monitor.removeprefix("val/")] == status["best"]["value"]
 
 
 def test_of_a_run_that_is_stopped_and_that_fails(folder: Path) -> None:

@@ -244,6 +244,8 @@ def fit_and_test(
     try:
         log_awaited_processes(trainer)
         trainer.fit(model, datamodule, ckpt_path=resume, weights_only=True)
+        if trainer.val_dataloaders is None and trainer.enable_validation:  # killed after its last step: no loop has run
+            trainer.fit_loop.epoch_loop.val_loop.setup_data()
         samples = {split: count_samples(trainer, split) for split in ("train", "val")}
         _test(trainer, model, datamodule, folder)
         return {**samples, "test": count_samples(trainer, "test")}
