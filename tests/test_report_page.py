@@ -206,6 +206,9 @@ def test_the_curves_are_read_and_zoomed_by_keyboard(opened: Any) -> None:
     assert opened.execute_script("return chart.scales.y.distr") == 3
     opened.find_element(By.CSS_SELECTOR, "#x option[value='1']").click()
     assert opened.execute_script("return chart.data[0]") == [0, 1, 2]
+    opened.find_element(By.CSS_SELECTOR, "#x option[value='2']").click()
+    assert opened.execute_script("return chart.data[0]") == [0.333, 0.667, 1]
+    assert opened.execute_script("return entries.map((entry) => entry.best)") == [1, None]
 
 
 def test_it_prints_in_light_colours_and_returns(opened: Any) -> None:

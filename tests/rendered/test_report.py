@@ -17,6 +17,7 @@ from run_folders import change_json, write_json, write_run
 
 from my_project.engine.compare import page
 
+MINUTES = [0.333, 0.667, 1.0]
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&\u2028\u202e\"'`$(ls)"
 
 
@@ -45,9 +46,9 @@ def test_the_page_holds_what_the_run_folders_hold(report: Command) -> None:
     assert [*data["runs"]] == ["seed_2", "seed_1", "good"]
     assert [group["runs"] for group in data["groups"]] == [[2, 1, 0]]
     run = data["runs"]["seed_1"]
-    assert run["curves"] == [{"val/loss": [[9, 19, 29], [0, 1, 2], [2.51, 1.51, 0.51]],
-                              "train/loss": [[9, 19, 29], [0, 1, 2], [3, 2, 1]]}]  # fmt: skip
-    assert (run["test"], run["best"], run["best_epoch"]) == ({"loss": 0.51, "accuracy": 0.91}, 0.51, 2)
+    assert run["curves"] == [{"val/loss": [[9, 19, 29], [0, 1, 2], MINUTES, [2.51, 1.51, 0.51]],
+                              "train/loss": [[9, 19, 29], [0, 1, 2], MINUTES, [3, 2, 1]]}]  # fmt: skip
+    assert (run["test"], run["best"], run["best_step"]) == ({"loss": 0.51, "accuracy": 0.91}, 0.51, 29)
     assert (run["config"]["model.optimizer.lr"], run["origin"]["packages torch"]) == ("0.01", "2.13.0")
     assert run["commands"][1] == "python train.py rerun=runs/seed_1"
     image = base64.b64decode(run["plots"]["matrix.png"].removeprefix("data:image/png;base64,"))
@@ -83,7 +84,7 @@ def test_hostile_text_stays_text(report: Command) -> None:
     assert "\u2028" not in text
     run = data["runs"][path.name]
     assert run["config"]["model.kind"] == HOSTILE
-    assert run["curves"] == [{"val/<script>": [[1], [0], [None]], "val/__proto__": [[1], [0], [None]]}]
+    assert run["curves"] == [{"val/<script>": [[1], [0], [None], [None]], "val/__proto__": [[1], [0], [None], [None]]}]
     assert shlex.split(run["commands"][0]) == ["python", "train.py", HOSTILE, "; rm -rf ~"]
     assert shlex.split(run["commands"][1])[2] == f"rerun=runs/{path.name}"
     assert [*run["plots"]] == ["<img src=x onerror=alert(1)>.png"]
@@ -153,7 +154,7 @@ def test_twenty_large_runs_make_a_page_of_at_most_6_MB(report: Command) -> None:
             noise.save(path / "plots" / name)
     data = content(report)
     assert 4e6 < (report.folder / "report.html").stat().st_size <= 6e6
-    steps, _, values = data["runs"]["run_0"]["curves"][0]["val/loss"]
+    steps, _, _, values = data["runs"]["run_0"]["curves"][0]["val/loss"]
     assert 1000 < len(steps) <= 1501
     assert (steps[-1], values[-1]) == (4999, 714.143)
     shown = [len(run["plots"]) for run in data["runs"].values()]

@@ -47,6 +47,7 @@ def test_of_a_run_that_is_killed_resumed_and_finished(folder: Path) -> None:
     assert (status["state"], status["started"]) == ("finished", started)
     assert status["seconds"] > seconds
     assert (status["epoch"], status["step"]) == (status["epochs"], status["steps"])
+    assert_times_grow(folder / "runs" / "run", status["seconds"])
     monitor, choose = status["monitor"], {"min": min, "max": max}[status["mode"]]
     with (folder / "runs" / "run" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row[monitor]]
@@ -56,6 +57,17 @@ def test_of_a_run_that_is_killed_resumed_and_finished(folder: Path) -> None:
     metrics = json.loads((folder / "runs" / "run" / "metrics.json").read_text())
     assert metrics["best"] == progress
     assert metrics["val"][monitor.removeprefix("val/")] == status["best"]["value"]
+
+
+def assert_times_grow(run: Path, trained: float) -> None:
+    """times.csv has a row for each of metrics.csv, in an order of time that includes what came before a kill."""
+    with (run / "metrics.csv").open() as metrics, (run / "times.csv").open() as times:
+        steps = [row["step"] for row in csv.DictReader(metrics)]
+        rows = list(csv.DictReader(times))
+    seconds = [float(row["seconds"]) for row in rows]
+    assert [row["step"] for row in rows] == steps
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[-1] <= trained + 5  # trained, and the test
 
 
 def test_of_a_run_that_is_stopped_and_that_fails(folder: Path) -> None:

@@ -39,7 +39,7 @@ def test_run_folder_holds_all_that_the_readme_names(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     plots = {f"plots/{name}.png" for name in ("learning_curves", *PLOTS)}
     json_files = {"metrics.json", "provenance.json", "status.json"}
-    named = {"config.yaml", "metrics.csv", "seen.npy", "train.log", *json_files, *FILES}
+    named = {"config.yaml", "metrics.csv", "times.csv", "seen.npy", "train.log", *json_files, *FILES}
     assert files - {"changes.patch"} == named | plots | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     for plot in plots:
         with Image.open(run / plot) as image:

@@ -120,17 +120,18 @@ def _commands(run: Summary, overrides: Any) -> list[str]:
 
 
 def _curves(run: RunFolder, points: int) -> dict[str, Any]:
-    """Return {metric: [steps, epochs, values]}: every k-th value, so that there are about `points` in all."""
-    from ..runs.metrics import read_metrics
+    """Return {metric: [steps, epochs, minutes, values]}: every k-th value, so that there are about `points` in all."""
+    from ..runs.metrics import read_metrics, read_times
 
-    rows = read_metrics(run.metrics_csv)
+    rows, seconds = read_metrics(run.metrics_csv), read_times(run.times)
     names = dict.fromkeys(name for row in rows for name in row if name.count("/") == 1 and not name.startswith("test/"))
     curves = {}
     for name in names:
         found = [row for row in rows if name in row]
         kept = [*found[: -1 : math.ceil(len(found) * len(names) / points)], found[-1]]
         values = [float(f"{row[name]:.6g}") if math.isfinite(row[name]) else None for row in kept]
-        curves[name] = [[row["step"] for row in kept], [row["epoch"] for row in kept], values]
+        minutes = [round(seconds[row["step"]] / 60, 3) if row["step"] in seconds else None for row in kept]
+        curves[name] = [[row["step"] for row in kept], [row["epoch"] for row in kept], minutes, values]
     return curves
 
 

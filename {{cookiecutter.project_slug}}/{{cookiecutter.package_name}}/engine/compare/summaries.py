@@ -34,6 +34,7 @@ class Summary:
     mode: str = ""
     best: float | None = None  # of `monitor`, at `best_epoch`, from 0
     best_epoch: int | None = None
+    best_step: int | None = None
     test: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None  # trained, over all resumes
     started: str = ""  # UTC, ISO 8601
@@ -90,6 +91,7 @@ def _summary_of_run(run: RunFolder) -> Summary:
         **{name: time(status.get(name)) for name in ("started", "alive")},
         "best": number(best.get("value")),
         "best_epoch": whole(best.get("epoch")),
+        "best_step": whole(best.get("step")),
         "test": numbers(test),
         "seconds": number(status.get("seconds")),
     }
@@ -109,6 +111,7 @@ def _summary_of_folds(run: RunFolder, folds: list[Summary]) -> Summary:
         epochs=None,
         best=None,
         best_epoch=None,
+        best_step=None,
         test={},
         seconds=sum(times),
         started=min(fold.started for fold in folds),

@@ -29,6 +29,7 @@ class RunFolder:
         self.provenance = path / "provenance.json"  # code, data, versions and machine
         self.metrics = path / "metrics.json"  # final metrics; written last, so the file marks a finished run
         self.metrics_csv = path / "metrics.csv"  # metrics of each step that logged something
+        self.times = path / "times.csv"  # seconds trained at each row of metrics.csv
         self.folds = path / "folds.json"  # metrics of a set of folds; written last, so the file marks a finished set
         self.status = path / "status.json"  # what the run is doing, or how it ended
         self.trackers = path / "trackers.json"  # ids of the run in MLflow and W&B

@@ -38,6 +38,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_times(path: Path) -> dict[int, float]:
+    """Return for each step in a times.csv the seconds trained when its row of metrics.csv began.
+
+    What was trained after the last save of a killed run is not counted. Raises RefusedError like `read_metrics`.
+    """
+    return {row["step"]: row["seconds"] for row in read_metrics(path) if math.isfinite(row.get("seconds", math.nan))}
+
+
 def split_metrics(metrics: dict[str, float], split: str) -> dict[str, float]:
     """Return the metrics of one split without its name: `val/loss` becomes `loss`."""
     return {key.removeprefix(split + "/"): value for key, value in metrics.items() if key.startswith(split + "/")}

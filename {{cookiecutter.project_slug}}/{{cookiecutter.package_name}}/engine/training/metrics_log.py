@@ -2,27 +2,32 @@
 
 import csv
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ..files import new_file
-from ..runs.metrics import read_metrics
+from ..errors import RefusedError
+from ..files import new_file, write_text
+from ..runs.metrics import read_metrics, read_times
 
 
 class MetricsLog(Logger):
     """Logger of metrics.csv. Writes each row at once, so a killed run keeps its rows.
 
-    A resumed run drops the rows that it will write again; Lightning's CSVLogger deletes the file. Times are left out,
-    so that two equal runs write equal files.
+    A resumed run drops the rows that it will write again; Lightning's CSVLogger deletes the file. Times are written to
+    times.csv beside it, so that two equal runs write equal files.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = Path(path)
+        self.times = self.path.with_name("times.csv")
         self.last_row_at = 0
+        self._start_clock({})
         self._take(read_metrics(path))
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
@@ -37,7 +42,16 @@ class MetricsLog(Logger):
         """Keep the first `rows`, those before the checkpoint that the run resumes from, and return them."""
         self._take(self.rows[:rows])
         self._rewrite()
+        kept: dict[int, float] = {}
+        with suppress(RefusedError):  # damaged times are not worth a refusal: they start anew
+            times = read_times(self.times)
+            kept = {row["step"]: times[row["step"]] for row in self.rows if row["step"] in times}
+        write_text(self.times, "".join(["step,seconds\n", *(f"{step},{seconds}\n" for step, seconds in kept.items())]))
+        self._start_clock(kept)
         return self.rows
+
+    def _start_clock(self, times: dict[int, float]) -> None:
+        self.clock_start = time.monotonic() - max(times.values(), default=0.0)
 
     @rank_zero_only
     def flush(self) -> None:
@@ -55,6 +69,8 @@ class MetricsLog(Logger):
         if not self.rows or self.rows[-1]["step"] != step:
             self.rows.append({"epoch": 0, "step": step})
             self.last_row_at = self.path.stat().st_size if self.path.exists() else 0
+            with self.times.open("a", encoding="utf-8") as file:
+                file.write(f"{step},{time.monotonic() - self.clock_start:.1f}\n")
         row = self.rows[-1]
         row.update({key: int(value) if key == "epoch" else float(value) for key, value in metrics.items()})
         new = [key for key in row if key not in self.columns]
