@@ -157,13 +157,15 @@ for words, said in {CASES!r}.items():
         answer = str(error)
     assert answer == said or (said not in ("min", "max") and said in answer), (words, answer)
 assert "torch" not in sys.modules
-from my_project.engine.training.train import check_built
+from my_project.engine.training.train import build_datamodule, build_model
+from my_project.engine.training.trial import try_loops
 plateau = "++model.scheduler={{_target_:my_project.models.own.plateau,mode:max}}"
 cfg = command.compose_config(Path({str(copy)!r}) / "configs", "train", ["~model.scheduler", plateau, "mode=min"])
+datamodule = build_datamodule(cfg)
 try:
-    check_built(cfg)
+    try_loops(cfg, build_model(cfg, datamodule), datamodule)
 except RefusedError as error:
-    assert "model.scheduler.mode=max: the schedule looks at val/loss, which is better the lower it is" in str(error)
+    assert "model.scheduler.mode=max: val/loss is better the lower it is; model.scheduler.mode=min" in str(error)
 else:
     raise AssertionError("not refused")
 """

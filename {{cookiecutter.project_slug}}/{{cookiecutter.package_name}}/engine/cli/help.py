@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import sys
 import textwrap
 import tomllib
@@ -76,4 +77,5 @@ def _group(folder: Path, chosen: str | list[str] | None) -> str:
 
 
 def _row(name: str, text: str, indent: int = 0) -> str:
-    return textwrap.fill(f"  {name:<29}{text}", width=110, subsequent_indent=" " * (31 + indent))
+    width = min(110, max(70, shutil.get_terminal_size(fallback=(110, 24)).columns))
+    return textwrap.fill(f"  {name:<29}{text}", width=width, subsequent_indent=" " * (31 + indent))

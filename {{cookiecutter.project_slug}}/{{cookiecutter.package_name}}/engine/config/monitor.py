@@ -5,7 +5,6 @@ None for a metric that has none. `self.logged = …` may narrow it to the metric
 """
 
 import ast
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -107,17 +106,12 @@ def check_monitors(switches: Any, callbacks: Mapping[str, Any], logged: Logged, 
             monitors[f"{key}."] = (metric, values.get("mode"))
     for key, (metric, mode) in monitors.items():
         way = direction(f"{key}monitor", metric, logged, model)
-        if way and mode in BETTER and mode != way:
-            fix = f"{key}mode={way}" if key else "leave mode out, or null"
-            raise refusal(f"{key}mode", mode, f"{metric} is better the {BETTER[way]} it is; {fix}")
+        if mode in BETTER:
+            check_direction(f"{key}mode", mode, way, metric)
 
 
-def check_plateau(key: str, mode: str, model: str) -> None:
-    """Raises RefusedError if a ReduceLROnPlateau has the wrong `mode` for the metric that `model` gives it."""
-    code, logged = member(allowed(model), "configure_optimizers"), logged_by(model)
-    source = ast.unparse(code.node) if code and code.node else ""
-    metric = re.search(r"monitor(?:': |=)'([^']+)'", source)  # of a dict, or handed to build_optimizer
-    way = direction(key, metric[1], logged, model) if metric and logged else None
-    if metric and way and mode != way:
-        reason = f"the schedule looks at {metric[1]}, which is better the {BETTER[way]} it is; {key}.mode={way}"
-        raise refusal(f"{key}.mode", mode, reason)
+def check_direction(key: str, mode: str, way: str | None, metric: str) -> None:
+    """Raises RefusedError if `mode` is not `way`, the direction that the model declares for a metric."""
+    if way and mode != way:
+        fix = "leave mode out, or null" if key == "mode" else f"{key}={way}"
+        raise refusal(key, mode, f"{metric} is better the {BETTER[way]} it is; {fix}")

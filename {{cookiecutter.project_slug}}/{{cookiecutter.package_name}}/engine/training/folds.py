@@ -93,10 +93,11 @@ def summarise(folder: RunFolder, monitor: str, example: str) -> None:
     writer.writerow(["", *table])
     writer.writerows([row, *(values[row] for values in table.values())] for row in rows)
     write_text(folder.path / "folds.csv", text.getvalue())
+    log.info(f"{'':<20} mean ± std          {'  '.join(rows[:-2])}")
     for metric, values in table.items():
         if metric == monitor or metric.startswith("test/"):
             *each, mean, std = map(format_metric, values.values())
-            log.info(f"{metric:<20} {mean} ± {std}   {'  '.join(each)}")
+            log.info(f"{metric:<20} {f'{mean} ± {std}':<18}  {'  '.join(f'{value:<6}' for value in each)}".rstrip())
     write_json(folder.folds, {"folds": len(runs), "metrics": table})
     where = folder.path.as_posix()
     log.info(f"Results  {where}/folds.json, {where}/folds.csv, {where}/plots/folds.png")

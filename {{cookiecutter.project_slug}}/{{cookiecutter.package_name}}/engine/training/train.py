@@ -2,7 +2,7 @@
 
 import errno
 import math
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 
 from ..config.build import build, import_target
 from ..config.files import overrides
-from ..config.monitor import check_monitors, check_plateau, logged_by
+from ..config.monitor import check_monitors, logged_by
 from ..config.targets import Place
 from ..config.tree import all_nodes
 from ..errors import FailedError, RefusedError, StoppedError, own_frames, refusal
@@ -175,22 +175,7 @@ def check_built(cfg: DictConfig) -> dict[str, Callback]:
             build(OmegaConf.select(cfg, key), [torch.nn.Parameter(torch.zeros(1))], place=Place.ANY)
     if logged := logged_by(cfg.model._target_):
         check_monitors(cfg, callbacks, logged, cfg.model._target_)
-    _check_schedule(cfg)
     return callbacks
-
-
-def _check_schedule(cfg: DictConfig) -> None:
-    """Raises RefusedError if the schedule is a ReduceLROnPlateau with the wrong mode."""
-    node = cfg.model.get("scheduler")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedulers: list[Any] = []
-    arguments: dict[str, Any]
-    for arguments in ({"total_steps": 100}, {}) if node else ():
-        with suppress(Exception):  # the model passes other arguments, or will report the error
-            schedulers.append(build(node, optimizer, place=Place.ANY, **arguments))
-    for scheduler in schedulers:
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            check_plateau("model.scheduler", scheduler.mode, cfg.model._target_)
 
 
 def build_datamodule(cfg: DictConfig) -> Any:
@@ -310,8 +295,9 @@ def finish(
     log.info(f"{reached if math.isfinite(value) else f'No value of {monitor} was logged'}; {tested}")
     run = folder.path.as_posix()
     log.info(f"Results  {run}/metrics.json, plots in {run}/plots/")
-    log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
-    log.info(f"         python evaluate.py run={run}")
+    if folder.path.parent == RUNS:  # a fold's set says what is next
+        log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
+        log.info(f"         python evaluate.py run={run}")
 
 
 def input_example(datamodule: Any) -> str:

@@ -31,9 +31,11 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config.build import build, import_target, refusal_of
 from ..config.limits import schedules
+from ..config.monitor import check_direction, direction, logged_by
 from ..config.tree import all_nodes
 from ..errors import RefusedError, own_frames, refusal
 from ..order import BatchOrder
@@ -213,6 +215,11 @@ def _try_optimizers(cfg: DictConfig, model: LightningModule) -> tuple[list[Optim
         if len(keys) != 1:
             raise
         raise RefusedError(str(error).replace(str(error.key), keys[0], 1), keys[0]) from error
+    logged = vars(model).get("logged") or logged_by(cfg.model._target_) or {}
+    for each in schedulers:
+        if isinstance(each.scheduler, ReduceLROnPlateau) and logged:
+            way = direction("monitor", each.monitor, logged, cfg.model._target_)
+            check_direction("model.scheduler.mode", each.scheduler.mode, way, each.monitor)
     return optimizers, [each.scheduler for each in schedulers]
 
 
