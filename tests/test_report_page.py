@@ -172,12 +172,14 @@ def test_the_chosen_runs_are_shown(opened: Any) -> None:
     for seed in (0, 2):
         opened.find_element(By.CSS_SELECTOR, f"input[aria-label='Choose seed_{seed}']").send_keys(Keys.SPACE)
     title, *values = legend(opened)[0].splitlines()
-    assert title == "model.optimizer.lr=0.01: mean ± std of 2 seeds"
+    assert title == "A: model.optimizer.lr=0.01: mean ± std of 2 of 3 seeds"
     assert values == ["val", "0.5100 ± 0.0141", "train", "1.0000 ± 0.0000"]
     assert "0.9100 ± 0.0141" in opened.find_element(By.ID, "spread").text
     cells = [row.text for row in opened.find_elements(By.CSS_SELECTOR, "#differing tbody tr")]
     assert cells == ["seed 2 0"]
     assert len(opened.find_elements(By.CSS_SELECTOR, "#figures img")) == 2
+    opened.execute_script("data.comparisons.push({metric: 'test/accuracy', text: 'B − A'}); drawResults()")
+    assert opened.find_element(By.ID, "verdicts").text.endswith("B − A")
     click(opened, "bands")
     assert [item.splitlines()[0] for item in legend(opened)] == ["seed_2", "seed_0"]
     details = opened.find_elements(By.CSS_SELECTOR, "#each summary")

@@ -1,6 +1,7 @@
 """Damaged checkpoints, folders that can't be written and NaN losses are named, and nothing good is lost."""
 
 import contextlib
+import json
 import random
 import re
 import shutil
@@ -169,6 +170,8 @@ def test_a_nan_stops_the_run_before_a_checkpoint_holds_it(folder: Path) -> None:
     assert str(kept["ids"][0]) in first
     assert "nonfinite/epoch_1_batch_" in second
     assert "name=blown trainer.detect_anomaly=true" in third
+    assert all(line in (run / "train.log").read_text(encoding="utf-8") for line in (first, second, third))
+    assert json.loads((run / "status.json").read_text())["error"].endswith(third.split()[-1])
     for path in (run / "checkpoints").glob("*.ckpt"):
         weights = torch.load(path, weights_only=True)["state_dict"].values()
         assert all(torch.isfinite(weight).all() for weight in weights)

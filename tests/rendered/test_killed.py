@@ -85,6 +85,7 @@ def test_a_signal_lets_the_step_end_and_saves(sent: signal.Signals, folder: Path
         f"Stopped; the state of step 5 is saved. The same command with name={name} resumes from "
         f"runs/{name}/checkpoints/last.ckpt."
     )
+    assert said.splitlines()[-1] in (folder / "runs" / name / "train.log").read_text(encoding="utf-8")
     status, after = train(folder, f"name={name}", *QUICK, "save_minutes=10")
     assert status == 0, after
     assert "Resuming from" in after

@@ -56,6 +56,15 @@ def test_the_page_holds_what_the_run_folders_hold(report: Command) -> None:
     assert run["notes"] == []
 
 
+def test_groups_of_seeds_are_compared(report: Command) -> None:
+    for seed in (1, 2, 3, 4):
+        write_run(report.folder / "runs" / f"seed_{seed}", seed=seed, lr=0.01 if seed < 3 else 0.1, data_sha256="a")
+    data = content(report)
+    assert [group["name"] for group in data["groups"]] == ["A: model.optimizer.lr=0.01", "B: model.optimizer.lr=0.1"]
+    assert [each["metric"] for each in data["comparisons"]] == ["test/loss", "test/accuracy"]
+    assert data["comparisons"][1]["text"].startswith("test/accuracy B − A: +0.025, 95 % interval ")
+
+
 def test_the_page_asks_for_nothing_and_names_the_hashes_of_its_scripts(report: Command) -> None:
     content(report)
     text = (report.folder / "report.html").read_text(encoding="utf-8")

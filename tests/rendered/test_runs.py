@@ -97,6 +97,7 @@ def test_it_is_sorted_and_filtered_by_any_value(folder: Path) -> None:
     assert names("--sort", "test/accuracy", "--reverse") == ["a1", "a0", "a2", "b1", "b0", "b2"]
     assert names("--where", "model=b", "--where", "seed=1") == ["b1"]
     assert names("--where", "model.width=97", "--sort", "name") == ["a0", "a1", "a2"]
+    assert len(names("--where", "best=2.5e-1")) == 6
     write_run(folder, "worse", best={"value": 0.5, "epoch": 0, "step": 1})
     assert names("--sort", "best")[-1] == "worse"
     assert names("list", "--sort", "best", "--reverse")[0] == "worse"
@@ -166,12 +167,20 @@ def test_diff_shows_what_differs_and_nothing_that_is_equal(folder: Path) -> None
     assert run_py(folder, "diff", "one", "one") == "Nothing differs\n"
     (folder / "runs" / "one" / "changes.patch").write_text("+x\n+y\n")
     assert "2 lines" in run_py(folder, "diff", "one", "other")
+    write_run(folder, "killed", accuracy=None, state="training", best={"value": 1.5, "epoch": 0, "step": 9})
+    metrics = json.loads(run_py(folder, "diff", "one", "killed", "--json"))["metrics"]
+    assert metrics[0] == ["val/loss", "0.2500", "1.5000"]
+    hashes = [{"data_sha256": letter * 64} for letter in "ab"]
+    for name, origin in zip(("hash_a", "hash_b"), hashes, strict=True):
+        write_run(folder, name, origin=origin)
+    assert f"{'a' * 12}…  {'b' * 12}…" in run_py(folder, "diff", "hash_a", "hash_b")
     assert "did you mean one or other?" in refused(folder, "diff", "ohne", "other")
 
 
 def test_seeds_give_mean_spread_and_a_test_of_scipy(folder: Path) -> None:
     write_run(folder, "alone", origin={"seedless_sha256": "z"})
-    groups = json.loads(run_py(folder, "seeds", "--json"))
+    found = json.loads(run_py(folder, "seeds", "--json"))
+    groups = found["groups"]
     assert [group["overrides"] for group in groups] == ["model=a", "model=b"]
     for group, values in zip(groups, SEEDS.values(), strict=True):
         accuracy = group["metrics"]["test/accuracy"]
@@ -183,6 +192,35 @@ def test_seeds_give_mean_spread_and_a_test_of_scipy(folder: Path) -> None:
     line = next(line for line in said.splitlines() if line.startswith("test/accuracy B − A: "))
     assert f"-0.3933, 95 % interval {low:+.4g} to {high:+.4g} (paired t-test over 3 seeds, scipy)" in line
     assert line.endswith("a clear difference")
+    compared = next(each for each in found["comparisons"] if each["metric"] == "test/accuracy")
+    assert (compared["one"], compared["other"], compared["interval"]) == ("B", "A", [low, high])
+    assert "B: " not in run_py(folder, "seeds", "--where", "model=a")
+
+
+def test_a_group_is_compared_with_the_best_one_on_the_same_data(tmp_path: Path) -> None:
+    """And named by the overrides of its own runs, not by that of a rerun."""
+    common = ["datamodule=mine", "trainer.max_epochs=6"]
+    settings = {"weak": ("d", 0.7), "good": ("d", 0.2), "middle": ("d", 0.5), "other": ("e", 0.1)}
+    for name, (data, best) in settings.items():
+        for seed in (0, 1):
+            words = ["rerun=runs/x"] if (name, seed) == ("good", 0) else [f"name={name}", *common, f"model={name}"]
+            origin = {"seedless_sha256": name, "data_sha256": data, "overrides": words}
+            value = {"value": best + seed / 100, "epoch": 2, "step": 29}
+            write_run(tmp_path, f"{name}{seed}", seed, 0.9 - best - seed / 1000, origin=origin, best=value)
+    found = json.loads(run_py(tmp_path, "seeds", "--json"))
+    assert [group["overrides"] for group in found["groups"]] == [f"model={name}" for name in settings]
+    pairs = {(each["one"], each["other"]) for each in found["comparisons"]}
+    assert pairs == {("A", "B"), ("C", "B")}
+
+
+def test_runs_with_different_monitors_have_no_best(folder: Path) -> None:
+    write_run(folder, "c0", monitor="val/accuracy", mode="max", best={"value": 0.9, "epoch": 2, "step": 29})
+    write_run(folder, "c1", monitor="val/accuracy", mode="max", best={"value": 0.8, "epoch": 2, "step": 29})
+    assert "--where monitor=val/accuracy" in refused(folder, "--sort", "best")
+    said = run_py(folder, "--sort", "best", "--where", "monitor=val/accuracy", "--json")
+    assert [run["name"] for run in json.loads(said)] == ["c0", "c1"]
+    said = run_py(folder, "--json", "--sort", "val/loss")
+    assert [run["val/loss"] for run in json.loads(said)] == [0.25] * 8
 
 
 def test_few_seeds_that_overlap_are_not_told_apart(tmp_path: Path) -> None:

@@ -40,14 +40,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, flush: bool = True) -> None:
     """Write JSON atomically."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", flush)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, flush: bool = True) -> None:
     """Write text atomically."""
-    with new_file(path) as file:
+    with new_file(path, flush) as file:
         file.write(text)
 
 

@@ -85,6 +85,13 @@ def quiet(silent: bool) -> Iterator[None]:
         log.setLevel(level)
 
 
+def log_to_file(line: str) -> None:
+    """Write a line that the console has already shown to the log file, if there is one."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(logging.LogRecord(log.name, logging.ERROR, "", 0, line, None, None))
+
+
 def end_log_file() -> None:
     """Close the log file, if there is one."""
     for logger in (log, warnings_log):

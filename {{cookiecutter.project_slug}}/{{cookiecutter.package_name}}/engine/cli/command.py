@@ -31,7 +31,7 @@ from ..config.check import all_keys, check_shown
 from ..config.files import check_files
 from ..config.modules import PACKAGE
 from ..errors import FailedError, RefusedError, StoppedError, is_own, own_frames, pip_command, printable, refusal
-from ..logs import log, rank, start_log
+from ..logs import log, log_to_file, rank, start_log
 from ..signals import stopping
 
 QUOTED_PATTERN = re.compile(r"'[^']*'|\"[^\"]*\"|\?\?\?")
@@ -270,6 +270,8 @@ def end(error: BaseException) -> NoReturn:
         lines = _report(error)
     for line in lines:
         _print(line)
+        if isinstance(error, FailedError | StoppedError):
+            log_to_file(str(line))
     sys.exit(status)
 
 

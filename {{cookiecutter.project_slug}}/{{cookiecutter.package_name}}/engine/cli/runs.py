@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,7 +42,7 @@ def _parser(about: str) -> argparse.ArgumentParser:
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(command=list_runs)
     _add_list_options(parser)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="<command>")
     for name, run, help_ in (
         ("list", list_runs, "a table of all runs (the default)"),
         ("show", show, "all of a run, and the commands that come next"),
@@ -56,6 +57,8 @@ def _parser(about: str) -> argparse.ArgumentParser:
         command.set_defaults(command=run)
         if name in ("list", "watch"):
             _add_list_options(command)
+        if name == "seeds":
+            _add_where(command)
         if name == "show":
             command.add_argument("run", help="a run folder, runs/<name>")
         if name == "diff":
@@ -79,10 +82,14 @@ def _add_list_options(parser: argparse.ArgumentParser) -> None:
         help="best (the best first), started, time, test/accuracy, model.optimizer.lr … (the lowest first)",
     )
     add("--reverse", action="store_true", help="with --sort: the other way round")
-    where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
-    add("--where", metavar="KEY=VALUE", action="append", help=where)
+    _add_where(parser)
     add("--limit", type=int, metavar="N", help=f"rows of the table; default: {LIMIT} on a terminal, else all")
     add("--json", action="store_true", help="print JSON, for programs")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
+    parser.add_argument("--where", metavar="KEY=VALUE", action="append", help=where)
 
 
 def list_runs(options: argparse.Namespace) -> None:
@@ -127,7 +134,11 @@ def diff(options: argparse.Namespace) -> None:
     from ..compare.differences import differences
     from ..compare.table import print_table
 
-    one, other = (RunFolder(Path(_run(name).path)) for name in (options.one, options.other))
+    pair = [_run(name) for name in (options.one, options.other)]
+    for run in pair:
+        if run.folds:
+            raise RefusedError(f"{run.path}: a set of folds; compare two runs, such as {run.path}/fold_1")
+    one, other = (RunFolder(Path(run.path)) for run in pair)
     found = differences(one, other)
     if options.json:
         _print_json(found)
@@ -140,14 +151,15 @@ def diff(options: argparse.Namespace) -> None:
 
 
 def seeds(options: argparse.Namespace) -> None:
-    """Print a table of each group of runs that differ in the seed alone, and compare each with the first."""
-    from ..compare.seeds import groups_of, labelled, mean_and_std, verdicts
-    from ..compare.table import metric, print_table
+    """Print a table of each group of runs that differ in the seed alone, and compare each with the best one."""
+    from ..compare.seeds import comparisons, groups_of, labelled, mean_and_std
+    from ..compare.table import chosen, metric, print_table
     from ..runs.metrics import format_metric
 
-    groups = groups_of(summaries())
+    groups = groups_of(chosen(summaries(), options.where or []))
     if options.json:
-        _print_json([group.content() for group in groups])
+        compared = [asdict(each) for each in comparisons(groups)]
+        _print_json({"groups": [group.content() for group in groups], "comparisons": compared})
         return
     if not groups:
         print("No finished runs differ in the seed alone: python train.py --multirun seed=0,1,2 trains some")
@@ -159,8 +171,8 @@ def seeds(options: argparse.Namespace) -> None:
         ]
         print_table(["", "mean ± std", *(f"seed {run.seed}" for run in group.runs)], rows)
         print()
-    for line in verdicts(groups):
-        print(line)
+    for each in comparisons(groups):
+        print(each)
 
 
 def report(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from ..runs.folder import RunFolder
 from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
 from .summaries import Summary, age, duration, numbers, text
-from .table import metric, progress
+from .table import metric, progress, written
 
 MAX_COMMAND = 2000  # characters
 
@@ -34,18 +34,28 @@ def details(run: Summary) -> dict[str, Any]:
         "epochs": progress(run),
         "best": best and f"{run.monitor} {best}{epoch}",
         **{split: _line(numbers(splits.get(split))) for split in ("train", "val", "test")},
+        "samples": ", ".join(f"{split} {count:,.0f}" for split, count in numbers(splits.get("samples")).items()),
         "trained for": "" if run.seconds is None else duration(run.seconds),
         "started": run.started,
         last: f"{run.alive} ({age(run.alive)} ago)" if run.alive else "",
-        "resumed": f"{len(resumed)} times" if resumed else "",
+        "resumed": f"{len(resumed)} time{'s' * (len(resumed) > 1)}" if resumed else "",
         "command": _train_command(run, origin.get("overrides")) if origin else "",
         "commit": text(git.get("commit") or "") + (" with uncommitted changes" if git.get("dirty") else ""),
         "data": text(origin.get("data_sha256") or "")[:16],
+        "versions": _pairs(origin.get("packages")),
+        "machine": _pairs({key: origin.get(key) for key in ("system", "cpu", "gpus")}),
+        "config": folder.config.as_posix() if folder.begun else "",
         "plots": ", ".join(path.as_posix() for path in sorted(folder.plots.glob("*.png"))),
     }  # fmt: skip
     if run.folds:
         facts["test"] = _line(run.test, run.spread)
     return {name: value for name, value in facts.items() if value}
+
+
+def _pairs(values: Any) -> str:
+    """Format untrusted values by their names."""
+    pairs = values.items() if isinstance(values, dict) else ()
+    return text(", ".join(f"{name} {written(value)}" for name, value in pairs if value), MAX_COMMAND)
 
 
 def _line(metrics: dict[str, float], spread: dict[str, float] | None = None) -> str:

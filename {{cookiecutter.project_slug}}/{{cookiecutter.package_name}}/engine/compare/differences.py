@@ -1,5 +1,6 @@
 """What differs between two runs: config, code, data, versions, machine, metrics. What is equal is left out."""
 
+import re
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -10,10 +11,11 @@ from ..runs.folder import RUNS, RunFolder, moved
 from ..runs.metrics import format_metric
 from ..runs.provenance import changes, read_provenance
 from ..runs.saved import open_run
-from .summaries import numbers, text
+from .summaries import numbers, summary_of, text
 from .table import written
 
 ABSENT = "–"
+HASH_PATTERN = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")  # shortened in what is shown
 MAX_PATCH = 2**22  # bytes of changes.patch
 # The kind of a difference by how the names of `changes` begin; what is not listed is the version of a package.
 KINDS = {"training data": "data", "number of processes": "machine", "code": "code", "git": "code", "system": "machine",
@@ -31,7 +33,8 @@ def differences(one: RunFolder, other: RunFolder) -> dict[str, list[list[str]]]:
     origins = [read_provenance(run) for run in (one, other)]
     for name, values in changes(*origins).items():
         kind = next((kind for begin, kind in KINDS.items() if name.startswith(begin)), "versions")
-        found[kind].append([name, *(ABSENT if value is None else text(value) for value in values)])
+        shown = (ABSENT if value is None else HASH_PATTERN.sub(r"\1…", text(value)) for value in values)
+        found[kind].append([name, *shown])
     patches = [_patch(run) for run in (one, other)]
     if patches[0] != patches[1]:
         counts = [f"{patch.count(chr(10)):,} lines" if patch else "none" for patch in patches]
@@ -54,7 +57,10 @@ def _patch(run: RunFolder) -> str:
 
 
 def _metrics(run: RunFolder) -> dict[str, float]:
-    content = read_json(run.metrics) if run.finished else {}
+    if not run.finished:
+        so_far = summary_of(run.path)
+        return {so_far.monitor: so_far.best} if so_far and so_far.best is not None else {}
+    content = read_json(run.metrics)
     splits = content if isinstance(content, dict) else {}
     pairs = [
         (f"{split}/{name}", value) for split in ("val", "test") for name, value in numbers(splits.get(split)).items()

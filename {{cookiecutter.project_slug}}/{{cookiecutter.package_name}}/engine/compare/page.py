@@ -23,7 +23,7 @@ from ..runs.folder import RunFolder, check_folder
 from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
 from .differences import nameless_config
-from .seeds import groups_of, verdicts
+from .seeds import comparisons, groups_of, labelled
 from .summaries import Summary, duration, numbers, text
 from .table import progress, written
 
@@ -43,9 +43,11 @@ def write_report(runs: list[Summary], output: Path) -> None:
     runs, left_out = runs[:MAX_RUNS], len(runs[MAX_RUNS:])
     entries = [_entry(run, len(runs)) for run in runs]
     groups = groups_of([run for run, entry in zip(runs, entries, strict=True) if entry["state"] != "damaged"])
-    names = [{"name": group.label, "runs": [runs.index(run) for run in group.runs]} for group in groups]
+    names = [{"name": f"{letter}: {group.label}", "runs": [runs.index(run) for run in group.runs]}
+             for letter, group in labelled(groups)]  # fmt: skip
+    tests = [{"metric": each.metric, "text": str(each)} for each in comparisons(groups)]
     content = {"project": Path.cwd().name, "written": now(), "left_out": left_out, "runs": entries, "groups": names,
-               "verdicts": verdicts(groups)}  # fmt: skip
+               "comparisons": tests}  # fmt: skip
     room = MAX_PAGE - len(_page(content))
     finished = [entry for entry in entries if entry["state"] == "finished"]
     for left, entry in zip(range(len(finished), 0, -1), finished, strict=True):

@@ -19,8 +19,14 @@ CONFIDENCE = 0.95
 class Group:
     """Finished runs of one config, code and data, one for each seed, in the order of the seeds."""
 
-    label: str  # the overrides that the runs have in common
+    label: str  # the overrides that the runs have in common, without those of all groups
     runs: list[Summary]
+    data: str  # SHA-256 of the data
+
+    @property
+    def monitor(self) -> str:
+        """The metric that selects the best checkpoint."""
+        return self.runs[0].monitor
 
     def values(self, metric: str) -> dict[int, float]:
         """Return {seed: value} of a metric: that of `monitor`, or `test/…`."""
@@ -31,7 +37,7 @@ class Group:
     @property
     def metrics(self) -> list[str]:
         """The metrics that all runs have, without those of a part, such as one class."""
-        names = [self.runs[0].monitor, *(f"test/{name}" for name in self.runs[0].test if "/" not in name)]
+        names = [self.monitor, *(f"test/{name}" for name in self.runs[0].test if "/" not in name)]
         return [name for name in names if len(self.values(name)) == len(self.runs)]
 
     def content(self) -> dict[str, Any]:
@@ -44,7 +50,7 @@ class Group:
 
 def groups_of(runs: list[Summary]) -> list[Group]:
     """Return the groups of two or more seeds among finished runs; of two runs with the same seed the newest counts."""
-    found: dict[str, dict[int, tuple[Summary, list[str]]]] = {}
+    found: dict[str, dict[int, tuple[Summary, list[str], str]]] = {}
     for run in sorted(runs, key=lambda each: each.started):
         if run.state != "finished" or run.folds or run.seed is None:
             continue
@@ -55,9 +61,21 @@ def groups_of(runs: list[Summary]) -> list[Group]:
             continue
         words = origin.get("overrides") if isinstance(origin.get("overrides"), list) else []
         given = [text(word) for word in words if not str(word).lstrip("+").startswith(("name=", "seed="))]
-        found.setdefault(setting, {})[run.seed] = (run, given)
+        found.setdefault(setting, {})[run.seed] = (run, given, text(origin.get("data_sha256")))
     groups = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in found.values() if len(by_seed) > 1]
-    return [Group(" ".join(pairs[0][1]) or "the defaults", [run for run, _ in pairs]) for pairs in groups]
+    labels = _labels([[words for _, words, _ in group] for group in groups])
+    return [Group(label, [run for run, *_ in group], group[0][2]) for label, group in zip(labels, groups, strict=True)]
+
+
+def _labels(overrides: list[list[list[str]]]) -> list[str]:
+    """Return a label for each group, given the overrides of each of its runs: those that tell it from the others."""
+    common = []
+    for runs in overrides:
+        typed = [words for words in runs if not any(word.startswith("rerun=") for word in words)] or runs
+        common.append([word for word in typed[0] if all(word in words for words in typed)])
+    shared = {word for word in common[0] if all(word in words for words in common)} if len(common) > 1 else set()
+    named = (" ".join(word for word in words if word not in shared) for words in common)
+    return [label or ("no other override" if shared else "the defaults") for label in named]
 
 
 def mean_and_std(values: dict[int, float]) -> tuple[float, float]:
@@ -67,56 +85,70 @@ def mean_and_std(values: dict[int, float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of the means of two groups, with its confidence interval by a t-test."""
+    """The difference between the means of two groups, named by letters, with its confidence interval by a t-test.
 
+    The interval is None if the groups do not vary, so that a t-test says nothing.
+    """
+
+    metric: str
+    one: str
+    other: str
     difference: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     test: str
 
     def __str__(self) -> str:
-        clear = self.low > 0 or self.high < 0
-        verdict = "a clear difference" if clear else "too few seeds to tell them apart"
-        return f"{self.difference:+.4g}, 95 % interval {self.low:+.4g} to {self.high:+.4g} ({self.test}): {verdict}"
+        start = f"{self.metric} {self.one} − {self.other}: {self.difference:+.4g}"
+        if self.interval is None:
+            return f"{start}; no spread to compare by"
+        low, high = self.interval
+        verdict = "a clear difference" if low > 0 or high < 0 else "too few seeds to tell them apart"
+        return f"{start}, 95 % interval {low:+.4g} to {high:+.4g} ({self.test}): {verdict}"
 
 
-def compared(one: dict[int, float], other: dict[int, float]) -> Comparison | None:
+def comparisons(groups: list[Group]) -> list[Comparison]:
+    """Compare each group with the best one of those trained on the same data, in each test metric."""
+    named, found = labelled(groups), []
+    for letter, group in named:
+        other, best = _best([(each, rival) for each, rival in named if rival.data == group.data])
+        for name in group.metrics if group is not best else ():
+            if name in best.metrics and name.startswith("test/"):
+                found.append(_compared(name, (letter, group.values(name)), (other, best.values(name))))
+    return found
+
+
+def _best(groups: list[tuple[str, Group]]) -> tuple[str, Group]:
+    """Return the group with the best mean of `monitor`; the first one if their monitors differ."""
+    name = groups[0][1].monitor
+    if any(group.monitor != name or name not in group.metrics for _, group in groups):
+        return groups[0]
+    choose = max if groups[0][1].runs[0].mode == "max" else min
+    return choose(groups, key=lambda pair: statistics.mean(pair[1].values(name).values()))
+
+
+def _compared(metric: str, one: tuple[str, dict[int, float]], other: tuple[str, dict[int, float]]) -> Comparison:
     """Compare the values of two groups by seed: paired if both have the same seeds, else by Welch's t-test (scipy).
 
     Source: Welch, "The generalization of Student's problem when several different population variances are involved",
-    1947. None if a group does not vary, so that a t-test says nothing.
+    1947.
     """
     from scipy import stats
 
-    a, b = list(one.values()), list(other.values())
-    if one.keys() == other.keys():
-        gaps = [x - y for x, y in zip(a, b, strict=True)]
-        if statistics.stdev(gaps) == 0:
-            return None
-        result: Any = stats.ttest_rel(a, b)
+    a, b = list(one[1].values()), list(other[1].values())
+    result: Any = None
+    if one[1].keys() == other[1].keys():
         test = f"paired t-test over {len(a)} seeds, scipy"
+        if statistics.stdev(x - y for x, y in zip(a, b, strict=True)) > 0:
+            result = stats.ttest_rel(a, b)
     else:
-        if statistics.stdev(a) == statistics.stdev(b) == 0:
-            return None
-        result = stats.ttest_ind(a, b, equal_var=False)
         test = f"Welch's t-test of {len(a)} and {len(b)} seeds, scipy"
-    low, high = result.confidence_interval(CONFIDENCE)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return None
-    return Comparison(statistics.mean(a) - statistics.mean(b), float(low), float(high), test)
+        if statistics.stdev(a) > 0 or statistics.stdev(b) > 0:
+            result = stats.ttest_ind(a, b, equal_var=False)
+    low, high = result.confidence_interval(CONFIDENCE) if result else (math.nan, math.nan)
+    interval = (float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None
+    return Comparison(metric, one[0], other[0], statistics.mean(a) - statistics.mean(b), interval, test)
 
 
 def labelled(groups: list[Group]) -> list[tuple[str, Group]]:
     """Return the groups with a letter each, or a number after Z."""
     return [(chr(65 + number) if number < 26 else str(number + 1), group) for number, group in enumerate(groups)]
-
-
-def verdicts(groups: list[Group]) -> list[str]:
-    """Return a line for each test metric and group, on how it compares with the first group."""
-    return [
-        f"{name} {letter} − A: {compared(*values) or 'no spread to compare by'}"
-        for letter, group in labelled(groups)[1:]
-        for name in group.metrics
-        if name in groups[0].metrics and name.startswith("test/")
-        for values in [(group.values(name), groups[0].values(name))]
-    ]

@@ -13,7 +13,8 @@ from ..runs.folder import RUNS, RunFolder
 from ..runs.folds import folds_of
 from ..runs.status import read_status, state_of
 
-MAX_TEXT = 200  # characters of a name or a reason
+MAX_TEXT = 200  # characters of a name
+MAX_ERROR = 1000  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Summary:
     best: float | None = None  # of `monitor`, at `best_epoch`, from 0
     best_epoch: int | None = None
     best_step: int | None = None
+    val: dict[str, float] = field(default_factory=dict)  # at the best checkpoint of a finished run
     test: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None  # trained, over all resumes
     started: str = ""  # UTC, ISO 8601
@@ -49,7 +51,8 @@ class Summary:
 
     def values(self) -> dict[str, Any]:
         """Return all fields and the metrics (`test/accuracy`), for --json, --where and --sort."""
-        metrics = {f"test/{name}": value for name, value in self.test.items()}
+        splits = (("val", self.val), ("test", self.test))
+        metrics = {f"{split}/{name}": value for split, found in splits for name, value in found.items()}
         return {"name": self.name, **asdict(self), **metrics}
 
 
@@ -84,15 +87,17 @@ def _summary_of_run(run: RunFolder) -> Summary:
     status = read_status(run)
     best: Any = status.get("best") if isinstance(status.get("best"), dict) else {}
     metrics: Any = read_json(run.metrics) if run.finished else {}
-    test = metrics.get("test") if isinstance(metrics, dict) else None
+    splits: Any = metrics if isinstance(metrics, dict) else {}
     known: dict[str, Any] = {
-        **{name: text(status.get(name) or "") for name in ("error", "model", "datamodule", "monitor", "mode")},
+        **{name: text(status.get(name) or "") for name in ("model", "datamodule", "monitor", "mode")},
+        "error": text(status.get("error") or "", MAX_ERROR),
         **{name: whole(status.get(name)) for name in ("seed", "epoch", "epochs", "step", "steps")},
         **{name: time(status.get(name)) for name in ("started", "alive")},
         "best": number(best.get("value")),
         "best_epoch": whole(best.get("epoch")),
         "best_step": whole(best.get("step")),
-        "test": numbers(test),
+        "val": numbers(splits.get("val")),
+        "test": numbers(splits.get("test")),
         "seconds": number(status.get("seconds")),
     }
     return Summary(run.path.as_posix(), state_of(run, status), **known)
@@ -112,6 +117,7 @@ def _summary_of_folds(run: RunFolder, folds: list[Summary]) -> Summary:
         best=None,
         best_epoch=None,
         best_step=None,
+        val={},
         test={},
         seconds=sum(times),
         started=min(fold.started for fold in folds),

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..config.tree import leaves
@@ -10,7 +11,6 @@ from ..errors import RefusedError, refusal
 from ..runs.metrics import format_metric
 from .summaries import Summary, age, duration
 
-MAX_METRICS = 4  # columns of test metrics; those of a part, such as one class, are in `runs.py show`
 LEAST = ("started", "time", "datamodule", "seed")  # columns that a narrow terminal leaves out first
 COLORS = {"finished": "green", "training": "cyan", "testing": "cyan", "failed": "red", "damaged": "red"}
 
@@ -21,7 +21,7 @@ def rows_of(runs: list[Summary]) -> tuple[list[str], list[list[str]]]:
     monitor = next(iter(monitors)) if len(monitors) == 1 else "best"
     metrics = [name for name in dict.fromkeys(name for run in runs for name in run.test) if "/" not in name]
     table: dict[str, list[str]] = {title: [] for title in ("run", "state", "model", "datamodule", "seed", "epochs")}
-    table |= {title: [] for title in (monitor, *(f"test/{name}" for name in metrics[:MAX_METRICS]), "time", "started")}
+    table |= {title: [] for title in (monitor, *(f"test/{name}" for name in metrics), "time", "started")}
     for run in runs:
         best = metric(run.best, run.spread.get(run.monitor))
         cells = {
@@ -104,22 +104,33 @@ def chosen(runs: list[Summary], conditions: Iterable[str]) -> list[Summary]:
         if not equals:
             raise RefusedError(f"--where {condition}: expected key=value, such as state=finished")
         values = _values(runs, key, "--where", condition)
-        runs = [run for run, value in zip(runs, values, strict=True) if wanted in (str(value), written(value))]
+        runs = [run for run, value in zip(runs, values, strict=True) if _is(value, wanted)]
     return runs
 
 
 def ordered(runs: list[Summary], key: str, reverse: bool = False) -> list[Summary]:
     """Return the runs sorted by a field, a metric or a config key, the best first for `best`.
 
-    Runs without a value come last. Raises RefusedError if no run has the key.
+    Runs without a value come last. Raises RefusedError if no run has the key, or `best` is of different metrics.
     """
+    monitors = {run.monitor: run.mode for run in runs if run.best is not None}
+    if key == "best" and len(monitors) > 1:
+        raise RefusedError(f"--sort best: these runs differ in their monitor; try --where monitor={min(monitors)}")
     values = _values(runs, key, "--sort", key)
     pairs = [(run, value) for run, value in zip(runs, values, strict=True) if value not in (None, "", {})]
-    downward = reverse != (key == "best" and any(run.mode == "max" for run in runs))
+    downward = reverse != (key == "best" and "max" in monitors.values())
     numeric = all(isinstance(value, int | float) for _, value in pairs)
     pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=downward)
     valued = {id(run) for run, _ in pairs}
     return [run for run, _ in pairs] + [run for run in runs if id(run) not in valued]
+
+
+def _is(value: Any, wanted: str) -> bool:
+    """True if a value is the one that is written: `0.01` is also `1e-2`."""
+    with suppress(ValueError):
+        if isinstance(value, float) and float(wanted) == value:
+            return True
+    return wanted in (str(value), written(value))
 
 
 def _values(runs: list[Summary], key: str, option: str, given: str) -> list[Any]:

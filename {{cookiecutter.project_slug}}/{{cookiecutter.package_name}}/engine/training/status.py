@@ -36,6 +36,8 @@ class StatusFile(Callback):
         self.before = float(seconds) if isinstance(seconds, int | float) else 0.0  # trained by earlier processes
         self.steps: int | None = None  # of the whole training
         self.has_begun = False
+        self.best: dict[str, Any] | None = None  # row of metrics.csv with the best value of `monitor`
+        self.seen_rows = 0
         self.begun = self.written = time.monotonic()
         self.status: dict[str, Any] = {
             "state": "training",
@@ -55,15 +57,15 @@ class StatusFile(Callback):
         self._write(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write_if_due(trainer, 1)
+        self._write(trainer, flush=False)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._write_if_due(trainer, SECONDS)
+        self._write_if_due(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write_if_due(trainer, 1)
+        self._write(trainer, flush=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
@@ -80,15 +82,15 @@ class StatusFile(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
-        self._write_if_due(trainer, SECONDS)
+        self._write_if_due(trainer)
 
     on_validation_batch_end = on_test_batch_end
 
-    def _write_if_due(self, trainer: Trainer, seconds: float) -> None:
-        if time.monotonic() - self.written >= seconds:
-            self._write(trainer)
+    def _write_if_due(self, trainer: Trainer) -> None:
+        if time.monotonic() - self.written >= SECONDS:
+            self._write(trainer, flush=False)
 
-    def _write(self, trainer: Trainer) -> None:
+    def _write(self, trainer: Trainer, flush: bool = True) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         changes: dict[str, Any] = {"best": self._best()}
@@ -101,16 +103,18 @@ class StatusFile(Callback):
                 "seconds": round(self.before + time.monotonic() - self.begun, 1),
             }
         self.status |= {**changes, "alive": now()}
-        write_json(self.folder.status, self.status)
+        write_json(self.folder.status, self.status, flush)
         self.written = time.monotonic()
 
     def _best(self) -> dict[str, Any] | None:
         """Return the best value of `monitor` so far, with its epoch and step; None if none is a number."""
-        rows = [row for row in self.metrics_log.rows if math.isfinite(row.get(self.monitor, math.nan))]
-        if not rows:
-            return None
-        best = (max if self.mode == "max" else min)(rows, key=lambda row: row[self.monitor])
-        return {"value": best[self.monitor], "epoch": best["epoch"], "step": best["step"]}
+        name, rows, sign = self.monitor, self.metrics_log.rows, -1 if self.mode == "max" else 1
+        for row in rows[self.seen_rows :]:
+            value = row.get(name, math.nan)
+            if math.isfinite(value) and (self.best is None or sign * value < sign * self.best[name]):
+                self.best = row
+        self.seen_rows = max(0, len(rows) - 1)  # the last one may still be filled
+        return self.best and {"value": self.best[name], "epoch": self.best["epoch"], "step": self.best["step"]}
 
 
 @contextmanager
@@ -122,9 +126,8 @@ def noted(folder: RunFolder) -> Iterator[None]:
         _end(folder, {"state": "stopped"})
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}"
-        reason = printable(reason.partition("\n")[0])
-        _end(folder, {"state": "failed", "error": reason[:300]})
+        reason = str(error) if isinstance(error, FailedError) else f"{type(error).__name__}: {error}".partition("\n")[0]
+        _end(folder, {"state": "failed", "error": printable(" ".join(reason.split()))[:1000]})
         raise
     _end(folder, {"state": "finished"})
 

@@ -57,8 +57,9 @@ def train(cfg: DictConfig) -> RunFolder:
         with locked(folder) if rank() == 0 else nullcontext(), noted(folder):
             _train(cfg, folder, before)
     except (RefusedError, ModuleNotFoundError, StoppedError) as error:
-        end_log_file()
-        remove_if_unbegun(folder)
+        if not folder.begun:
+            end_log_file()
+            remove_if_unbegun(folder)
         if isinstance(error, StoppedError):
             raise StoppedError(error.signum, f"{error} {how_to_resume(folder)}".strip()) from None
         raise
