@@ -209,3 +209,15 @@ def test_a_page_is_replaced_whole_or_not_at_all(report: Command, monkeypatch: py
     assert (status, "No space left on device" in said) == (2, True), said
     assert (report.folder / "report.html").read_text() == "before"
     assert sorted(path.name for path in report.folder.iterdir()) == ["report.html", "runs"]
+
+
+def test_the_page_finds_the_verdicts_of_a_metric(report: Command) -> None:
+    for seed in range(2):
+        for lr in (0.1, 0.2):
+            write_run(report.folder / "runs" / f"{lr}_{seed}", seed=seed, lr=lr)
+    verdicts = content(report)["verdicts"]
+    text = (report.folder / "report.html").read_text(encoding="utf-8")
+    (begin,) = re.findall(r"data\.verdicts\.filter\(\(line\) => line\.startsWith\(`(.*?)`\)", text)
+    for name in ("loss", "accuracy"):
+        found = [line for line in verdicts if line.startswith(begin.replace("${name}", name))]
+        assert [line.partition(":")[0] for line in found] == [f"test/{name} B − A"]

@@ -89,14 +89,15 @@ def compared(one: dict[int, float], other: dict[int, float]) -> Comparison | Non
     from scipy import stats
 
     a, b = list(one.values()), list(other.values())
+    rounding = 1e-6 * max(map(abs, (*a, *b)))  # metrics are computed in float32
     if one.keys() == other.keys():
         gaps = [x - y for x, y in zip(a, b, strict=True)]
-        if statistics.stdev(gaps) == 0:
+        if statistics.stdev(gaps) <= rounding:
             return None
         result: Any = stats.ttest_rel(a, b)
         test = f"paired t-test over {len(a)} seeds, scipy"
     else:
-        if statistics.stdev(a) == statistics.stdev(b) == 0:
+        if max(map(statistics.stdev, (a, b))) <= rounding:
             return None
         result = stats.ttest_ind(a, b, equal_var=False)
         test = f"Welch's t-test of {len(a)} and {len(b)} seeds, scipy"
