@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..config.tree import leaves
-from ..errors import RefusedError, refusal
+from ..errors import RefusedError, printable, refusal
 from ..runs.metrics import format_metric
 from .summaries import Summary, age, duration
 
@@ -43,9 +43,9 @@ def rows_of(runs: list[Summary]) -> tuple[list[str], list[list[str]]]:
 
 
 def progress(run: Summary) -> str:
-    """Format the epochs done, or the folds, of how many; the steps where the epochs have no limit."""
+    """Format the epochs done, or the folds, of how many if that is known; the steps where the epochs have no limit."""
     if run.folds:
-        return f"{run.epoch}/{run.folds} folds"
+        return f"{run.epoch}/{run.epochs} folds" if run.epochs else f"{run.epoch} folds"
     if run.epochs is None and run.steps:
         return f"step {run.step}/{run.steps}"
     return "" if run.epoch is None else f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)
@@ -60,6 +60,7 @@ def metric(value: float | None, spread: float | None = None) -> str:
 
 def print_table(titles: list[str], rows: list[list[str]], plain: bool | None = None) -> None:
     """Print a table: with Rich on a terminal, else (or if `plain`) as text in columns that a program can cut."""
+    titles, *rows = [[printable(cell) for cell in row] for row in (titles, *rows)]
     if plain or (plain is None and not sys.stdout.isatty()):
         widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
         for row in (titles, *rows):
@@ -115,9 +116,10 @@ def ordered(runs: list[Summary], key: str, reverse: bool = False) -> list[Summar
     """
     values = _values(runs, key, "--sort", key)
     pairs = [(run, value) for run, value in zip(runs, values, strict=True) if value not in (None, "", {})]
-    downward = reverse != (key == "best" and any(run.mode == "max" for run in runs))
     numeric = all(isinstance(value, int | float) for _, value in pairs)
-    pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=downward)
+    pairs.sort(key=lambda pair: pair[1] if numeric else str(pair[1]), reverse=reverse)
+    if key == "best":  # those of one metric together
+        pairs.sort(key=lambda pair: (pair[0].monitor, -pair[1] if pair[0].mode == "max" else pair[1]), reverse=reverse)
     valued = {id(run) for run, _ in pairs}
     return [run for run, _ in pairs] + [run for run in runs if id(run) not in valued]
 
