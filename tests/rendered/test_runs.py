@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import shlex
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import Command
 from scipy import stats
+
 
 HOSTILE = "[red]x[/red]\x1b[31m\n<script>alert(1)</script>${oc.env:HOME}"
 TYPES = {"state": "finished", "seed": [], "best": 3, "started": "yesterday", "epoch": "x", "seconds": {}, "model": {}}
@@ -261,3 +265,68 @@ def test_nothing_in_a_run_folder_is_changed(folder: Path) -> None:
 def test_without_runs_it_says_how_to_train_one(tmp_path: Path) -> None:
     assert "python train.py name=first trains one" in run_py(tmp_path)
     assert json.loads(run_py(tmp_path, "--json")) == []
+
+
+def test_names_of_folders_and_files_are_shown_as_text(folder: Path) -> None:
+    name = "x\x1b[2J; touch pwned"
+    for path in (folder / "runs").glob("b?"):
+        path.rename(path.with_name(f"{name}{path.name}"))
+    run = write_run(folder, name, state="failed", accuracy=None, error="no")
+    (run / "plots").mkdir()
+    (run / "plots" / "\x9b2J.png").touch()
+    raw = os.fsdecode(b"\xff\x1b")
+    write_run(folder, raw)
+    for words in ((), ("show", name), ("show", f"{name}b0"), ("diff", name, "a0"), ("seeds",), ("show", raw)):
+        said = run_py(folder, *words)
+        assert not {"\x1b", "\x9b", "\udcff"}.intersection(said)
+    commands = [line[14:] for line in run_py(folder, "show", f"{name}b0").splitlines() if line.startswith("next ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert shlex.split(command)[2].endswith("touch pwnedb0")
+
+
+def test_times_of_a_stranger_are_times(folder: Path) -> None:
+    write_run(folder, "split", started="2026-01-01\x9b01:00:00+02:00", alive="0001-01-01T00:00:00+23:59")
+    run = json.loads(run_py(folder, "show", "split", "--json"))
+    assert (run["started"], run["alive"]) == ("2025-12-31T23:00:00+00:00", "")
+
+
+def test_json_has_no_number_that_JSON_lacks(folder: Path) -> None:
+    write_run(folder, "infinite", origin={"cpu": {"cores": float("nan"), "threads": float("inf")}})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    run = json.loads(run_py(folder, "show", "infinite", "--json"), parse_constant=refuse)
+    assert run["origin"]["cpu"] == {"cores": None, "threads": None}
+
+
+def test_both_conditions_hold_before_and_after_the_name_of_the_command(folder: Path) -> None:
+    found = json.loads(run_py(folder, "--json", "--where", "model=b", "list", "--where", "seed=1"))
+    assert [run["name"] for run in found] == ["b1"]
+    found = json.loads(run_py(folder, "--where", "model=b", "seeds", "--where", "state=finished", "--json"))
+    assert [group["runs"] for group in found["groups"]] == [["runs/b0", "runs/b1", "runs/b2"]]
+
+
+def test_gaps_that_differ_by_rounding_alone_are_no_spread(tmp_path: Path) -> None:
+    for values in ((0.9, 0.8), (0.8999999761581421, 0.800000011920929)):  # float64, float32
+        folder = tmp_path / str(values[0])
+        for name, accuracy in {"a0": values[0], "a1": values[1], "b0": 0.8, "b1": 0.7}.items():
+            write_run(folder, name, int(name[1]), accuracy, origin={"seedless_sha256": name[0]})
+        compared = json.loads(run_py(folder, "seeds", "--json"))["comparisons"]
+        assert [each["interval"] for each in compared] == [None, None]
+
+
+def test_a_fold_is_resumed_by_the_command_of_its_set(folder: Path) -> None:
+    origin = {"overrides": ["name=cv", "folds=3", "seed=1"]}
+    write_run(folder, "cv/fold_1", origin=origin)
+    write_run(folder, "cv/fold_2", origin=origin, state="stopped", accuracy=None)
+    for name in ("cv", "cv/fold_2"):
+        assert "next          python train.py name=cv folds=3 seed=1" in run_py(folder, "show", name).splitlines()
+    assert "epochs        1 folds" in run_py(folder, "show", "cv").splitlines()  # of how many is not known
+    write_run(folder, "ddp/fold_1", origin={"overrides": ["datamodule.folds=3"]}, state="stopped", accuracy=None)
+    assert "python train.py name=ddp/fold_1 datamodule.folds=3" in run_py(folder, "show", "ddp/fold_1")
+
+
+def test_a_name_that_is_too_long_is_refused(folder: Path) -> None:
+    assert "no run folder" in refused(folder, "show", "a" * 300)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..compare.summaries import Summary, summaries, summary_of
-from ..errors import RefusedError, refusal
+from ..errors import RefusedError, printable, refusal
 from ..runs.folder import RUNS, RunFolder
 
 LIMIT = 50  # runs in a table on a terminal
@@ -56,9 +56,9 @@ def _parser(about: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_, description=about, argument_default=argparse.SUPPRESS)
         command.set_defaults(command=run)
         if name in ("list", "watch"):
-            _add_list_options(command)
+            _add_list_options(command, where="and_where")
         if name == "seeds":
-            _add_where(command)
+            _add_where(command, "and_where")
         if name == "show":
             command.add_argument("run", help="a run folder, runs/<name>")
         if name == "diff":
@@ -74,22 +74,24 @@ def _parser(about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_list_options(parser: argparse.ArgumentParser) -> None:
+def _add_list_options(parser: argparse.ArgumentParser, where: str = "where") -> None:
     add = parser.add_argument
-    add(
-        "--sort",
-        metavar="KEY",
-        help="best (the best first), started, time, test/accuracy, model.optimizer.lr … (the lowest first)",
-    )
+    keys = "best (the best first), started, time, test/accuracy, model.optimizer.lr … (the lowest first)"
+    add("--sort", metavar="KEY", help=keys)
     add("--reverse", action="store_true", help="with --sort: the other way round")
-    _add_where(parser)
+    _add_where(parser, where)
     add("--limit", type=int, metavar="N", help=f"rows of the table; default: {LIMIT} on a terminal, else all")
     add("--json", action="store_true", help="print JSON, for programs")
 
 
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    where = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
-    parser.add_argument("--where", metavar="KEY=VALUE", action="append", help=where)
+def _add_where(parser: argparse.ArgumentParser, dest: str = "where") -> None:
+    only = "only runs with this value: state=finished, seed=1, trainer.max_epochs=5 …; may be repeated"
+    parser.add_argument("--where", metavar="KEY=VALUE", action="append", dest=dest, default=[], help=only)
+
+
+def _conditions(options: argparse.Namespace) -> list[str]:
+    """Return each --where, before and after the name of the command."""
+    return [*options.where, *getattr(options, "and_where", [])]
 
 
 def list_runs(options: argparse.Namespace) -> None:
@@ -98,19 +100,20 @@ def list_runs(options: argparse.Namespace) -> None:
 
     if options.limit is not None and options.limit < 1:
         raise refusal("--limit", options.limit, "expected 1 or more")
-    found = chosen(summaries(), options.where or [])
+    conditions = _conditions(options)
+    found = chosen(summaries(), conditions)
     if options.sort:
         found = ordered(found, options.sort, options.reverse)
     if options.json:
         _print_json([run.values() for run in found])
         return
     if not found:
-        print("No runs here" + (" that meet --where" if options.where else ": python train.py name=first trains one"))
+        print("No runs here" + (" that meet --where" if conditions else ": python train.py name=first trains one"))
         return
     limit = len(found) if options.limit is None and not sys.stdout.isatty() else options.limit or LIMIT
     print_table(*rows_of(found[:limit]))
     for run in (run for run in found[:limit] if run.state in ("failed", "damaged")):
-        print(f"{run.name} {'has failed' if run.state == 'failed' else 'is damaged'}: {run.error}")
+        print(printable(f"{run.name} {'has failed' if run.state == 'failed' else 'is damaged'}: {run.error}"))
     if len(found) > limit:
         print(f"{len(found) - limit:,} more: --limit {len(found)}")
 
@@ -124,9 +127,9 @@ def show(options: argparse.Namespace) -> None:
         _print_json(run.values() | {"origin": origin_of(run), "next": next_commands(run)})
         return
     for name, value in details(run).items():
-        print(f"{name:<14}{value}")
+        print(f"{name:<14}{printable(value)}")
     for command in next_commands(run):
-        print(f"{'next':<14}{command}")
+        print(f"{'next':<14}{printable(command)}")
 
 
 def diff(options: argparse.Namespace) -> None:
@@ -156,7 +159,7 @@ def seeds(options: argparse.Namespace) -> None:
     from ..compare.table import chosen, metric, print_table
     from ..runs.metrics import format_metric
 
-    groups = groups_of(chosen(summaries(), options.where or []))
+    groups = groups_of(chosen(summaries(), _conditions(options)))
     if options.json:
         compared = [asdict(each) for each in comparisons(groups)]
         _print_json({"groups": [group.content() for group in groups], "comparisons": compared})
@@ -164,7 +167,8 @@ def seeds(options: argparse.Namespace) -> None:
     if not groups:
         print("No finished runs differ in the seed alone: python train.py --multirun seed=0,1,2 trains some")
     for letter, group in labelled(groups):
-        print(f"{letter}: {group.label}; {len(group.runs)} seeds ({', '.join(run.name for run in group.runs)})")
+        names = printable(", ".join(run.name for run in group.runs))
+        print(f"{letter}: {group.label}; {len(group.runs)} seeds ({names})")
         values = {name: group.values(name) for name in group.metrics}
         rows = [
             [name, metric(*mean_and_std(each)), *map(format_metric, each.values())] for name, each in values.items()
@@ -203,8 +207,8 @@ def watch(options: argparse.Namespace) -> None:
 
 def _run(name: str) -> Summary:
     """Return the summary of the run in a folder, given as `runs/<name>` or `<name>`. Raises RefusedError."""
-    path = Path(name) if Path(name).is_dir() else RUNS / name
-    found = summary_of(path) if path.is_dir() else None
+    path = Path(name) if os.path.isdir(name) else RUNS / name
+    found = summary_of(path) if os.path.isdir(path) else None
     if found is None:
         names = [run.name for run in summaries()]
         raise refusal(name, "", "no run folder", names, name.removeprefix(f"{RUNS}/").rstrip("/"))
@@ -212,4 +216,5 @@ def _run(name: str) -> Summary:
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
+    # NaN and infinity, which JSON lacks, become null.
+    print(json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None), indent=2))

@@ -67,8 +67,9 @@ def _line(metrics: dict[str, float], spread: dict[str, float] | None = None) -> 
 def next_commands(run: Summary) -> list[str]:
     """Return the commands that make sense for a run in its state."""
     if run.state == "finished":
-        repeat = [] if run.folds else [f"python train.py rerun={run.path}"]
-        return [f"python evaluate.py run={run.path}", f"python predict.py run={run.path} input=<your files>", *repeat]
+        path = shlex.quote(run.path)
+        repeat = [] if run.folds else [f"python train.py rerun={path}"]
+        return [f"python evaluate.py run={path}", f"python predict.py run={path} input=<your files>", *repeat]
     if run.state in ("stopped", "killed", "failed"):
         return [_train_command(run, origin_of(run).get("overrides"))]
     return []
@@ -85,6 +86,12 @@ def origin_of(run: Summary) -> dict[str, Any]:
 
 def _train_command(run: Summary, overrides: Any) -> str:
     """Return the command that trains or resumes a run, quoted: its overrides may come from elsewhere."""
+    return text(shlex.join(["python", "train.py", *train_words(run, overrides)]), MAX_COMMAND)
+
+
+def train_words(run: Summary, overrides: Any) -> list[str]:
+    """Return the overrides that train or resume a run, its name first; a fold is resumed by the command of its set."""
     words = [str(word) for word in overrides] if isinstance(overrides, list) else []
-    others = [word for word in words if not word.startswith("name=")]
-    return text(shlex.join(["python", "train.py", f"name={run.name}", *others]), MAX_COMMAND)
+    is_of_set = any(word.startswith("folds=") for word in words)
+    name = run.name.partition("/")[0] if is_of_set else run.name
+    return [f"name={name}", *(word for word in words if not word.startswith("name="))]

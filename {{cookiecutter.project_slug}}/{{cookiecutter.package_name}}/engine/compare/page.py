@@ -22,6 +22,7 @@ from ..plain import read_json
 from ..runs.folder import RunFolder, check_folder
 from ..runs.folds import folds_of
 from ..runs.provenance import read_provenance
+from .details import train_words
 from .differences import nameless_config
 from .seeds import comparisons, groups_of, labelled
 from .summaries import Summary, duration, numbers, text
@@ -115,9 +116,9 @@ def _flat(values: dict[str, Any]) -> dict[str, str]:
 def _commands(run: Summary, overrides: Any) -> list[str]:
     """Return the command that trained the run, and the one that repeats or resumes it, safe to paste into a shell."""
     words = [str(word) for word in overrides] if isinstance(overrides, list) else []
-    nameless = [word for word in words if not word.startswith("name=")]
-    again = [f"rerun={run.path}"] if run.state == "finished" else [f"name={run.name}", *nameless]
-    commands = [words, nameless if run.state == "finished" and run.folds else again]
+    named = train_words(run, overrides)
+    again = [f"rerun={run.path}"] if run.state == "finished" else named
+    commands = [words, named[1:] if run.state == "finished" and run.folds else again]
     return [shlex.join(["python", "train.py", *each]) for each in commands]
 
 
@@ -130,7 +131,7 @@ def _curves(run: RunFolder, points: int) -> dict[str, Any]:
     curves = {}
     for name in names:
         found = [row for row in rows if name in row]
-        kept = [*found[: -1 : math.ceil(len(found) * len(names) / points)], found[-1]]
+        kept = [*found[: -1 : math.ceil(len(found) * len(names) / max(1, points))], found[-1]]
         values = [float(f"{row[name]:.6g}") if math.isfinite(row[name]) else None for row in kept]
         minutes = [round(seconds[row["step"]] / 60, 3) if row["step"] in seconds else None for row in kept]
         curves[name] = [[row["step"] for row in kept], [row["epoch"] for row in kept], minutes, values]

@@ -135,14 +135,15 @@ def _compared(metric: str, one: tuple[str, dict[int, float]], other: tuple[str, 
     from scipy import stats
 
     a, b = list(one[1].values()), list(other[1].values())
+    rounding = 1e-6 * max(map(abs, (*a, *b)))  # metrics are computed in float32
     result: Any = None
     if one[1].keys() == other[1].keys():
         test = f"paired t-test over {len(a)} seeds, scipy"
-        if statistics.stdev(x - y for x, y in zip(a, b, strict=True)) > 0:
+        if statistics.stdev(x - y for x, y in zip(a, b, strict=True)) > rounding:
             result = stats.ttest_rel(a, b)
     else:
         test = f"Welch's t-test of {len(a)} and {len(b)} seeds, scipy"
-        if statistics.stdev(a) > 0 or statistics.stdev(b) > 0:
+        if max(map(statistics.stdev, (a, b))) > rounding:
             result = stats.ttest_ind(a, b, equal_var=False)
     low, high = result.confidence_interval(CONFIDENCE) if result else (math.nan, math.nan)
     interval = (float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None

@@ -164,10 +164,11 @@ def numbers(values: Any) -> dict[str, float]:
 
 
 def time(value: Any) -> str:
-    """Return an untrusted value if it is a time with a zone in ISO 8601, else an empty text."""
+    """Return an untrusted value in UTC if it is a time with a zone in ISO 8601, else an empty text."""
     try:
-        return value if datetime.fromisoformat(value).tzinfo else ""
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(value)  # which takes any character between date and time
+        return moment.astimezone(UTC).isoformat(timespec="seconds") if moment.tzinfo else ""
+    except (TypeError, ValueError, OverflowError):
         return ""
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..config.tree import leaves
-from ..errors import RefusedError, refusal
+from ..errors import RefusedError, printable, refusal
 from ..runs.metrics import format_metric
 from .summaries import Summary, age, duration
 
@@ -43,9 +43,9 @@ def rows_of(runs: list[Summary]) -> tuple[list[str], list[list[str]]]:
 
 
 def progress(run: Summary) -> str:
-    """Format the epochs done, or the folds, of how many; the steps where the epochs have no limit."""
+    """Format the epochs done, or the folds, of how many if that is known; the steps where the epochs have no limit."""
     if run.folds:
-        return f"{run.epoch}/{run.folds} folds"
+        return f"{run.epoch}/{run.epochs} folds" if run.epochs else f"{run.epoch} folds"
     if run.epochs is None and run.steps:
         return f"step {run.step}/{run.steps}"
     return "" if run.epoch is None else f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)
@@ -60,6 +60,7 @@ def metric(value: float | None, spread: float | None = None) -> str:
 
 def print_table(titles: list[str], rows: list[list[str]], plain: bool | None = None) -> None:
     """Print a table: with Rich on a terminal, else (or if `plain`) as text in columns that a program can cut."""
+    titles, *rows = [[printable(cell) for cell in row] for row in (titles, *rows)]
     if plain or (plain is None and not sys.stdout.isatty()):
         widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
         for row in (titles, *rows):

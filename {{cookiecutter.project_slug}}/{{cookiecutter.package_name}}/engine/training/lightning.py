@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 def steps_done(trainer: Any) -> int:
     """Return the steps that metrics.csv counts: with several optimizers, `global_step` counts each optimizer's."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+    return trainer.fit_loop.epoch_loop._batches_that_stepped + int(trainer.validating)  # counted after validation
 
 
 def set_steps_done(trainer: Any, steps: int) -> None:

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 from ..logs import log
 from ..runs.metrics import format_metric
+from .lightning import steps_done
 
 SECONDS = 0.1  # between two refreshes of a bar: one takes as long as a step of a small network
 
@@ -130,13 +131,13 @@ class EpochLines(ProgressBar):
         self._log(trainer)
 
     def _log(self, trainer: Trainer) -> None:
-        if trainer.global_step == self.logged_at:  # by the validation at the end of the epoch
+        if (step := steps_done(trainer)) == self.logged_at:  # by the validation at the end of the epoch
             return
-        self.logged_at = trainer.global_step
+        self.logged_at = step
         left = (all_batches(trainer) or self.done) - self.done
         seconds = (time.monotonic() - self.begun) / max(1, self.done - self.batches) * left
         ahead = f"; {Tqdm.format_interval(seconds)} left" if left > 0 else ""
-        log.info(f"{epoch_text(trainer)}, step {trainer.global_step}: {metrics_text(trainer, self.outputs)}{ahead}")
+        log.info(f"{epoch_text(trainer)}, step {step}: {metrics_text(trainer, self.outputs)}{ahead}")
 
 
 def epoch_text(trainer: Trainer) -> str:

@@ -58,8 +58,7 @@ class ExactResume(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "stop": self.trainer.should_stop,  # an early stop, even one that min_epochs delays
-            # Lightning counts a step only after the validation that follows it.
-            "steps": lightning.steps_done(self.trainer) + int(self.trainer.validating),
+            "steps": lightning.steps_done(self.trainer),
             "rows": len(self.metrics_log.rows),
             "metrics": dict(lightning.callback_metrics(self.trainer)),
             "epoch": _of_each_process(epoch_state(self.trainer.lightning_module), self.trainer),
@@ -154,7 +153,7 @@ class ExactResume(Callback):
         if code:
             self._save(trainer)
         if code > 1:
-            raise StoppedError(code, f"Stopped; the state of step {trainer.global_step} is saved.")
+            raise StoppedError(code, f"Stopped; the state of step {lightning.steps_done(trainer)} is saved.")
 
     def _save(self, trainer: Trainer) -> None:
         progress = trainer.fit_loop.epoch_loop.batch_progress

@@ -18,10 +18,12 @@ from ..files import now, write_json
 from ..logs import rank
 from ..runs.folder import RunFolder
 from ..runs.status import WORKING, is_own, read_status
+from . import lightning
 from .metrics_log import MetricsLog
 
 SECONDS = 10  # between two signs of life
 NAMES = ("model", "datamodule")  # config groups whose chosen options are noted
+PROGRESS = ("epoch", "epochs", "step", "steps", "seconds")
 
 
 class StatusFile(Callback):
@@ -33,7 +35,7 @@ class StatusFile(Callback):
         choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
         names = _read(RunFolder(Path(cfg.rerun))) if cfg.rerun else choices
         seconds = earlier.get("seconds")
-        self.before = float(seconds) if isinstance(seconds, int | float) else 0.0  # trained by earlier processes
+        self.before = seconds if isinstance(seconds, float) and math.isfinite(seconds) else 0.0  # of earlier processes
         self.steps: int | None = None  # of the whole training
         self.has_begun = False
         self.best: dict[str, Any] | None = None  # row of metrics.csv with the best value of `monitor`
@@ -48,7 +50,12 @@ class StatusFile(Callback):
             "started": earlier.get("started") or now(),
             "host": platform.node(),
             "pid": os.getpid(),
+            **{name: earlier[name] for name in PROGRESS if name in earlier},  # if no step is left to train
         }
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not self.folder.status.exists():  # what comes before the first step may take long, or fail
+            self._write(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps = trainer.estimated_stepping_batches  # in each process: they may have to wait for each other
@@ -94,11 +101,11 @@ class StatusFile(Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         changes: dict[str, Any] = {"best": self._best()}
-        if self.status["state"] == "training":
+        if self.status["state"] == "training" and self.has_begun:
             changes |= {
                 "epoch": trainer.current_epoch,
                 "epochs": trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
-                "step": trainer.global_step,
+                "step": lightning.steps_done(trainer),
                 "steps": self.steps,
                 "seconds": round(self.before + time.monotonic() - self.begun, 1),
             }

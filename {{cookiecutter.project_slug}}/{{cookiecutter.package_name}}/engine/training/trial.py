@@ -137,6 +137,7 @@ def try_loops(cfg: DictConfig, model: LightningModule, datamodule: LightningData
     check_is("model", model, LightningModule)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = build(cfg.trainer, place=place_of(cfg), callbacks=[], profiler=None, **quiet)
+    trainer.fit_loop.max_epochs = -1 if trainer.max_epochs is None else trainer.max_epochs  # as `fit` sets it
     trainer.strategy.connect(model)
     lightning.attach_data(trainer, model, datamodule)
     trainer.state.fn, trainer.training = TrainerFn.FITTING, True
