@@ -147,12 +147,13 @@ def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
     keys = datamodule.trained_on()
+    seen_as = f"{datamodule.sample_name} {getattr(datamodule, 'seen_as', 'are copies of')}"
     if copies := int(datamodule.is_seen(keys).sum()):
-        log.warning(f"{copies:,} of the test {datamodule.sample_name} are copies of samples to train or validate on")
+        log.warning(f"{copies:,} of the test {seen_as} samples to train or validate on")
     earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
-            log.warning(f"init_from={cfg.init_from} was trained on {count:,} of the test {datamodule.sample_name}")
+            log.warning(f"{count:,} of the test {seen_as} samples that init_from={cfg.init_from} was trained on")
         keys = np.concatenate([keys, earlier])
     write_seen(folder, keys)
 
