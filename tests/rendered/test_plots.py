@@ -42,6 +42,7 @@ def test_every_plot_has_a_title_a_legend_and_the_name_of_its_run(command: Comman
     for name, figure in figures.items():
         texts = texts_of(figure)
         assert "run drawn" in texts, name
+        assert figure.get_suptitle() or not [axes for axes in figure.axes if axes.get_title()[:1].islower()], name
         assert figure.get_suptitle() or all(axes.get_title() or not axes.axison for axes in figure.axes[:1]), name
         assert not [text for text in texts if "ours" in text.split()], name
         for axes in figure.axes:
