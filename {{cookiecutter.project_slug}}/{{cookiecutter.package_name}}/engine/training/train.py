@@ -122,7 +122,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     with Watch(trainer, folder), ended(trainer.loggers):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, cfg.monitor, datamodule, samples, before)
+        finish(folder, cfg.monitor, datamodule, samples, before, getattr(model, "metric_units", None))
 
 
 def _saved_state(cfg: DictConfig, folder: RunFolder, origin: dict[str, Any], trial: Trial) -> tuple[Any, int, int]:
@@ -270,6 +270,7 @@ def finish(
     datamodule: Any,
     samples: dict[str, tuple[int, int]],
     before: RunFolder | None = None,
+    units: dict[str, str] | None = None,
 ) -> None:
     """Write metrics.json and the learning curves; log the results, where they are and the commands to run next.
 
@@ -281,13 +282,13 @@ def finish(
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({key: value for row in rows for key, value in row.items()}, "test")
-    draw_curves(rows, folder.plots / "learning_curves.png", at_best.get("step") if has_best else None)
+    best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
+    draw_curves(rows, folder.plots / "learning_curves.png", best if has_best and at_best else None, units)
     provenance.record_end(folder)
     folder.previous.unlink(missing_ok=True)
     log.info("")
     if before:
         compare(folder, before)
-    best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
     results |= {"best": best, "samples": {split: used for split, (used, _) in samples.items()}}
     write_json(folder.metrics, results)
     value = at_best.get(monitor, math.nan)
