@@ -119,6 +119,33 @@ def test_seen_npy_holds_plain_numbers_and_grows(tmp_path: Path) -> None:
         read_seen(run)
 
 
+def test_the_warning_of_seen_samples_says_how_the_datamodule_recognises_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Data:
+        sample_name = "windows"
+
+        def trained_on(self) -> np.ndarray:
+            return np.array([7], np.uint64)
+
+        def is_seen(self, keys: np.ndarray) -> np.ndarray:
+            return keys == 7
+
+    class Text(Data):
+        seen_as = "share 32 consecutive tokens with"
+
+    log.addHandler(caplog.handler)
+    try:
+        for data in (Data(), Text()):
+            training.record_seen(OmegaConf.create({"init_from": None}), RunFolder(tmp_path), data)
+    finally:
+        log.removeHandler(caplog.handler)
+    assert caplog.messages == [
+        "1 of the test windows are copies of samples to train or validate on",
+        "1 of the test windows share 32 consecutive tokens with samples to train or validate on",
+    ]
+
+
 @pytest.mark.parametrize(
     ("output", "said"),
     [

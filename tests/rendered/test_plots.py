@@ -42,6 +42,7 @@ def test_every_plot_has_a_title_a_legend_and_the_name_of_its_run(command: Comman
     for name, figure in figures.items():
         texts = texts_of(figure)
         assert "run drawn" in texts, name
+        assert figure.get_suptitle() or not [axes for axes in figure.axes if axes.get_title()[:1].islower()], name
         assert figure.get_suptitle() or all(axes.get_title() or not axes.axison for axes in figure.axes[:1]), name
         assert not [text for text in texts if "ours" in text.split()], name
         for axes in figure.axes:
@@ -53,14 +54,16 @@ def test_learning_curves_mark_the_best_epoch_and_a_loss_that_spans_decades(
     tmp_path: Path, figures: dict[str, Figure]
 ) -> None:
     rows = [{"epoch": n, "step": 9 + 10 * n, "train/loss": 5.0 / 8**n, "val/rise": 1.0 + 99 * n} for n in range(3)]
-    draw_curves(rows, tmp_path / "first" / "plots" / "learning_curves.png", best_step=19)
+    draw_curves(rows, tmp_path / "first" / "plots" / "learning_curves.png", {"epoch": 1, "step": 19}, {"rise": "dB"})
     figure = figures["learning_curves"]
     loss, rise = figure.axes
     assert (loss.get_yscale(), rise.get_yscale()) == ("log", "linear")
-    assert (loss.get_xlabel(), loss.get_ylabel(), rise.get_ylabel()) == ("optimizer step", "loss", "rise")
+    assert (loss.get_xlabel(), loss.get_ylabel(), rise.get_ylabel()) == ("optimizer step", "loss", "rise (dB)")
     for axes in (loss, rise):
         mark: Any = axes.get_lines()[-1]
-        assert (mark.get_label(), [*mark.get_xdata()]) == ("best epoch (step 19)", [19, 19])
+        assert (mark.get_label(), [*mark.get_xdata()]) == ("best epoch (2)", [19, 19])
+        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1  # above, hiding nothing
+        assert not [place for place in axes.get_xticks() if place % 1]
     assert "run first" in texts_of(figure)
 
 

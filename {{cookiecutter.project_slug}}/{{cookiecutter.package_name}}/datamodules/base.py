@@ -21,6 +21,7 @@ class TensorDataModule(LightningDataModule):
     """
 
     sample_name = "samples"  # their name in the log, such as images
+    seen_as = "are copies of"  # what test samples for which `is_seen` is True have to do with those of training
     input_example = "<your files>"  # an example for `input=` of predict.py
 
     # Arguments of a subclass that splits its data.

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import NO_LOGGER, Command, fitting
+from matplotlib.figure import Figure
 from PIL import Image
 from starter import OWN_NAME, real_counts, write_own_data
 
 from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.callbacks.report import ahead_in_words, draw_fan
 
 SHORT = ("trainer.max_epochs=4", "trainer.accelerator=cpu", *NO_LOGGER, *fitting(["model.network.width=16"]))
 
@@ -29,6 +31,32 @@ def run(command: Command, words: tuple[str, str]) -> Path:
     status, output = command("train.py", "name=first", *words, "datamodule.least=0", *SHORT)
     assert status == 0, output
     return command.folder / "runs" / "first"
+
+
+def test_all_that_is_drawn_of_a_forecast_is_named() -> None:
+    axes = Figure().subplots()
+    levels = [0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9]
+    times = pd.date_range("2024-01-01", periods=12, freq="h")
+    draw_fan(axes, times, torch.zeros(8), torch.arange(7.0).expand(4, -1), torch.zeros(4), levels)
+    names = ["history", *(f"quantiles {part}" for part in ("0.1 to 0.9", "0.2 to 0.8", "0.3 to 0.7"))]
+    handles, labels = axes.get_legend_handles_labels()
+    assert {*labels} == {*names, "median", "target", "start of the forecast"}
+    assert len(labels) == len(axes.lines) + len(axes.collections)
+    assert len({tuple(handle.get_facecolor()[0]) for handle in handles if hasattr(handle, "get_paths")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("h", "hours ahead"),
+        ("15min", "steps ahead (15 minutes each)"),
+        ("3MS", "steps ahead (3 months each)"),
+        ("B", "business days ahead"),
+        ("D[1111110]", "recorded days ahead"),
+    ],
+)
+def test_the_unit_of_the_horizon_is_a_word(step: str, words: str) -> None:
+    assert ahead_in_words(step) == words
 
 
 def test_a_trained_forecast_beats_the_season_before(run: Path) -> None:

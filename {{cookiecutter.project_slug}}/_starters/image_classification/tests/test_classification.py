@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 
 from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.callbacks.report import in_two_lines, worst_of
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
@@ -50,6 +51,26 @@ def test_each_split_has_each_class_in_its_proportion(words: tuple[str, ...], opt
     }
     for name in ("val", "test"):
         assert torch.allclose(shares[name], shares["train"], atol=0.06)
+
+
+def test_mistakes_are_drawn_before_correct_images() -> None:
+    probabilities = torch.tensor([[0.35, 0.33, 0.32], [0.1, 0.5, 0.4], [0.9, 0.05, 0.05], [0.0, 0.9, 0.1]])
+    targets = torch.tensor([0, 2, 0, 2])  # the first is correct, though its class got less than that of the second
+    assert worst_of(probabilities, targets, 4).tolist() == [3, 1, 0, 2]
+    assert worst_of(probabilities, targets, 2).tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("test/cat/1.png", "test/cat/1.png"),
+        ("validation/cat/IMG_20240131_1200.png", "validation/cat/\nIMG_20240131_1200.png"),
+        ("photographs/of/many/animals/cat/1.png", "…hs/of/many/animals/cat/\n1.png"),
+        ("cat/a_very_long_name_of_a_photograph_0001.png", "cat/\n…f_a_photograph_0001.png"),
+    ],
+)
+def test_a_long_name_of_a_file_is_broken_after_its_folder(name: str, shown: str) -> None:
+    assert in_two_lines(name) == shown
 
 
 @pytest.mark.parametrize("option", options("datamodule"))

@@ -232,3 +232,30 @@ def test_importance_of_many_columns_ends_in_time_and_logs_the_number_of_rows(tmp
     report.TabularReport(seconds=1e-3)._draw_importance(model, tested, tmp_path / "importance.png")
     assert (tmp_path / "importance.png").is_file()
     assert any(line.startswith("Importance of 41 columns on 50 test rows, each permuted once") for line in logged())
+
+
+@pytest.mark.parametrize(
+    ("rows", "bins", "hidden"), [(89, 9, "1 of 89 test rows, beyond"), (5000, 35, "50 of 5,000 test rows, beyond")]
+)
+def test_plots_suit_the_number_of_rows(
+    rows: int, bins: int, hidden: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+    monkeypatch.setattr(report, "save_figure", lambda figure, path: figures.append(figure))
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(rows, 2, generator=generator) * torch.tensor([3.0, 0.0])
+    predictions = targets.sum(-1) + torch.randn(rows, generator=generator)
+    tested = report.PredictedRows(torch.empty(rows, 0), torch.empty(rows, 0), targets, predictions)
+    report.draw_predictions(tested, "y", tmp_path)
+    report.draw_residuals(tested, "y", tmp_path)
+    for figure in figures:
+        figure.draw_without_rendering()
+        low, high = figure.axes[-1].get_ylim()
+        shown = [tick.label1.get_text() for tick in figure.axes[-1].yaxis.get_major_ticks()
+                 if low <= tick.get_loc() <= high]  # fmt: skip
+        assert {"1", "2"} <= {*shown} <= {"1", "2", "5", "10", "20", "50"}
+        assert not figure.axes[-1].yaxis.get_minor_ticks()
+    residuals = figures[1]
+    assert len(residuals.axes[1].patches) == bins
+    assert residuals.get_suptitle().splitlines()[1].startswith(hidden)
+    assert residuals.get_suptitle().endswith("is not shown" if rows == 89 else "are not shown")

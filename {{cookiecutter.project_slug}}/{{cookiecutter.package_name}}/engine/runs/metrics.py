@@ -128,10 +128,12 @@ def new_plot(path: Path, panels: list[str], title: str) -> Iterator[dict[str, An
         log.warning(f"{path.as_posix()} could not be drawn: {type(error).__name__}: {error}")
 
 
-def draw_curves(rows: list[dict[str, Any]], path: Path, best_step: int | None = None) -> None:
+def draw_curves(
+    rows: list[dict[str, Any]], path: Path, best: dict[str, Any] | None = None, units: dict[str, str] | None = None
+) -> None:
     """Plot each metric over optimizer steps, in a panel of its own; `train/loss` and `val/loss` share one.
 
-    The step of the best checkpoint is marked. Metrics of a part, such as one class (`val/f1/cat`), are left out.
+    The `best` epoch is marked at its step. Metrics of a part, such as one class (`val/f1/cat`), are left out.
     """
     logged = dict.fromkeys(key for row in rows for key in row if key.count("/") == 1 and not key.startswith("test/"))
     panels = list(dict.fromkeys(key.split("/")[1] for key in logged))
@@ -141,11 +143,12 @@ def draw_curves(rows: list[dict[str, Any]], path: Path, best_step: int | None = 
         for panel, axes in plot.items():
             names = [key for key in logged if key.split("/")[1] == panel]
             _draw_panel(axes, panel, {key: [row for row in rows if key in row] for key in names})
-            if best_step is not None:
-                axes.axvline(
-                    best_step, color="0.4", linewidth=1, linestyle=":", label=f"best epoch (step {best_step:,})"
-                )
-            axes.legend(fontsize=9)
+            if unit := (units or {}).get(panel):
+                axes.set_ylabel(escape_dollars(f"{panel} ({unit})"))
+            if best:  # epochs count from 1, as in the console
+                label = f"best epoch ({best['epoch'] + 1:,})"
+                axes.axvline(best["step"], color="0.4", linewidth=1, linestyle=":", label=label)
+            axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
 
 
 def _draw_panel(axes: Any, name: str, curves: dict[str, list[dict[str, Any]]]) -> None:
@@ -159,6 +162,7 @@ def _draw_panel(axes: Any, name: str, curves: dict[str, list[dict[str, Any]]]) -
     if "loss" in name and values and max(values) > DECADES * min(values) > 0:
         axes.set_yscale("log")
     axes.set(xlabel="optimizer step", ylabel=escape_dollars(name))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
 
 

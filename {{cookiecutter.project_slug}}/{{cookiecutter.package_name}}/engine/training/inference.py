@@ -219,7 +219,8 @@ def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
         raise RefusedError(f"datamodule: the model was trained on all {len(seen):,} {name} of this data; none is left")
     if count := int(seen.sum()):
         datamodule.keep_in_test(~seen)
-        log.info(f"Left out: {count:,} of {len(seen):,} {name}, which the model was trained on")
+        relation = getattr(datamodule, "seen_as", "are copies of")
+        log.info(f"Left out: {count:,} of {len(seen):,} {name}, which {relation} samples that the model was trained on")
     return count
 
 

@@ -123,7 +123,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     with Watch(trainer, folder), ended(trainer.loggers):
         samples = fit_and_test(trainer, model, datamodule, folder, resume)
     if rank() == 0:
-        finish(folder, cfg.monitor, datamodule, samples, before)
+        finish(folder, cfg.monitor, datamodule, samples, before, getattr(model, "metric_units", None))
 
 
 def _saved_state(cfg: DictConfig, folder: RunFolder, origin: dict[str, Any], trial: Trial) -> tuple[Any, int, int]:
@@ -148,12 +148,13 @@ def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
     keys = datamodule.trained_on()
+    seen_as = f"{datamodule.sample_name} {getattr(datamodule, 'seen_as', 'are copies of')}"
     if copies := int(datamodule.is_seen(keys).sum()):
-        log.warning(f"{copies:,} of the test {datamodule.sample_name} are copies of samples to train or validate on")
+        log.warning(f"{copies:,} of the test {seen_as} samples to train or validate on")
     earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
-            log.warning(f"init_from={cfg.init_from} was trained on {count:,} of the test {datamodule.sample_name}")
+            log.warning(f"{count:,} of the test {seen_as} samples that init_from={cfg.init_from} was trained on")
         keys = np.concatenate([keys, earlier])
     write_seen(folder, keys)
 
@@ -270,6 +271,7 @@ def finish(
     datamodule: Any,
     samples: dict[str, tuple[int, int]],
     before: RunFolder | None = None,
+    units: dict[str, str] | None = None,
 ) -> None:
     """Write metrics.json and the learning curves; log the results, where they are and the commands to run next.
 
@@ -281,13 +283,13 @@ def finish(
     at_best = {key: value for row in rows if row["step"] < best_step for key, value in row.items()}
     results: dict[str, Any] = {split: split_metrics(at_best, split) for split in ("train", "val")}
     results["test"] = split_metrics({key: value for row in rows for key, value in row.items()}, "test")
-    draw_curves(rows, folder.plots / "learning_curves.png", at_best.get("step") if has_best else None)
+    best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
+    draw_curves(rows, folder.plots / "learning_curves.png", best if has_best and at_best else None, units)
     provenance.record_end(folder)
     folder.previous.unlink(missing_ok=True)
     log.info("")
     if before:
         compare(folder, before)
-    best = {key: at_best.get(key) for key in ("epoch", "step")}  # of the last row of metrics.csv before best.ckpt
     results |= {"best": best, "samples": {split: used for split, (used, _) in samples.items()}}
     write_json(folder.metrics, results)
     value = at_best.get(monitor, math.nan)

@@ -12,6 +12,10 @@ from torch import Tensor
 from ..engine import log, save_figure, save_plot
 
 BLUE, RED = "#4c78a8", "#e45756"
+UNITS = {
+    "D": "day", "B": "business day", "h": "hour", "min": "minute", "s": "second", "ms": "millisecond",
+    "us": "microsecond", "ns": "nanosecond", "MS": "month",
+}  # fmt: skip
 
 
 class ForecastReport(Callback):
@@ -85,7 +89,7 @@ class ForecastReport(Callback):
         for row in range(0, len(self.windows), columns):
             grid[row].set_ylabel(datamodule.unit, fontsize=9, parse_math=False)
         figure.suptitle("Test forecasts, evenly spaced; MASE: error relative to a seasonal-naive forecast")
-        width = 3 if columns == 1 else len(labels)
+        width = 3 if columns == 1 else -(-len(labels) // 2)
         figure.legend(handles, labels, loc="outside lower center", ncols=width, frameon=False, fontsize=9)
         save_figure(figure, path)
 
@@ -97,6 +101,7 @@ def draw_fan(
 
     `times` (C + H,) belong to history and target.
     """
+    from matplotlib.colors import to_rgb
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     horizon, middle = len(target), len(levels) // 2
@@ -105,14 +110,15 @@ def draw_fan(
     axes.plot(past, history[-before:], color="0.45", linewidth=1, label="history")
     for lower in range(middle):
         upper = len(levels) - 1 - lower
-        name = f"{levels[lower]:g} to {levels[upper]:g}" if lower in (0, middle - 1) else None
+        strength = 0.7 * (lower + 1) / middle  # opaque colours, so that those of the legend are those seen
         axes.fill_between(
-            ahead, quantiles[:, lower], quantiles[:, upper], color=BLUE, alpha=0.16 + 0.1 * (lower > 0), linewidth=0,
-            label=name and f"quantiles {name}",
+            ahead, quantiles[:, lower], quantiles[:, upper], linewidth=0,
+            color=[1 - strength * (1 - part) for part in to_rgb(BLUE)],
+            label=f"quantiles {levels[lower]:g} to {levels[upper]:g}",
         )  # fmt: skip
     axes.plot(ahead, quantiles[:, middle], color=BLUE, linewidth=1.6, label="median")
     axes.plot(ahead, target, color=RED, linewidth=1.2, label="target")
-    axes.axvline(ahead[0], color="0.7", linewidth=0.8, linestyle=":")
+    axes.axvline(ahead[0], color="0.7", linewidth=0.8, linestyle=":", label="start of the forecast")
     locator = AutoDateLocator(maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -140,6 +146,13 @@ def comparison(metrics: Any, model: Any, levels: list[float]) -> list[str]:
     return lines
 
 
+def ahead_in_words(step: str) -> str:
+    """Name the horizon's axis for steps of a frequency: `hours ahead`, `steps ahead (15 minutes each)`."""
+    unit = step.lstrip("0123456789")
+    count, word = step.removesuffix(unit), UNITS.get(unit, "recorded day")  # else weekdays: D[1111110]
+    return f"steps ahead ({count} {word}s each)" if count else f"{word}s ahead"
+
+
 def draw_reliability(
     below: Tensor, errors: Tensor, levels: list[float], step: str, coverage: float, path: Path
 ) -> None:
@@ -157,7 +170,7 @@ def draw_reliability(
     ahead = range(1, errors.shape[1] + 1)
     right.plot(ahead, errors[1], color="0.6", label="seasonal-naive forecast")
     right.plot(ahead, errors[0], color=BLUE, label="forecast (median)")
-    right.set(xlabel=f"steps ahead (one: {step})", ylabel="scaled error (MASE)", title="Error by horizon", ylim=0)
+    right.set(xlabel=ahead_in_words(step), ylabel="scaled error (MASE)", title="Error by horizon", ylim=0)
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)

@@ -69,6 +69,7 @@ class WindowsDataModule(TensorDataModule):
     """
 
     sample_name = "windows"
+    seen_as = "overlap"
     input_example = "<a CSV or Parquet file of history>"
     output_suffixes = ".csv .tsv .parquet"  # that predict.py can write
 

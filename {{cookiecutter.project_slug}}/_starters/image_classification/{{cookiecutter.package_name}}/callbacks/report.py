@@ -14,8 +14,8 @@ from ..engine import save_figure, save_plot
 class ClassificationReport(Callback):
     """Save `confusion_matrix.png` and `worst_mistakes.png` after the test, in the run's `plots/` and in the loggers.
 
-    The worst mistakes are the `mistakes` images whose true class got the lowest probability. If fewer are wrong, the
-    least certain of the correct ones follow. A plot that can't be drawn is a warning.
+    The worst mistakes are the `mistakes` wrong images whose true class got the lowest probability. If fewer are wrong,
+    the least certain of the correct ones follow. A plot that can't be drawn is a warning.
     """
 
     def __init__(self, mistakes: PositiveInt = 16) -> None:
@@ -40,7 +40,7 @@ class ClassificationReport(Callback):
         probabilities = outputs.float().softmax(-1)
         self.predictions.append(probabilities.argmax(-1).cpu())
         self.targets.append(targets.cpu())
-        worst = lowest(probabilities, targets, self.mistakes)
+        worst = worst_of(probabilities, targets, self.mistakes)
         numbers = (self.seen + worst.cpu()) * trainer.world_size  # process 0 has every `world_size`-th image
         self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu(), numbers))
         self.seen += len(targets)
@@ -55,7 +55,7 @@ class ClassificationReport(Callback):
 
     def _draw_mistakes(self, trainer: Any, class_names: list[str], path: Path) -> None:
         images, probabilities, targets, numbers = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
-        worst = lowest(probabilities, targets, self.mistakes)
+        worst = worst_of(probabilities, targets, self.mistakes)
         titles = []
         for probability, target in zip(probabilities[worst], targets[worst], strict=True):
             predicted = int(probability.argmax())
@@ -66,9 +66,20 @@ class ClassificationReport(Callback):
         draw_images(images[worst], titles, [each if isinstance(each, str) else f"image {each}" for each in ids], path)
 
 
-def lowest(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
-    """Return the indices of the `count` samples whose true class has the lowest probability in (B, K), lowest first."""
-    return probabilities.gather(1, targets[:, None])[:, 0].argsort()[:count]
+def worst_of(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
+    """Return the indices of the worst `count` samples by their probabilities (B, K): wrong ones, then correct ones.
+
+    Of each kind, those come first whose true class has the lowest probability.
+    """
+    correct = probabilities.argmax(-1) == targets
+    return (probabilities.gather(1, targets[:, None])[:, 0] + correct).argsort()[:count]
+
+
+def in_two_lines(name: str, width: int = 24) -> str:
+    """Break a long name of a file after its folder; of each line that is still too long only the end is kept."""
+    folder, slash, file = name.rpartition("/") if len(name) > width else ("", "", name)
+    lines = [each if len(each) <= width else f"…{each[1 - width :]}" for each in (folder + slash, file) if each]
+    return "\n".join(lines)
 
 
 def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
@@ -110,8 +121,8 @@ def draw_images(images: Tensor, titles: list[str], names: list[str], path: Path)
     for axes, image, title, name in zip(grid, images.clamp(0, 1), titles, names, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize=8, color="firebrick" if "\n" in title else "black", parse_math=False)
-        name = name if len(name) <= 24 else f"…{name[-23:]}"
-        axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top", fontsize=6, parse_math=False)
+        below = {"transform": axes.transAxes, "ha": "center", "va": "top", "fontsize": 6}
+        axes.text(0.5, -0.03, in_two_lines(name), parse_math=False, **below)
     title = "Worst mistakes (red), then least certain images:\npredicted class and its probability"
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)

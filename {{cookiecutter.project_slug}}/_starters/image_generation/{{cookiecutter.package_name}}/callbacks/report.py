@@ -30,17 +30,17 @@ class GenerationReport(Callback):
         epoch = trainer.current_epoch + 1
         if trainer.sanity_checking or epoch % self.every_n_epochs:
             return
-        panels = {f"generated after epoch {epoch}, a noise per column": lambda: grid(pl_module, self.per_class)}
+        panels = {f"Generated after epoch {epoch}, a noise per column": lambda: grid(pl_module, self.per_class)}
         names = pl_module.hparams["class_names"]
         save_plot(trainer, f"samples_epoch_{epoch:04}", lambda path: draw(panels, names, path))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         names = pl_module.hparams["class_names"]
         samples = {
-            "generated, a noise per column": lambda: grid(pl_module, self.per_class),
-            "real (test)": lambda: real_images(trainer, len(names)),
+            "Generated, a noise per column": lambda: grid(pl_module, self.per_class),
+            "Real (test)": lambda: real_images(trainer, len(names)),
         }
-        between = {"generated from one noise to another": lambda: interpolations(pl_module)}
+        between = {"Generated from one noise to another": lambda: interpolations(pl_module)}
         save_plot(trainer, "samples", lambda path: draw(samples, names, path))
         save_plot(trainer, "interpolations", lambda path: draw(between, names, path))
 

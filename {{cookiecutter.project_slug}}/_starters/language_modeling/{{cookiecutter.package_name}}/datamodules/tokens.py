@@ -42,6 +42,7 @@ class TokenDataModule(TensorDataModule):
     """
 
     sample_name = "windows"
+    seen_as = f"share {NGRAM} consecutive tokens with"
     input_is_text = True  # predict.py input="def main(" is a prompt
     input_example = "'Once upon a time'"
 

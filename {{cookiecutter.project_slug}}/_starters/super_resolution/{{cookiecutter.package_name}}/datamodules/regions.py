@@ -25,6 +25,7 @@ from .splits import check_split, split_as_given, split_at_random
 
 MIN_WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
 MIN_STRATIFIED_REGIONS = 10  # with at least this many regions in each image, splits are stratified by image
+SEEN_STEP = 8  # pixels between those by which a region is recognised; smaller overlaps may be missed
 
 
 class SuperResolutionFacts(TypedDict):
@@ -85,6 +86,18 @@ def cut(image: Tensor, region: int, gap: int) -> Iterator[tuple[Tensor, str]]:
             yield image[:, top : top + region, left : left + region], f"{top},{left}"
 
 
+def place_keys(images: np.ndarray, corners: np.ndarray, region: int) -> np.ndarray:
+    """Hash the image and place of the pixels of regions whose row and column are multiples of SEEN_STEP (N, P).
+
+    Regions that overlap share keys, however they were cut; `images` (N,) are hashes, `corners` (N, 2) top and left.
+    """
+    factors = np.random.default_rng(0).integers(0, 2**64, 2, np.uint64) | np.uint64(1)
+    first = 1 - (-corners // SEEN_STEP)  # in steps, from 1 on: the key of no place is that of the image
+    rows, columns = ((first[:, axis, None] + np.arange(region // SEEN_STEP)).astype(np.uint64) for axis in (0, 1))
+    keys = images[:, None, None] + rows[:, :, None] * factors[0] + columns[:, None, :] * factors[1]
+    return keys.reshape(len(images), (region // SEEN_STEP) ** 2)
+
+
 class RegionDataModule(TensorDataModule):
     """Regions of RGB images and their low images, in train, validation and test splits that `split_seed` determines.
 
@@ -93,6 +106,7 @@ class RegionDataModule(TensorDataModule):
     """
 
     sample_name = "regions"
+    seen_as = "overlap"
     output_is_folder = True  # predict.py writes a folder
     input_example = "<an image or a folder of images>"
 
@@ -191,11 +205,29 @@ class RegionDataModule(TensorDataModule):
         return split_at_random(len(images), *fractions, **folds, **unit)._asdict()
 
     def trained_on(self) -> np.ndarray:
-        """Return hashes of whole images, so that an image is recognised even if it is cut differently."""
-        return self.image_keys[torch.cat([self.splits["train"][1], self.splits["val"][1]]).unique().numpy()]
+        """Return hashes of images trained on, and of places in images that hold test regions too.
+
+        Both are recognised even if the images are cut differently.
+        """
+        images = np.concatenate([self._images_of(split) for split in ("train", "val")])
+        corners = np.concatenate([self._corners(split) for split in ("train", "val")])
+        shared = np.isin(images, self._images_of("test"))
+        places = place_keys(images[shared], corners[shared], self.region)
+        return np.concatenate([np.unique(images[~shared]), places.flatten()])
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
-        return np.isin(self.image_keys[self.splits["test"][1].numpy()], keys)
+        """Return True for each test region (N,) that overlaps one of the training, or whose whole image was seen."""
+        images = self._images_of("test")
+        places = place_keys(images, self._corners("test"), self.region)
+        return np.isin(images, keys) | np.isin(places, keys).any(1)
+
+    def _images_of(self, split: str) -> np.ndarray:
+        """Return the hash of each region's image (N,)."""
+        return self.image_keys[self.splits[split][1].numpy()]
+
+    def _corners(self, split: str) -> np.ndarray:
+        """Return top and left of each region (N, 2)."""
+        return np.array([each.rsplit(" ", 1)[1].split(",") for each in self.ids[split]], np.int64).reshape(-1, 2)
 
     def dataset(self, split: str) -> Crops:
         return Crops(*self.splits[split], times=self.crops if split == "train" else 1)

@@ -23,6 +23,7 @@ class SuperResolution(LightningModule):
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {"train/loss": "min", "val/loss": "min", "val/psnr": "max", "val/ssim": "max"}
+    metric_units = {"psnr": "dB"}  # for the learning curves
 
     # 1. Computations
 

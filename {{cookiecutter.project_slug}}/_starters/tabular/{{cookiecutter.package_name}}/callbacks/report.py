@@ -1,5 +1,6 @@
 """Plots for a model of a table: predicted against true, residuals, confusion matrix and column importance."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +134,20 @@ def blues() -> Any:
     return matplotlib.colors.ListedColormap(colours(torch.linspace(0.3, 1, 256).numpy()))
 
 
+def fineness(rows: int) -> int:
+    """Return the number of hexagons along an axis for so many rows: the fewer, the larger, so that each is seen."""
+    return min(60, max(20, round(rows**0.5)))
+
+
+def add_count_bar(figure: Any, shown: Any, axes: Any) -> None:
+    """Add a colour bar of the number of rows, with whole numbers, to hexagons with logarithmic colours."""
+    from matplotlib.ticker import LogLocator
+
+    shown.set_clim(1, max(2, shown.get_array().max()))
+    ticks = LogLocator(subs=(1, 2, 5))
+    figure.colorbar(shown, ax=axes, label="test rows", ticks=ticks, format="{x:,.0f}").minorticks_off()
+
+
 def without_formulas(name: str) -> str:
     """Escape dollar signs: matplotlib would typeset the text between them as a formula."""
     return name.replace("$", r"\$")
@@ -146,9 +161,10 @@ def draw_predictions(tested: PredictedRows, name: str, path: Path) -> None:
     middle = float(true.mean())
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
-    shown = axes.hexbin(true, predicted, gridsize=60, bins="log", cmap=blues(), mincnt=1, linewidths=0.1)
+    grid = fineness(len(true))
+    shown = axes.hexbin(true, predicted, gridsize=grid, bins="log", cmap=blues(), mincnt=1, linewidths=0.1)
     axes.axline((middle, middle), slope=1, color="firebrick", linewidth=1, label="predicted = true")
-    figure.colorbar(shown, label="test rows")
+    add_count_bar(figure, shown, axes)
     r2 = 1 - ((true - predicted) ** 2).mean() / true.var()
     error = f"mean absolute error {abs(true - predicted).mean():,.4g}, R² {r2:.4f}"
     axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}")
@@ -167,17 +183,22 @@ def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
     figure = Figure(figsize=(8, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     inside = abs(residuals) <= bound
+    rows, grid = int(inside.sum()), fineness(int(inside.sum()))
     shown = left.hexbin(
-        predicted[inside], residuals[inside], gridsize=(60, 30), bins="log", cmap=blues(), mincnt=1, linewidths=0.1
-    )
+        predicted[inside], residuals[inside], gridsize=(grid, grid // 2), bins="log", cmap=blues(), mincnt=1,
+        linewidths=0.1,
+    )  # fmt: skip
     left.axhline(0, color="firebrick", linewidth=1)
     left.set(xlabel=f"predicted {name}", ylabel=f"residual: predicted - true {name}", ylim=(-bound, bound))
-    right.hist(residuals[inside], bins=60, orientation="horizontal", color="steelblue")
+    bins = min(60, math.ceil(2 * rows ** (1 / 3)))  # Rice's rule
+    right.hist(residuals[inside], bins=bins, orientation="horizontal", color="steelblue")
     right.axhline(0, color="firebrick", linewidth=1, label="predicted = true")
     right.legend(frameon=False, fontsize=8, loc="upper right")
     right.set(xlabel="test rows")
-    figure.colorbar(shown, ax=right, label="test rows")
-    beyond = f"{(~inside).sum():,} of {len(inside):,} test rows, beyond ±{bound:,.4g}, are not shown"
+    add_count_bar(figure, shown, right)
+    hidden = len(inside) - rows
+    verb = "is" if hidden == 1 else "are"
+    beyond = f"{hidden:,} of {len(inside):,} test rows, beyond ±{bound:,.4g}, {verb} not shown"
     figure.suptitle(f"Residuals of {name}\n{beyond}", fontsize=10)
     save_figure(figure, path)
 
