@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shlex
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from conftest import Command
 from scipy import stats
-
 
 HOSTILE = "[red]x[/red]\x1b[31m\n<script>alert(1)</script>${oc.env:HOME}"
 TYPES = {"state": "finished", "seed": [], "best": 3, "started": "yesterday", "epoch": "x", "seconds": {}, "model": {}}

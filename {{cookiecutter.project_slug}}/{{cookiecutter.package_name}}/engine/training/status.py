@@ -80,7 +80,8 @@ class StatusFile(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Note how far the training came, before `noted` notes why it ended."""
         if trainer.training and self.has_begun:
-            self._write(trainer)
+            with suppress(OSError):  # a full disk, which may be what has failed
+                self._write(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.status["state"] = "testing"
