@@ -298,7 +298,7 @@ def finish(
     log.info(f"{reached if math.isfinite(value) else f'No value of {monitor} was logged'}; {tested}")
     run = folder.path.as_posix()
     log.info(f"Results  {run}/metrics.json, plots in {run}/plots/")
-    if folder.path.parent == RUNS:  # a fold's set says what is next
+    if "/" not in folder.name:  # the set of a fold says what is next
         log.info(f"Next     python predict.py run={run} input={input_example(datamodule)}")
         log.info(f"         python evaluate.py run={run}")
 
