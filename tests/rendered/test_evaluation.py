@@ -120,7 +120,7 @@ def test_seen_npy_holds_plain_numbers_and_grows(tmp_path: Path) -> None:
 
 
 def test_the_warning_of_seen_samples_says_how_the_datamodule_recognises_them(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Data:
         sample_name = "windows"
@@ -134,12 +134,9 @@ def test_the_warning_of_seen_samples_says_how_the_datamodule_recognises_them(
     class Text(Data):
         seen_as = "share 32 consecutive tokens with"
 
-    log.addHandler(caplog.handler)
-    try:
-        for data in (Data(), Text()):
-            training.record_seen(OmegaConf.create({"init_from": None}), RunFolder(tmp_path), data)
-    finally:
-        log.removeHandler(caplog.handler)
+    monkeypatch.setattr(log, "propagate", True)
+    for data in (Data(), Text()):
+        training.record_seen(OmegaConf.create({"init_from": None}), RunFolder(tmp_path), data)
     assert caplog.messages == [
         "1 of the test windows are copies of samples to train or validate on",
         "1 of the test windows share 32 consecutive tokens with samples to train or validate on",

@@ -62,7 +62,8 @@ def test_learning_curves_mark_the_best_epoch_and_a_loss_that_spans_decades(
     for axes in (loss, rise):
         mark: Any = axes.get_lines()[-1]
         assert (mark.get_label(), [*mark.get_xdata()]) == ("best epoch (2)", [19, 19])
-        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1  # above, hiding nothing
+        legend: Any = axes.get_legend()
+        assert legend.get_window_extent().y0 >= axes.get_window_extent().y1 - 1  # above, hiding nothing
         assert not [place for place in axes.get_xticks() if place % 1]
     assert "run first" in texts_of(figure)
 
