@@ -137,7 +137,7 @@ def test_the_warning_of_seen_samples_says_how_the_datamodule_recognises_them(
     monkeypatch.setattr(log, "propagate", True)
     for data in (Data(), Text()):
         training.record_seen(OmegaConf.create({"init_from": None}), RunFolder(tmp_path), data)
-    assert caplog.messages == [
+    assert list(dict.fromkeys(caplog.messages)) == [  # two handlers, if a test before has started the log
         "1 of the test windows are copies of samples to train or validate on",
         "1 of the test windows share 32 consecutive tokens with samples to train or validate on",
     ]
