@@ -42,7 +42,7 @@ ENGINE = [
     f"--ignore=tests/test_{name}.py"
     for name in (
         *("bounds", "crash", "evaluation", "exact", "finite_guard", "gate", "resuming", "monitor", "own_mistakes"),
-        *("processes", "shown", "streams", "trackers", "trial", "untrusted"),
+        *("processes", "report", "runs", "shown", "streams", "trackers", "trial", "untrusted"),
     )
 ]
 STARTER_PARTS = {
