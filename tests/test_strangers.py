@@ -403,6 +403,10 @@ def known(project: Project, starter: str, outside: Path) -> Iterator[Stranger]:
         for node in (removed, drawn):
             yield Stranger(starter, command, "config.yaml", ("callbacks", "x"), node, "")
             yield Stranger(starter, command, "config.yaml", ("datamodule", "x"), node, "")
+    checkpoint = torch.load(project.receive() / "checkpoints" / "last.ckpt", weights_only=True)
+    for key in (key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint")):
+        for value in ({}, load, "", f"{outside}/x.ckpt", 3):
+            yield Stranger(starter, "resume", "checkpoint", ("callbacks", key, "kth_best_model_path"), value, "")
     for command in ("evaluate", "predict", "load_run"):
         if starter == "tabular":
             yield Stranger(starter, command, "statistics", ("numbers", "x", "high"), {"x": 1}, "")

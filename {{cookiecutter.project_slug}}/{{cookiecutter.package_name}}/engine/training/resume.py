@@ -234,12 +234,16 @@ def forget_others_files(callback: ModelCheckpoint, folder: RunFolder) -> None:
     homes = {folder.path.resolve(), Path(callback.dirpath or folder.path).resolve()}
 
     def is_own(path: Any) -> bool:
-        return not path or (str(path).endswith(".ckpt") and not homes.isdisjoint(Path(str(path)).resolve().parents))
+        is_file = isinstance(path, str) and path.endswith(".ckpt")
+        return path == "" or (is_file and not homes.isdisjoint(Path(path).resolve().parents))
 
     callback.best_k_models = {path: value for path, value in callback.best_k_models.items() if is_own(path)}
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
         if not is_own(getattr(callback, name)):
             setattr(callback, name, "")
+    is_full = 0 < callback.save_top_k <= len(callback.best_k_models)
+    if is_full and callback.kth_best_model_path not in callback.best_k_models:  # where Lightning looks it up
+        callback.best_k_models = {}
 
 
 def _is_whole(tensor: torch.Tensor) -> bool:
