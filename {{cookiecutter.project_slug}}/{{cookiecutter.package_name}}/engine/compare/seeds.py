@@ -108,9 +108,13 @@ class Comparison:
 
 def comparisons(groups: list[Group]) -> list[Comparison]:
     """Compare each group with the best one of those trained on the same data, in each test metric."""
-    named, found = labelled(groups), []
-    for letter, group in named:
-        other, best = _best([(each, rival) for each, rival in named if rival.data == group.data])
+    by_data: dict[str, list[tuple[str, Group]]] = {}
+    for letter, group in labelled(groups):
+        by_data.setdefault(group.data, []).append((letter, group))
+    best_of = {data: _best(rivals) for data, rivals in by_data.items()}
+    found = []
+    for letter, group in labelled(groups):
+        other, best = best_of[group.data]
         for name in group.metrics if group is not best else ():
             if name in best.metrics and name.startswith("test/"):
                 found.append(_compared(name, (letter, group.values(name)), (other, best.values(name))))

@@ -1,5 +1,7 @@
 """seen.npy: keys of the content that a run was trained on, by which evaluate.py finds it in other data."""
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import RefusedError
@@ -7,6 +9,11 @@ from ..files import new_file
 from .folder import RunFolder
 
 MAX_SEEN = 2**30  # bytes of seen.npy, 134 million samples; a sparse file takes its whole size in memory
+
+
+def seen_as(datamodule: Any) -> str:
+    """Say what samples that were seen have to do with those of training: `are copies of`, `overlap`."""
+    return getattr(datamodule, "seen_as", "are copies of")
 
 
 def write_seen(run: RunFolder, keys: np.ndarray) -> None:

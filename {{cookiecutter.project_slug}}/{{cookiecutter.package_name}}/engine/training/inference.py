@@ -27,7 +27,7 @@ from ..runs.metrics import count_samples, headline, split_metrics
 from ..runs.outputs import check_output
 from ..runs.provenance import read_provenance
 from ..runs.saved import ChosenRun, finished_runs
-from ..runs.seen import read_seen
+from ..runs.seen import read_seen, seen_as
 from .trainer import build_callbacks, datamodule_of
 
 
@@ -219,7 +219,7 @@ def _leave_out(datamodule: Any, keys: np.ndarray) -> int:
         raise RefusedError(f"datamodule: the model was trained on all {len(seen):,} {name} of this data; none is left")
     if count := int(seen.sum()):
         datamodule.keep_in_test(~seen)
-        relation = getattr(datamodule, "seen_as", "are copies of")
+        relation = seen_as(datamodule)
         log.info(f"Left out: {count:,} of {len(seen):,} {name}, which {relation} samples that the model was trained on")
     return count
 

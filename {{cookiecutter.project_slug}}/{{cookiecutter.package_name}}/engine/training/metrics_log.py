@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..errors import RefusedError
 from ..files import new_file, write_text
+from ..runs.folder import RunFolder
 from ..runs.metrics import read_metrics, read_times
 
 
@@ -25,7 +26,7 @@ class MetricsLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = Path(path)
-        self.times = self.path.with_name("times.csv")
+        self.times = RunFolder(self.path.parent).times
         self.last_row_at = 0
         self._start_clock({})
         self._take(read_metrics(path))

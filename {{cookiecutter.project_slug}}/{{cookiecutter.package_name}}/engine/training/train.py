@@ -30,7 +30,7 @@ from ..runs.lock import locked
 from ..runs.metrics import count_samples, draw_curves, format_metric, headline, read_metrics, split_metrics
 from ..runs.rerun import check_comparable, compare, log_changes
 from ..runs.saved import open_run
-from ..runs.seen import read_seen, write_seen
+from ..runs.seen import read_seen, seen_as, write_seen
 from .processes import Watch, is_lost_process, log_awaited_processes
 from .resume import ExactResume, progress_of
 from .status import noted
@@ -148,13 +148,13 @@ def record_seen(cfg: DictConfig, folder: RunFolder, datamodule: Any) -> None:
         log.warning("The datamodule has no trained_on() (see datamodules/base.py): evaluate.py can't tell seen samples")
         return
     keys = datamodule.trained_on()
-    seen_as = f"{datamodule.sample_name} {getattr(datamodule, 'seen_as', 'are copies of')}"
+    relation = f"{datamodule.sample_name} {seen_as(datamodule)}"
     if copies := int(datamodule.is_seen(keys).sum()):
-        log.warning(f"{copies:,} of the test {seen_as} samples to train or validate on")
+        log.warning(f"{copies:,} of the test {relation} samples to train or validate on")
     earlier = read_seen(open_run(cfg.init_from, key="init_from")[0]) if cfg.init_from else None
     if earlier is not None:
         if count := int(datamodule.is_seen(earlier).sum()):
-            log.warning(f"{count:,} of the test {seen_as} samples that init_from={cfg.init_from} was trained on")
+            log.warning(f"{count:,} of the test {relation} samples that init_from={cfg.init_from} was trained on")
         keys = np.concatenate([keys, earlier])
     write_seen(folder, keys)
 
