@@ -430,6 +430,7 @@ def test_an_optimizer_s_state_that_does_not_fit_its_kernel_is_refused() -> None:
 def test_a_checkpoint_callback_forgets_files_elsewhere(tmp_path: Path) -> None:
     callback = ModelCheckpoint(dirpath=tmp_path / "run" / "checkpoints")
     own = str(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    callback.kth_best_model_path = own
     callback.best_model_path, callback.last_model_path = own, f"{tmp_path}/run/checkpoints/../../other/victim"
     callback.best_k_models = {own: torch.tensor(1.0), "/home/victim.ckpt": torch.tensor(2.0)}
     forget_others_files(callback, RunFolder(tmp_path / "run"))
