@@ -137,6 +137,14 @@ def test_what_is_damaged_is_listed_as_such(folder: Path) -> None:
         run_py(folder, *words)
 
 
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path) -> None:
+    run = write_run(folder, "linked", accuracy=None)
+    (folder / "outside.json").write_text(json.dumps({"test": {"secret": 42}, "val": {}}))
+    (run / "metrics.json").symlink_to(folder / "outside.json")
+    for words in (("show", "linked"), ("diff", "linked", "a0")):
+        assert "is a link that leads out of the run folder" in refused(folder, *words)
+
+
 def test_names_and_values_of_a_stranger_are_shown_as_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: dict[str, Any] = dict.fromkeys(("model", "datamodule", "error", "monitor"), HOSTILE)
     write_run(

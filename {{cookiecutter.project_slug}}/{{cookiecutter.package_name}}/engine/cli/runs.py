@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from ..compare.summaries import Summary, summaries, summary_of
 from ..errors import RefusedError, printable, refusal
-from ..runs.folder import RUNS, RunFolder
+from ..runs.folder import RUNS, RunFolder, check_folder
 
 LIMIT = 50  # runs in a table on a terminal
 
@@ -212,6 +212,7 @@ def _run(name: str) -> Summary:
     if found is None:
         names = [run.name for run in summaries()]
         raise refusal(name, "", "no run folder", names, name.removeprefix(f"{RUNS}/").rstrip("/"))
+    check_folder(path)  # what is read beside the summary
     return found
 
 
