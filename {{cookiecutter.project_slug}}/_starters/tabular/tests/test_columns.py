@@ -186,7 +186,7 @@ def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, 
     assert status == 0, output
     for words, message in (
         (("predict.py", f"input={own_data}", "output=x.txt"), "output=x.txt: expected a .csv, .tsv, .parquet file\n"),
-        (("predict.py", f"input={own_data}", "datamodule.steps=20"), "DiamondsDataModule takes no steps\n"),
+        (("predict.py", f"input={own_data}", "datamodule.steps=20"), "DiamondsDataModule takes no steps; did you"),
         (("evaluate.py", "datamodule.groups=cut"), "datamodule.groups=cut: the run's own data keeps its split, "),
         (("train.py", "root=mine.csv"), "did you mean datamodule=table datamodule.root=mine.csv?"),
     ):

@@ -1,6 +1,7 @@
 """Evaluation on other tables: training rows are recognised by content; a small table is read as the model's."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ def write_noise(path: Path, rows: int = 300, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def whole(path: Path, trained: TableDataModule, **options: object) -> TableDataModule:
+def whole(path: Path, trained: TableDataModule, **options: Any) -> TableDataModule:
     data = TableDataModule(root=path, **options)
     data.trained = trained.facts
     data.take_whole()

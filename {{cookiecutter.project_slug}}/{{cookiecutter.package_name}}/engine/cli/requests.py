@@ -31,7 +31,9 @@ EVALUATION_ARGUMENTS = (
     "limit_predict_batches", "limit_test_batches", "precision", "use_distributed_sampler",
 )  # fmt: skip
 # Arguments of a datamodule that define its split, or the samples taken from it.
-SPLITTING = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "groups", "stride")
+SPLITTING = (
+    "split_seed", "val_fraction", "test_fraction", "folds", "fold", "groups", "split", "time", "test", "stride",
+)  # fmt: skip
 OWN_KEYS = ("run", "checkpoint", "input", "output")
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..engine import RefusedError, log
 from ..models.features import NumberStatistics, Statistics, scaled, two_floats
-from .kinds import counts_rows, follows_rows, foreign
+from .dates import date_format, date_statistics, is_category, pair_names, part_name
+from .kinds import counts_rows, follows_rows, foreign, holds_dates
 from .tables import is_numeric, numbers, texts
 
 MAX_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
@@ -29,22 +30,52 @@ class Columns(NamedTuple):
     categories: list[str]
 
 
-def choose_columns(
-    frame: pd.DataFrame, named: list[str] | None, others: list[str], as_categories: list[str], path: Path
-) -> Columns:
-    """Sort the `named` columns, or by default the `others`, into numbers and categories; log which are left out.
+class Wishes(NamedTuple):
+    """How the user wants columns to be read; the values decide about the others."""
 
-    The majority of a column's values decides; those in `as_categories` are categories even if numeric. Raises
-    RefusedError for columns of dates, lists and the like, and for texts among numbers.
+    columns: list[str] | None  # that predict; None: all others
+    categories: list[str]
+    numbers: list[str]
+    dates: dict[str, str]  # their formats
+    ordinal: dict[str, list[str]]  # texts, from the lowest
+
+
+def find_dates(frame: pd.DataFrame, names: list[str], wishes: Wishes, path: Path, later: bool) -> Statistics:
+    """Find the columns of dates among `names`; return them and the ordered columns, for `expanded` of dates.py.
+
+    With `later`, predictions are asked of later rows than those trained on.
     """
-    names = others if named is None else named
-    refuse_foreign(frame, [name for name in names if name not in as_categories], path)
+    plain = {*wishes.categories, *wishes.numbers, *wishes.ordinal}
+    found: Statistics = {"numbers": {}, "categories": {}}
+    dates = {}
+    for name in names:
+        if name in wishes.dates or (name not in plain and holds_dates(frame[name])):
+            form = wishes.dates.get(name) or date_format(frame[name], path)
+            dates[name] = date_statistics(frame, form, name, path, later)
+    ordinal = {name: [str(text) for text in order] for name, order in wishes.ordinal.items() if name in names}
+    if dates:
+        found["dates"] = dates
+    if ordinal:
+        found["ordinal"] = ordinal
+    return found
+
+
+def choose_columns(frame: pd.DataFrame, wishes: Wishes, others: list[str], dates: Statistics, path: Path) -> Columns:
+    """Sort the columns wished for, or by default the `others`, into numbers and categories; log which are left out.
+
+    The majority of a column's values decides. A column of `dates` gives its parts, with which `frame` is expanded.
+    Raises RefusedError for columns of lists and the like, and for texts among numbers.
+    """
+    named = wishes.columns
+    names = [name for name in (others if named is None else named) if name not in dates.get("dates", {})]
+    refuse_foreign(frame, [name for name in names if name not in wishes.categories], path)
     chosen, counters = Columns([], []), []
     for name in names:
-        numeric = name not in as_categories and is_numeric(frame[name])
+        ordinal = name in dates.get("ordinal", {})
+        numeric = ordinal or name in wishes.numbers or (name not in wishes.categories and is_numeric(frame[name]))
         if named is None and is_constant(frame[name]):
             log.warning(f"Column {name!r} is left out: it has a single value")
-        elif numeric and counts_rows(frame[name], numbers(frame, name, path, hint(name))):
+        elif numeric and not ordinal and counts_rows(frame[name], numbers(frame, name, path, hint(name))):
             counters.append(name)
         elif numeric:
             chosen.numbers.append(name)
@@ -54,13 +85,31 @@ def choose_columns(
             chosen.categories.append(name)
     _place(counters, chosen, named)
     for name in chosen.numbers:
-        if name in counters or follows_rows(numbers(frame, name, path)):
+        if name in counters or (name not in dates.get("ordinal", {}) and follows_rows(numbers(frame, name, path))):
             how = "numbers the rows" if name in counters else "rises or falls from row to row, as identifiers do"
             why = "a model may learn the order of the rows from it"
             log.warning(f"Column {name!r} {how}: {why}; datamodule.drop=[{name}] leaves it out")
+    _add_dates(chosen, dates)
     if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left to predict the target from")
     return chosen
+
+
+def _add_dates(chosen: Columns, statistics: Statistics) -> None:
+    """Add the parts of dates to the columns that predict; log them."""
+    dates = statistics.get("dates", {})
+    for name, each in dates.items():
+        for part in each["parts"]:
+            (chosen.categories if is_category(part) else chosen.numbers).append(part_name(name, part))
+        log.info(f"Column {name!r} holds dates ({each['format']}): {', '.join(each['parts']) or 'all are the same'}")
+    chosen.numbers.extend(pair_names(dates))
+
+
+def sources(chosen: Columns, statistics: Statistics) -> list[str]:
+    """Return the columns of the file that the chosen columns come from: those of dates instead of their parts."""
+    dates = statistics.get("dates", {})
+    made = {part_name(name, part) for name, each in dates.items() for part in each["parts"]} | {*pair_names(dates)}
+    return [*(name for name in (*chosen.numbers, *chosen.categories) if name not in made), *dates]
 
 
 def is_constant(values: pd.Series) -> bool:
@@ -78,13 +127,13 @@ def _place(counters: list[str], chosen: Columns, named: list[str] | None) -> Non
 
 
 def refuse_foreign(frame: pd.DataFrame, names: list[str], path: Path) -> None:
-    """Raises RefusedError for columns of dates, times, lists or bytes, which are not supported."""
+    """Raises RefusedError for columns of durations, lists or bytes, which are not supported."""
     kinds = {name: kind for name in names if (kind := foreign(frame[name]))}
     if kinds:
         columns = ", ".join(f"column {name!r} holds {kind}" for name, kind in kinds.items())
         raise RefusedError(
-            f"{path}: {columns}; expected numbers or categories: omit with datamodule.drop=[{','.join(kinds)}], or "
-            f"convert to numbers in the file, such as days since a date"
+            f"{path}: {columns}; expected numbers, categories or dates: omit with datamodule.drop=[{','.join(kinds)}], "
+            f"or convert to numbers in the file"
         )
 
 

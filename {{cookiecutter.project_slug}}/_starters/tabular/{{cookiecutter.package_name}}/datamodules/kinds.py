@@ -1,5 +1,6 @@
-"""Detect columns that are neither numbers nor categories, such as dates and lists, and identifiers of rows."""
+"""Detect columns of dates, columns that nothing can be learnt from, such as lists, and identifiers of rows."""
 
+import datetime
 import re
 
 import numpy as np
@@ -32,21 +33,29 @@ CAMEL_ID_PATTERN = re.compile(r".*[a-z](?:Id|ID)")
 
 
 def foreign(values: pd.Series) -> str | None:
-    """Describe values that are neither numbers nor categories, with an example; None if the column is either."""
+    """Describe values that are no numbers, categories or dates, with an example; None if they are."""
     present = values.dropna()
     if present.empty:
         return None
     first = present.iloc[0]
-    if present.dtype.kind in "mM":
-        return f"{'dates' if present.dtype.kind == 'M' else 'durations'} ({first})"
-    if not isinstance(first, str | int | float | np.number | np.bool_):
-        kinds = {"time": "times", "bytes": "bytes", "dict": "structs"}
-        return f"{kinds.get(type(first).__name__, 'lists')} ({str(first)[:40]})"
+    if present.dtype.kind == "m":
+        return f"durations ({first})"
+    if present.dtype.kind == "M" or isinstance(first, str | int | float | np.number | np.bool_ | datetime.time):
+        return None
+    kinds = {"bytes": "bytes", "dict": "structs"}
+    return f"{kinds.get(type(first).__name__, 'lists')} ({str(first)[:40]})"
+
+
+def holds_dates(values: pd.Series) -> bool:
+    """Return True if most values are dates or times of day."""
+    present = values.dropna()
+    if present.empty or present.dtype.kind in "mM" or isinstance(present.iloc[0], datetime.time):
+        return present.dtype.kind == "M" or (not present.empty and isinstance(present.iloc[0], datetime.time))
+    if not isinstance(present.iloc[0], str | int | float | np.number):
+        return False
     some = present.iloc[:: max(1, len(present) // SAMPLE_VALUES)].map(lambda value: str(value).strip())
-    dates = some[some.map(DATE_PATTERN.fullmatch).notna()] if isinstance(first, str) else some[:0]
-    if 2 * len(dates) > len(some):
-        return f"dates ({dates.iloc[0]})"
-    return f"dates ({some.iloc[0]})" if _are_days_in_digits(some) else None
+    dates = some.map(DATE_PATTERN.fullmatch).notna() if isinstance(present.iloc[0], str) else pd.Series([False])
+    return bool(dates.mean() > 0.5) or _are_days_in_digits(some)
 
 
 def _are_days_in_digits(some: pd.Series) -> bool:

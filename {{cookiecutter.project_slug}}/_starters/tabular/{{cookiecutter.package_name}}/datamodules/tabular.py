@@ -3,6 +3,7 @@
 To use your own table, give a file (table.py), or subclass TabularDataModule and write `load_table`; see diamonds.py.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,24 +16,32 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine import Above0Below1, RefusedError, Seed, log, refusal
+from ..engine import Above0Below1, From0Below1, RefusedError, Seed, log, refusal
+from ..engine.order import content_keys
 from ..models.features import Statistics, two_floats
 from .base import TensorDataModule
 from .columns import (
     Columns,
+    Wishes,
     category_statistics,
     check_precision,
     choose_columns,
     encode,
+    find_dates,
     number_statistics,
     refuse_foreign,
+    sources,
     spread,
     unfamiliar,
 )
-from .splits import check_split, split_at_random
+from .dates import expanded
+from .kinds import holds_dates
+from .rows import Asked, divide
+from .splits import check_split
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
 MAX_CLASSES = 1000
+MAX_GRADES = 10  # whole numbers that a target may hold and still be a class
 MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
 
 
@@ -57,10 +66,13 @@ class TabularDataModule(TensorDataModule):
     """Rows of a table in memory. Batches are `(numbers (B, F, 2), categories (B, C), targets)`.
 
     Numbers are those of the table, NaN if missing, each as two float32 (see two_floats); categories are codes (see
-    columns.py). `target` is the column to predict, by default the last. It is a class (B,) if its column holds texts or
-    is listed in `categories`, else a number (B, 2). `columns` predict it; by default all others except those in `drop`.
-    Splits are stratified by class, or by up to ten quantile bins of the number. With `groups`, a column, rows of one
-    group stay in one split.
+    columns.py). `target` is the column to predict, by default the last. It is a class (B,) if its column holds texts,
+    0 and 1 alone, or is listed in `categories`, else a number (B, 2). `columns` predict it; by default all others
+    except those in `drop`. Dates give their parts (dates.py), the texts of `ordinal` columns their places.
+
+    Which rows test: those that `split`, a column, says; the latest by `time`, a column; else some at random, stratified
+    by class, or by up to ten quantile bins of the number, with all rows of one of the `groups`, a column, in one split.
+    With `weights`, a column, training batches have the weights (B,) of their rows too, which are 1 on average.
     """
 
     sample_name = "rows"
@@ -73,9 +85,15 @@ class TabularDataModule(TensorDataModule):
         columns: list[str] | None = None,
         drop: list[str] | None = None,
         categories: list[str] | None = None,
+        numbers: list[str] | None = None,
+        dates: dict[str, str] | None = None,
+        ordinal: dict[str, list[str | int]] | None = None,
+        weights: str | None = None,
+        split: str | None = None,
+        time: str | None = None,
         groups: str | None = None,
         val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
+        test_fraction: From0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
@@ -85,69 +103,172 @@ class TabularDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.target, self.columns, self.drop = target or "", columns, drop or []
-        self.as_categories, self.groups = categories or [], groups
+        self.target, self.drop = target or "", drop or []
+        orders = {name: [str(text) for text in order] for name, order in (ordinal or {}).items()}
+        self.wishes = Wishes(columns, categories or [], numbers or [], dates or {}, orders)
+        self.weights, self.split, self.time, self.groups = weights, split, time, groups
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
         self.statistics: Statistics = {"numbers": {}, "categories": {}}
+        self.origin = ""  # where the splits come from, for the log
         self.input_table: Table | None = None  # for predict.py
 
     def load_table(self) -> Table:
         """Load all rows. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} must define load_table()")
 
+    def load_test_table(self) -> Table | None:
+        """Load the test rows, if they lie elsewhere."""
+        return None
+
+    def take_whole(self) -> None:
+        super().take_whole()
+        self.split = self.time = self.groups = self.weights = None
+
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         frame, path = self.load_table()
+        other = self.load_test_table()
         self.target = self.target or self.trained.get("target") or frame.columns[-1]
         self._check_columns(frame, path)
-        trained = [*self.trained.get("numbers", ()), *self.trained.get("categories", ())]
-        if trained and {*(self.columns or trained)} == {*trained}:  # a small table may suggest other columns
-            need_columns(frame, trained, path, "datamodule.root")
+        found = self._find_columns(frame, path)
+        numeric = self._is_number(frame, path)
+        tables = [Table(expanded(frame, found, path), path)]
+        if other is not None:
+            need_columns(other.frame, [*sources(self.chosen, found), self.target], other.path, "datamodule.test")
+            tables.append(Table(expanded(other.frame, found, other.path), other.path))
+        if not numeric:
+            self._name_classes(tables)
+        targets = torch.cat([self._targets(*table, numeric) for table in tables])
+        parts = self._divide(tables[0], targets[: len(frame)], numeric, other)
+        rows = [number for table in tables for number in table.frame.index]
+        self.ids = {name: [rows[place] for place in index.tolist()] for name, index in parts.items()}
+        self._learn_statistics(tables[0].frame.iloc[parts["train"].numpy()], path, targets[parts["train"]], found)
+        tensors = (*self._encode(tables), targets)
+        splits = {name: tuple(tensor[index] for tensor in tensors) for name, index in parts.items()}
+        if self.weights is not None:
+            splits["train"] += (self._weights(frame, path, parts["train"]),)
+        return splits
+
+    def _encode(self, tables: list[Table]) -> tuple[Tensor, Tensor]:
+        """Encode the rows of all tables: numbers (N, F, 2) and codes (N, C)."""
+        known = self.trained.get("statistics", {}).get("categories")
+        numbers, codes = zip(*(encode(table.frame, self.chosen, table.path, known) for table in tables), strict=True)
+        return torch.cat(numbers), torch.cat(codes)
+
+    def _find_columns(self, frame: pd.DataFrame, path: Path) -> Statistics:
+        """Choose the columns that predict, or take those of a trained model; return its dates and ordinal columns."""
+        named, trained = self.wishes.columns, self.trained.get("statistics")
+        if trained and (named is None or {*named} == {*self._trained_sources()}):  # a small table may suggest others
+            need_columns(frame, self._trained_sources(), path, "datamodule.root")
             self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
-        else:
-            others = [name for name in frame.columns if name not in (self.target, self.groups, *self.drop)]
-            self.chosen = choose_columns(frame, self.columns, others, self.as_categories, path)
-        if self.target not in self.as_categories:
-            refuse_foreign(frame, [self.target], path)
-        numeric = self.target not in self.as_categories and is_numeric(frame[self.target])
-        targets = self._number_target(frame, path) if numeric else self._class_target(frame, path)
-        parts = split_at_random(
-            len(frame), self.val_fraction, self.test_fraction, self.split_seed, folds=self.folds, fold=self.fold,
-            strata=self._bins(targets) if numeric else targets, groups=self._groups(frame), sample_name="rows",
-            strata_names=self.class_names,
-        )._asdict()  # fmt: skip
-        self.ids = {name: frame.index[index.numpy()].tolist() for name, index in parts.items()}
-        self._learn_statistics(frame.iloc[parts["train"].numpy()], path, targets[parts["train"]])
-        features = encode(frame, self.chosen, path, self.trained.get("statistics", {}).get("categories"))
-        return {name: tuple(part[index] for part in (*features, targets)) for name, index in parts.items()}
+            return trained
+        used = {self.target, self.groups, self.split, self.weights, *self.drop}
+        others = [name for name in frame.columns if name not in used]
+        later = self.time is not None
+        found = find_dates(frame, others if named is None else named, self.wishes, path, later)
+        if later and named is None and self.time not in found.get("dates", {}):
+            others = [name for name in others if name != self.time]
+        self.chosen = choose_columns(frame, self.wishes, others, found, path)
+        return found
+
+    def _trained_sources(self) -> list[str]:
+        """Return the columns of a table that the trained model was built from."""
+        chosen = Columns(self.trained["numbers"], self.trained["categories"])
+        return sources(chosen, self.trained.get("statistics", {}))
+
+    def _divide(self, table: Table, targets: Tensor, numeric: bool, other: Table | None) -> dict[str, Tensor]:
+        """Return the indices of the rows of each split; those of the table `other` come after those of `table`."""
+        asked = Asked(
+            self.val_fraction, self.test_fraction, self.split_seed, self.folds, self.fold, self.split, self.time,
+            self.groups,
+        )  # fmt: skip
+        tested = None if other is None else len(table.frame) + torch.arange(len(other.frame))
+        strata = self._bins(targets) if numeric else targets
+        form = self.wishes.dates.get(self.time or "", "")
+        parts, self.origin = divide(*table, asked, strata, self.class_names, tested, form)
+        if other is not None:
+            self.origin += f", test from {other.path}"
+        return parts._asdict()
 
     def _check_columns(self, frame: pd.DataFrame, path: Path) -> None:
-        """Raises RefusedError if a named column is missing, the target predicts itself, or a used column is dropped."""
-        named = {"target": [self.target], "columns": self.columns, "drop": self.drop, "categories": self.as_categories}
-        named["groups"] = [self.groups] if self.groups else []
+        """Raises RefusedError if a named column is missing or used twice."""
+        wishes = self.wishes
+        single = {"weights": self.weights, "split": self.split, "time": self.time, "groups": self.groups}
+        named: dict[str, Any] = {
+            "target": [self.target], "columns": wishes.columns, "drop": self.drop, "categories": wishes.categories,
+            "numbers": wishes.numbers, "dates": wishes.dates, "ordinal": wishes.ordinal,
+            **{key: [name] for key, name in single.items() if name},
+        }  # fmt: skip
         for key, columns in named.items():
-            need_columns(frame, columns or [], path, f"datamodule.{key}")
-        if self.columns is not None and self.target in self.columns:
-            raise refusal("datamodule.columns", self.columns, f"{self.target!r} is the target: it would predict itself")
-        for name in {self.target, *(self.columns or [])}.intersection(self.drop):
+            need_columns(frame, [*(columns or [])], path, f"datamodule.{key}")
+        if wishes.columns is not None and self.target in wishes.columns:
+            why = f"{self.target!r} is the target: it would predict itself"
+            raise refusal("datamodule.columns", wishes.columns, why)
+        for name in {self.target, *(wishes.columns or [])}.intersection(self.drop):
             raise refusal("datamodule.drop", self.drop, f"{name!r} is the target or one of datamodule.columns")
-        if self.groups == self.target:
-            raise refusal("datamodule.groups", self.groups, "is the target; expected another column, or null")
+        for key, name in single.items():
+            if name == self.target:
+                raise refusal(f"datamodule.{key}", name, "is the target; expected another column, or null")
+        kinds = {key: {*named[key]} for key in ("categories", "numbers", "dates", "ordinal")}
+        for (key, columns), (other, others) in itertools.combinations(kinds.items(), 2):
+            for name in columns & others:
+                raise refusal(f"datamodule.{key}", sorted(columns), f"{name!r} is in datamodule.{other} too")
+        if self.time and (self.split or self.groups):
+            other = "split" if self.split else "groups"
+            raise refusal("datamodule.time", self.time, f"divides the rows, and so does datamodule.{other}")
         self._check_trained()
 
     def _check_trained(self) -> None:
         """Raises RefusedError if the arguments contradict how a trained model uses a column."""
-        numbers, categories = self.trained.get("numbers", ()), self.trained.get("categories", ())
-        for name in (name for name in self.drop if name in (*numbers, *categories)):
+        if not self.trained.get("statistics"):
+            return
+        for name in (name for name in self.drop if name in self._trained_sources()):
             raise refusal("datamodule.drop", self.drop, f"the model was trained on {name!r} and needs it; leave it out")
-        for name in (name for name in self.as_categories if name in numbers):
+        for name in (name for name in self.wishes.categories if name in self.trained["numbers"]):
             why = f"the model was trained on {name!r} as a number; leave it out"
-            raise refusal("datamodule.categories", self.as_categories, why)
+            raise refusal("datamodule.categories", self.wishes.categories, why)
+
+    def _is_number(self, frame: pd.DataFrame, path: Path) -> bool:
+        """Return True if the target is a number, False if it is a class; ask in the log where both are possible."""
+        name, column = self.target, frame[self.target]
+        if self.trained.get("target") == name:
+            return not self.trained["class_names"]
+        if name in self.wishes.categories or name in self.wishes.numbers:
+            return name in self.wishes.numbers
+        refuse_foreign(frame, [name], path)
+        if holds_dates(column):
+            why = "expected a number or a class: datamodule.categories or another datamodule.target"
+            raise RefusedError(f"{path}, column {name!r}: the target holds dates; {why}")
+        if not is_numeric(column):
+            return False
+        values = np.unique(numbers(frame, name, path, _class_hint(name)))
+        if set(values) == {0.0, 1.0}:
+            log.info(f"Is the target {name!r} a class? It is 0 or 1: yes. datamodule.numbers=[{name}] makes it none")
+            return False
+        if len(values) <= MAX_GRADES and (values == np.round(values)).all():
+            seen = f"{len(values)} whole numbers, {values[0]:g} to {values[-1]:g}"
+            why = f"It holds {seen}: no. datamodule.categories=[{name}] makes it one"
+            log.info(f"Is the target {name!r} a class? {why}")
+        return True
+
+    def _targets(self, frame: pd.DataFrame, path: Path, numeric: bool) -> Tensor:
+        return self._number_target(frame, path) if numeric else self._class_target(frame, path)
+
+    def _weights(self, frame: pd.DataFrame, path: Path, rows: Tensor) -> Tensor:
+        """Return the weights (n,) of `rows`, 1 on average. Raises RefusedError if one is missing or negative."""
+        values = numbers(frame, str(self.weights), path)
+        wrong = ~(values >= 0)
+        if wrong.any():
+            row = frame.index[int(wrong.argmax())]
+            raise refusal("datamodule.weights", self.weights, f"{path}, row {row}: expected a number of at least 0")
+        weights = torch.tensor(values)[rows]
+        if not weights.any():
+            raise refusal("datamodule.weights", self.weights, "is 0 in all training rows")
+        return (weights / weights.mean()).float()
 
     def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """Return the target as numbers (N, 2)."""
-        hint = f"; if the target is a class: datamodule.categories=[{self.target}]"
-        values = numbers(frame, self.target, path, hint)
+        values = numbers(frame, self.target, path, _class_hint(self.target))
         _check_complete(pd.Series(values, index=frame.index), self.target, path)
         if np.ptp(values) == 0:
             why = f"the target is {values[0]:.10g} in each row; nothing to predict"
@@ -162,29 +283,32 @@ class TabularDataModule(TensorDataModule):
         if not self.folds:
             parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]
         least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each split gets some rows of each bin
-        count = min(MAX_BINS, len(targets) // 20, int(len(targets) * min(parts)))
+        count = min(MAX_BINS, len(targets) // 20, int(len(targets) * min(part for part in parts if part)))
         return quantile_bins(targets.double().sum(-1).numpy(), count, least)
 
-    def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Return the target as class indices (N,); set `class_names`."""
-        values = _check_complete(texts(frame, self.target), self.target, path)
-        self.class_names = sorted({*values.unique(), *self.trained.get("class_names", ())})
+    def _name_classes(self, tables: list[Table]) -> None:
+        """Set `class_names`: those of all tables, or of a trained model."""
+        found = {text for table in tables for text in texts(table.frame, self.target).dropna().unique()}
+        self.class_names = sorted({*found, *self.trained.get("class_names", ())})
         if not 2 <= len(self.class_names) <= MAX_CLASSES:
             why = f"the target has {len(self.class_names)} different values; expected 2 to {MAX_CLASSES:,} classes"
-            raise RefusedError(f"{path}, column {self.target!r}: {why}")
+            raise RefusedError(f"{tables[0].path}, column {self.target!r}: {why}")
+
+    def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
+        """Return the target as class indices (N,)."""
+        values = _check_complete(texts(frame, self.target), self.target, path)
         return torch.from_numpy(pd.Index(self.class_names).get_indexer(pd.Index(values))).long()
 
-    def _groups(self, frame: pd.DataFrame) -> Tensor | None:
-        """Return the group index (N,) of each row; rows without a group form one group."""
-        if self.groups is None:
-            return None
-        return torch.from_numpy(pd.factorize(texts(frame, self.groups), use_na_sentinel=False)[0]).long()
-
-    def _learn_statistics(self, training: pd.DataFrame, path: Path, targets: Tensor) -> None:
+    def _learn_statistics(self, training: pd.DataFrame, path: Path, targets: Tensor, found: Statistics) -> None:
+        """Set `statistics` of the training rows, with the dates and ordinal columns in `found`."""
         self.statistics = {
             "numbers": number_statistics(training, self.chosen, path),
             "categories": category_statistics(training, self.chosen),
         }
+        if "dates" in found:
+            self.statistics["dates"] = found["dates"]
+        if "ordinal" in found:
+            self.statistics["ordinal"] = found["ordinal"]
         if not self.class_names and len(targets):
             values = targets.double().sum(-1).numpy()
             self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
@@ -205,7 +329,16 @@ class TabularDataModule(TensorDataModule):
         """Summarise the data in one line for the log."""
         kind = f"{len(self.class_names)} classes" if self.class_names else "a number"
         columns = f"{len(self.chosen.numbers)} columns of numbers, {len(self.chosen.categories)} of categories"
-        return f"{self.target} ({kind}) from {columns}, rows: {self.split_sizes()}"
+        text = f"{self.target} ({kind}) from {columns}, rows: {self.split_sizes()} ({self.origin})"
+        if 0 < len(self.class_names) <= MAX_GRADES:
+            counts = torch.bincount(torch.cat([split[2] for split in self.splits.values()]), minlength=2).tolist()
+            text += "; " + ", ".join(f"{count:,} {name}" for count, name in zip(counts, self.class_names, strict=True))
+        return text
+
+    # The content of a row is that of its columns: a weight does not make it another row
+
+    def trained_on(self) -> np.ndarray:
+        return np.concatenate([content_keys(self.splits[split][:3]) for split in ("train", "val")])
 
     # Input and output of predict.py
 
@@ -216,10 +349,11 @@ class TabularDataModule(TensorDataModule):
         """
         path = Path(source)
         self.input_table = Table(read_table(path, "input"), path)
-        chosen = Columns(hparams["numbers"], hparams["categories"])
-        need_columns(self.input_table.frame, [*chosen.numbers, *chosen.categories], path, "input")
-        self.inputs = encode(self.input_table.frame, chosen, path, hparams["statistics"]["categories"])
-        for line in unfamiliar(self.inputs, chosen, hparams["statistics"], self.input_table.frame):
+        chosen, statistics = Columns(hparams["numbers"], hparams["categories"]), hparams["statistics"]
+        need_columns(self.input_table.frame, sources(chosen, statistics), path, "input")
+        frame = expanded(self.input_table.frame, statistics, path)
+        self.inputs = encode(frame, chosen, path, statistics["categories"])
+        for line in unfamiliar(self.inputs, chosen, statistics, frame):
             log.warning(line)
         return []
 
@@ -248,6 +382,11 @@ class TabularDataModule(TensorDataModule):
             added = {"prediction": values.round(digits(hparams["statistics"]["target"]["std"]))}
         add_columns(self.input_table.path, path, added, self.input_table.frame.index)
         return len(values)
+
+
+def _class_hint(target: str) -> str:
+    """Advice for a text in a target of numbers."""
+    return f"; if the target is a class: datamodule.categories=[{target}]"
 
 
 def digits(std: float) -> int:

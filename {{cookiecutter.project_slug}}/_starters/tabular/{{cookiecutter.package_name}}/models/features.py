@@ -26,12 +26,21 @@ class TargetStatistics(TypedDict):
     std: Positive
 
 
+class DateStatistics(TypedDict):
+    """The format of a column of dates, and which parts of them are columns to predict from (datamodules/dates.py)."""
+
+    format: str
+    parts: list[str]
+
+
 class Statistics(TypedDict):
     """Statistics of the training rows, by column."""
 
     numbers: dict[str, NumberStatistics]
     categories: dict[str, dict[str, int]]  # code of each known text; "" stands for a missing one
     target: NotRequired[TargetStatistics]
+    dates: NotRequired[dict[str, DateStatistics]]
+    ordinal: NotRequired[dict[str, list[str]]]  # the texts of a column, from the lowest
 
 
 MAX_SCALED = 1e6  # prevents overflow; beyond it the bent value is 3 anyway

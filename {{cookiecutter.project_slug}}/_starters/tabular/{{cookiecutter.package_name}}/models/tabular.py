@@ -11,7 +11,7 @@ from .features import ColumnEmbedding, Features, Statistics
 from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor]  # with the weights of rows
 
 
 class TabularModel(LightningModule):
@@ -113,9 +113,9 @@ class TabularModel(LightningModule):
 
     def _step(self, batch: Batch, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
         """Update `metrics`; return the loss and the output of `forward`."""
-        *inputs, targets = batch
-        predictions = self(*inputs)
-        loss = self.target.loss(predictions, targets)
+        numbers, categories, targets, *weights = batch
+        predictions = self(numbers, categories)
+        loss = self.target.loss(predictions, targets, *weights)
         metrics.update(loss, predictions, targets)
         return loss, predictions
 

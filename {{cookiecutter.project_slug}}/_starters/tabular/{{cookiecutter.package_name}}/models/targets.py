@@ -31,9 +31,11 @@ class NumberTarget(nn.Module):
         """Decode outputs (B, 1) to numbers (B,) in the target's unit, float64."""
         return as_float64(self.mean).sum() + as_float64(self.std) * as_float64(outputs[:, 0])
 
-    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error in units of `std`."""
-        return F.mse_loss(*self.normalized(predictions, targets))
+    def loss(self, predictions: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean squared error in units of `std`, with `weights` (B,) of the rows."""
+        if weights is None:
+            return F.mse_loss(*self.normalized(predictions, targets))
+        return (weights * F.mse_loss(*self.normalized(predictions, targets), reduction="none")).mean()
 
     def scores(self) -> MetricCollection:
         return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), "r2": R2Score()})
@@ -66,9 +68,11 @@ class ClassTarget(nn.Module):
         """Decode outputs to logits (B, K)."""
         return outputs.float()
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy (log loss)."""
-        return F.cross_entropy(logits, targets)
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy (log loss), with `weights` (B,) of the rows."""
+        if weights is None:
+            return F.cross_entropy(logits, targets)
+        return (weights * F.cross_entropy(logits, targets, reduction="none")).mean()
 
     def scores(self) -> MetricCollection:
         return MetricCollection(
