@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,9 +249,60 @@ def test_a_small_file_that_claims_many_rows_is_refused(tmp_path: Path, monkeypat
     zeros = pa.table({"a": pa.array(np.zeros(1_000_000, dtype=np.int8))})
     parquet.write_table(zeros, path, compression="zstd")
     assert path.stat().st_size < 10_000
-    monkeypatch.setattr(tables, "MAX_VALUES", 999_999)
-    with pytest.raises(RefusedError, match="holds 1,000,000 values"):
+    for free, known in ((39 * 10**6, 0), (None, 999_999)):
+        monkeypatch.setattr(tables, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(tables, "MAX_VALUES", known)
+        with pytest.raises(RefusedError, match=r"holds 1,000,000 rows of 1 columns, for which about 0\.0 GB of memory"):
+            read_table(path)
+
+
+def test_a_table_that_needs_more_memory_than_there_is_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "a,b\n" + "1.25,2.5\n" * 200_000)
+    monkeypatch.setattr(tables, "_read_csv", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(tables, "available_memory", lambda: 10**6)
+    with pytest.raises(RefusedError, match=r"mine\.csv: holds 0\.0 GB of text, for which about 0\.0 GB of memory are"):
         read_table(path)
+
+
+def test_memory_is_known_on_linux() -> None:
+    if sys.platform.startswith("linux"):
+        assert 10**8 < (tables.available_memory() or 0) < 10**14
+
+
+LARGE = {  # read by Arrow if they are large, unless Arrow does not read them as pandas does
+    "plain": "a,b\n1,x\n2,y\n",
+    "byte order mark, other line ends, quotes": '\ufeffa,"b, c"\r\n1,"x, y"\r\n2,"say ""z"""\r\n',
+    "empty cells": 'a,b,c\n1,,x\n,"",y\n,,\nNA,null,z\n',
+    "lines in a cell": 'a,b\n1,"x\ny"\n2,z\n',
+    "an empty row": "a,b\n1,x\n\n2,y\n",
+    "a row without values": "a,b\n1,x\n,\n2,y\n",
+    "one column": "a\n1\n2\n",
+    "decimal commas": "a;b\n1,5;x\n2,5;y\n",
+    "a short row": "a,b,c\n1,2,3\n4,5\n",
+    "a long row": "a,b\n1,2\n3,4,5\n",
+    "two names": "a,a\n1,2\n",
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_large_csv_file_is_read_as_a_small_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, LARGE[kind])
+
+    def read() -> pd.DataFrame | str:
+        try:
+            return read_table(path)
+        except RefusedError as error:
+            return str(error)
+
+    small = read()
+    monkeypatch.setattr(tables, "LARGE_CSV", 0)
+    large = read()
+    if isinstance(small, pd.DataFrame) and isinstance(large, pd.DataFrame):
+        pd.testing.assert_frame_equal(small, large)
+    else:
+        assert small == large
 
 
 def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,12 @@ from ..engine import RefusedError, log, quiet, refusal
 SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # on a tie the first one wins
 SUFFIXES = (*SEPARATORS, ".parquet")
 SAMPLE_ROWS = 200  # rows of a CSV file from which the separator is inferred
-MAX_VALUES = 2**28  # 2 GB of numbers: a small file can claim more rows than memory holds
+SAMPLE_VALUES = 20_000  # of a column of texts, by which it is told whether they are numbers
+LARGE_CSV = 2**25  # bytes, from which a CSV file is read by Arrow, in a fifth of the time
+# Bytes of memory that training on a value of a table takes, with its copies; and on a byte of a CSV file.
+BYTES_PER_VALUE = 40
+BYTES_PER_CSV_BYTE = 7
+MAX_VALUES = 2**28  # where the memory is not known: a small file can claim more rows than memory holds
 MAX_SHOWN = 20  # column names in a message
 
 # Texts that mean "no value" in a column of numbers. In a column of texts they are kept: NA is Namibia.
@@ -61,6 +67,7 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
     if suffix not in SUFFIXES:
         raise refusal(key, path, f"expected a {', '.join(SUFFIXES)} file")
     try:
+        _check_memory(path, suffix, key)
         frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)[0]
     except pd.errors.EmptyDataError as error:
         raise refusal(key, path, "is empty") from error
@@ -71,13 +78,66 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
     return frame
 
 
+def _check_memory(path: Path, suffix: str, key: str) -> None:
+    """Raises RefusedError, before the file is read, if its table needs more memory than there is."""
+    available, size = available_memory(), path.stat().st_size
+    claim = f"{size / 2**30:,.1f} GB of text"
+    needed = size * BYTES_PER_CSV_BYTE
+    if suffix == ".parquet":
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(path) as file:
+            rows, columns = file.metadata.num_rows, file.metadata.num_columns
+        claim, needed = f"{rows:,} rows of {columns:,} columns", rows * columns * BYTES_PER_VALUE
+        available = available or MAX_VALUES * BYTES_PER_VALUE
+    if available and needed > available:
+        have = f"{needed / 2**30:,.1f} GB of memory are needed, and {available / 2**30:,.1f} GB are free"
+        raise refusal(key, path, f"holds {claim}, for which about {have}; expected fewer rows or columns")
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still use, by /proc and the limits of its container; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    try:
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no limit
+        return free
+
+
+def _read_texts(file: TextIO, path: Path, separator: str) -> pd.DataFrame:
+    """Read all cells of a CSV file as texts, NaN for empty ones, with the names of the columns as the first row."""
+    if path.stat().st_size >= LARGE_CSV:
+        from pyarrow import ArrowInvalid, string
+        from pyarrow import csv as arrow_csv
+
+        width = len(next(csv.reader(file, delimiter=separator)))
+        file.seek(0)
+        names = [str(number) for number in range(width)]
+        with suppress(ArrowInvalid):  # such as an empty row or a short one: pandas reads or names it
+            table = arrow_csv.read_csv(
+                path,
+                arrow_csv.ReadOptions(column_names=names),
+                arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False),
+                arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, string()), null_values=[""], strings_can_be_null=True
+                ),
+            )
+            return table.to_pandas(split_blocks=True, self_destruct=True)
+    # Read row 1 as data, so that pandas does not rename columns that have the same name.
+    return pd.read_csv(
+        file, sep=separator, dtype=str, header=None, skip_blank_lines=False, keep_default_na=False, na_values=[""]
+    )
+
+
 def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         separator = _separator(file, SEPARATORS[path.suffix.lower()])
-        # Read row 1 as data, so that pandas does not rename columns that have the same name.
-        frame = pd.read_csv(
-            file, sep=separator, dtype=str, header=None, skip_blank_lines=False, keep_default_na=False, na_values=[""]
-        )
+        frame = _read_texts(file, path, separator)
         if frame.iloc[:, -1].isna().any():
             file.seek(0)
             _check_lengths(csv.reader(file, delimiter=separator), frame.shape[1], path, key)
@@ -87,7 +147,9 @@ def _read_csv(path: Path, key: str) -> tuple[pd.DataFrame, CsvFormat]:
         names[0] = "Unnamed: 0"  # the index column that pandas writes
     _check_names(names, path, key, "row 1, ")
     frame.columns = names
-    frame = frame.iloc[1:].dropna(how="all")
+    frame = frame.iloc[1:]
+    if frame[names[0]].isna().any():  # else no row is empty
+        frame = frame.dropna(how="all")
     return frame, CsvFormat(separator, "." if separator == "," else _read_commas(frame, path, key))
 
 
@@ -187,9 +249,6 @@ def _read_parquet(path: Path, key: str) -> pd.DataFrame:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
-        claimed = file.metadata.num_rows * file.metadata.num_columns
-        if claimed > MAX_VALUES:
-            raise refusal(key, path, f"holds {claimed:,} values; expected at most {MAX_VALUES:,}")
         table = file.read()
     _check_names(table.column_names, path, key)
     for number, name in enumerate(table.column_names):
@@ -322,6 +381,7 @@ def is_numeric(values: pd.Series) -> bool:
         return False
     if isinstance(present.iloc[0], bool):
         return False
+    present = present.iloc[:: max(1, len(present) // SAMPLE_VALUES)]
     plain = _parsed(present).notna()
     others = present[~plain].map(lambda value: str(value).strip())
     others = others[~others.isin(MISSING)]

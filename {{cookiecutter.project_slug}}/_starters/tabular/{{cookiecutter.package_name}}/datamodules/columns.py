@@ -20,6 +20,7 @@ from .dates import date_format, date_statistics, is_category, pair_names, part_n
 from .kinds import counts_rows, follows_rows, foreign, holds_dates
 from .tables import is_numeric, numbers, texts
 
+MAX_EXACT = 2.0**53  # beyond it float64 does not hold each whole number
 MAX_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
 
 
@@ -75,7 +76,7 @@ def choose_columns(frame: pd.DataFrame, wishes: Wishes, others: list[str], dates
         numeric = ordinal or name in wishes.numbers or (name not in wishes.categories and is_numeric(frame[name]))
         if named is None and is_constant(frame[name]):
             log.warning(f"Column {name!r} is left out: it has a single value")
-        elif numeric and not ordinal and counts_rows(frame[name], numbers(frame, name, path, hint(name))):
+        elif numeric and not ordinal and is_counter(frame, name, path):
             counters.append(name)
         elif numeric:
             chosen.numbers.append(name)
@@ -110,6 +111,19 @@ def sources(chosen: Columns, statistics: Statistics) -> list[str]:
     dates = statistics.get("dates", {})
     made = {part_name(name, part) for name, each in dates.items() for part in each["parts"]} | {*pair_names(dates)}
     return [*(name for name in (*chosen.numbers, *chosen.categories) if name not in made), *dates]
+
+
+def is_counter(frame: pd.DataFrame, name: str, path: Path) -> bool:
+    """Return True if a column of numbers only identifies rows.
+
+    Texts in the frame are replaced by the numbers that they are, so that they are parsed once, unless float64 holds
+    fewer digits.
+    """
+    values = numbers(frame, name, path, hint(name))
+    counts = counts_rows(frame[name], values)
+    if frame[name].dtype.kind not in "iuf" and not (np.abs(values) >= MAX_EXACT).any():
+        frame[name] = values
+    return counts
 
 
 def is_constant(values: pd.Series) -> bool:

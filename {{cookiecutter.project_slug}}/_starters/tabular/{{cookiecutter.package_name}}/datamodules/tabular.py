@@ -140,8 +140,8 @@ class TabularDataModule(TensorDataModule):
             self._name_classes(tables)
         targets = torch.cat([self._targets(*table, numeric) for table in tables])
         parts = self._divide(tables[0], targets[: len(frame)], numeric, other)
-        rows = [number for table in tables for number in table.frame.index]
-        self.ids = {name: [rows[place] for place in index.tolist()] for name, index in parts.items()}
+        rows = np.concatenate([table.frame.index for table in tables])
+        self.ids = {name: rows[index.numpy()].tolist() for name, index in parts.items()}
         self._learn_statistics(tables[0].frame.iloc[parts["train"].numpy()], path, targets[parts["train"]], found)
         tensors = (*self._encode(tables), targets)
         splits = {name: tuple(tensor[index] for tensor in tensors) for name, index in parts.items()}
