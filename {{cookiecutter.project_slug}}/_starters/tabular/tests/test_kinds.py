@@ -14,8 +14,8 @@ from pytorch_lightning import seed_everything
 from sklearn.model_selection import StratifiedKFold
 
 from {{ cookiecutter.package_name }}.callbacks import report
+from {{ cookiecutter.package_name }}.datamodules.rows import quantile_bins
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.datamodules.tabular import quantile_bins
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 from {{ cookiecutter.package_name }}.models.features import Features, two_floats

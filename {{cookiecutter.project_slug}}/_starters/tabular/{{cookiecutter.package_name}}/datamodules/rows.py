@@ -1,5 +1,6 @@
 """Which rows of a table train, validate and test: as a column says, in order of time, by whole groups, or at random."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from .kinds import holds_dates
 from .splits import Split, split_as_given, split_at_random, split_in_time
 from .tables import numbers, texts
 
+MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
 SPLIT_NAMES = {  # how people call the splits
     "train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "testing": "test", "holdout": "test",
@@ -128,3 +130,31 @@ def times_of(frame: pd.DataFrame, name: str, path: Path, date_form: str = "") ->
         row = frame.index[int(np.isnan(stamps).argmax())]
         raise refusal("datamodule.time", name, f"{path}, row {row}: the time is missing")
     return stamps
+
+
+def strata_of(values: np.ndarray, asked: Asked) -> Tensor | None:
+    """Return the quantile bin (N,) of each number (N,) to predict; None if bins would be too small to split."""
+    if asked.test_fraction == 1:  # evaluation on other data: nothing is split
+        return None
+    parts = [asked.test_fraction, 1 - asked.test_fraction]
+    if not asked.folds:
+        parts += [asked.val_fraction, 1 - asked.test_fraction - asked.val_fraction]
+    least = math.ceil((asked.folds or 2) / (1 - asked.test_fraction))  # so that each split gets some rows of each bin
+    count = min(MAX_BINS, len(values) // 20, int(len(values) * min(part for part in parts if part)))
+    return quantile_bins(values, count, least)
+
+
+def quantile_bins(targets: np.ndarray, count: int, least: int) -> Tensor | None:
+    """Return the quantile bin of each number (N,): at most `count` bins of at least `least` numbers each.
+
+    Bins that are too small because of equal numbers are merged with the next; None if only one remains.
+    """
+    bounds = np.unique(np.quantile(targets, np.linspace(0, 1, max(1, count) + 1)[1:-1]))
+    bins = np.digitize(targets, bounds)
+    merged, size = np.zeros(len(bounds) + 1, dtype=np.int64), 0
+    for place, rows in enumerate(np.bincount(bins, minlength=len(merged))):
+        merged[place:] = merged[place] + (size >= least)
+        size = rows + (0 if size >= least else size)
+    if size < least and merged[-1]:  # merges the last bin with the one before
+        merged[merged == merged[-1]] -= 1
+    return torch.from_numpy(merged[bins]) if merged.max() > 0 else None

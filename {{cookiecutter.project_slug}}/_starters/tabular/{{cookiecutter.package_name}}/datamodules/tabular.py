@@ -36,13 +36,12 @@ from .columns import (
 )
 from .dates import expanded
 from .kinds import holds_dates
-from .rows import Asked, divide
+from .rows import Asked, divide, strata_of
 from .splits import check_split
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
 MAX_CLASSES = 1000
 MAX_GRADES = 10  # whole numbers that a target may hold and still be a class
-MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
 
 
 class Table(NamedTuple):
@@ -183,7 +182,7 @@ class TabularDataModule(TensorDataModule):
             self.groups,
         )  # fmt: skip
         tested = None if other is None else len(table.frame) + torch.arange(len(other.frame))
-        strata = self._bins(targets) if numeric else targets
+        strata = strata_of(targets.double().sum(-1).numpy(), asked) if numeric else targets
         form = self.wishes.dates.get(self.time or "", "")
         parts, self.origin = divide(*table, asked, strata, self.class_names, tested, form)
         if other is not None:
@@ -274,17 +273,6 @@ class TabularDataModule(TensorDataModule):
             why = f"the target is {values[0]:.10g} in each row; nothing to predict"
             raise RefusedError(f"{path}, column {self.target!r}: {why}")
         return two_floats(torch.tensor(values))
-
-    def _bins(self, targets: Tensor) -> Tensor | None:
-        """Return the quantile bin (N,) of each target (N, 2); None if bins would be too small to split."""
-        if self.test_fraction == 1:  # evaluation on other data: nothing is split
-            return None
-        parts = [self.test_fraction, 1 - self.test_fraction]
-        if not self.folds:
-            parts += [self.val_fraction, 1 - self.test_fraction - self.val_fraction]
-        least = math.ceil((self.folds or 2) / (1 - self.test_fraction))  # so that each split gets some rows of each bin
-        count = min(MAX_BINS, len(targets) // 20, int(len(targets) * min(part for part in parts if part)))
-        return quantile_bins(targets.double().sum(-1).numpy(), count, least)
 
     def _name_classes(self, tables: list[Table]) -> None:
         """Set `class_names`: those of all tables, or of a trained model."""
@@ -399,19 +387,3 @@ def _check_complete(values: pd.Series, column: str, path: Path) -> pd.Series:
     if values.isna().any():
         raise RefusedError(f"{path}, row {values.isna().idxmax()}, column {column!r}: the target is missing")
     return values
-
-
-def quantile_bins(targets: np.ndarray, count: int, least: int) -> Tensor | None:
-    """Return the quantile bin of each number (N,): at most `count` bins of at least `least` numbers each.
-
-    Bins that are too small because of equal numbers are merged with the next; None if only one remains.
-    """
-    bounds = np.unique(np.quantile(targets, np.linspace(0, 1, max(1, count) + 1)[1:-1]))
-    bins = np.digitize(targets, bounds)
-    merged, size = np.zeros(len(bounds) + 1, dtype=np.int64), 0
-    for place, rows in enumerate(np.bincount(bins, minlength=len(merged))):
-        merged[place:] = merged[place] + (size >= least)
-        size = rows + (0 if size >= least else size)
-    if size < least and merged[-1]:  # merges the last bin with the one before
-        merged[merged == merged[-1]] -= 1
-    return torch.from_numpy(merged[bins]) if merged.max() > 0 else None
