@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NO_LOGGER, Command, options
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
@@ -214,6 +214,43 @@ def test_fine_tuning_starts_from_the_weights_and_says_what_did_not_fit(
     assert "broken.png can't be read" in output
     metrics = json.loads((command.folder / "runs" / "tuned" / "metrics.json").read_text())
     assert len([name for name in metrics["test"] if name.startswith("f1/")]) == 3
+
+
+def test_class_weights_change_the_training_and_are_plain_in_the_checkpoint(run: Path, command: Command) -> None:
+    status, output = command("train.py", "name=weighted", "model.class_weights=balanced", *SHORT)
+    assert status == 0, output
+    content = torch.load(command.folder / "runs" / "weighted" / "checkpoints" / "best.ckpt", weights_only=True)
+    hparams = content["hyper_parameters"]
+    targets = torch.cat([each for _, each in build_datamodule(run_config(command, "weighted")).train_dataloader()])
+    assert hparams["class_weights"] == "balanced"
+    assert hparams["statistics"] == {"class_counts": targets.bincount().tolist()}
+    before = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert before.keys() == content["state_dict"].keys()
+    assert not all(torch.equal(value, content["state_dict"][name]) for name, value in before.items())
+    loaded: Any = load_run(command.folder / "runs" / "weighted").model
+    assert loaded.class_weights.tolist() == pytest.approx((len(targets) / targets.bincount() / 10).tolist())
+
+
+def run_config(command: Command, name: str) -> Any:
+    return OmegaConf.load(command.folder / "runs" / name / "config.yaml")
+
+
+WRONG_WEIGHTS = {
+    "[1, 2]": "holds 2 numbers; expected 10, one for each of 0, 1, 2",
+    "[1, 1, 1, 1, 1, 1, 1, 1, 1, 0]": "expected 'balanced' or a value greater than 0",
+    "[1, 1, 1, 1, 1, 1, 1, 1, 1, -2]": "expected 'balanced' or a value greater than 0",
+    "balance": "did you mean balanced?",
+}
+
+
+@pytest.mark.parametrize("weights", WRONG_WEIGHTS)
+def test_wrong_class_weights_are_refused_in_one_line(weights: str, command: Command) -> None:
+    status, output = command("train.py", "name=refused", f"model.class_weights={weights}", *SHORT)
+    assert status == 2
+    assert f"model.class_weights={weights}: " in output
+    assert WRONG_WEIGHTS[weights] in output
+    assert len(output.strip().splitlines()) == 1
+    assert not (command.folder / "runs" / "refused").exists()
 
 
 def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:

@@ -6,7 +6,7 @@ To use your own dataset, subclass ImageDataModule and write `load_images`; see d
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -14,9 +14,18 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from ..engine import From0Below1, RefusedError
+from ..models.class_weights import ClassStatistics
 from .augmentation import random_affine
 from .image_files import colour, read_inputs
 from .labelled_images import LabelledImagesDataModule
+
+
+class ClassifiedImageFacts(TypedDict):
+    """The data's properties that are passed to the model; `statistics` are those of the training images."""
+
+    input_shape: list[int]  # (C, H, W)
+    class_names: list[str]
+    statistics: ClassStatistics
 
 
 class ImageDataModule(LabelledImagesDataModule):
@@ -41,6 +50,12 @@ class ImageDataModule(LabelledImagesDataModule):
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.names: list[str] = []  # file names of the images given to predict.py
+
+    @property
+    def facts(self) -> ClassifiedImageFacts:  # type: ignore[bad-override]
+        """Properties of the data that are passed to the model as arguments."""
+        counts = torch.bincount(self.splits["train"][1], minlength=len(self.class_names)).tolist()
+        return {**super().facts, "statistics": {"class_counts": counts}}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment training images, a whole batch at a time on its device."""

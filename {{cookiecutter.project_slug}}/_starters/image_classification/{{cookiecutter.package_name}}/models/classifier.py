@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
+from .class_weights import ClassStatistics, ClassWeights, weighted_cross_entropy, weights_of
 from .epoch_metrics import EpochMetrics
 from .optimization import build_optimizer
 
@@ -17,8 +17,11 @@ class Classifier(LightningModule):
     """Train `network` with cross-entropy to classify images (B, C, H, W) into the `class_names`.
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
-    only plain values. The datamodule provides `input_shape` (C, H, W) and `class_names`.
+    only plain values. The datamodule provides `input_shape` (C, H, W), `class_names` and the `statistics` of the
+    training images. `class_weights` is "balanced" or the relative weight of each class in the loss.
     """
+
+    class_weights: Tensor | None
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {
@@ -34,13 +37,17 @@ class Classifier(LightningModule):
         optimizer: OptimizerConfig,
         input_shape: list[Pixels],
         class_names: list[str],
+        statistics: ClassStatistics,
         scheduler: SchedulerConfig | None = None,
+        class_weights: ClassWeights = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         class_metrics = {f"val/f1/{name}": "max" for name in class_names}
         self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | class_metrics
+        weights = weights_of(class_weights, class_names, statistics["class_counts"])
+        self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
@@ -89,7 +96,7 @@ class Classifier(LightningModule):
         """Update `metrics`; return the loss and the logits (B, K)."""
         images, targets = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, targets)
+        loss = weighted_cross_entropy(logits, targets, self.class_weights)
         metrics.update(loss, logits, targets)
         return loss, logits
 
