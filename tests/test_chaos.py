@@ -28,6 +28,7 @@ SWITCHES = {
     "defaults": ("callbacks=[default,report]",),
     "mlp": ("model=mlp",),
     "two workers": ("datamodule.num_workers=2", "trainer.max_epochs=2"),
+    "balanced classes": ("datamodule.balance=true", "model.class_weights=balanced"),
     "accumulated gradients": ("trainer.accumulate_grad_batches=4",),
     "validation within the epoch": ("trainer.val_check_interval=0.4",),
     "plateau": (

@@ -107,3 +107,23 @@ def test_stopped_twice_before_the_same_step_it_logs_the_same(tmp_path: Path) -> 
         with pytest.raises(InterruptedError):
             fit(tmp_path / "stopped", 6)
     assert fit(tmp_path / "stopped") == fit(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("sizes", [(5, 90, 5), (1, 1), (7, 2, 0, 4), (100,)])
+def test_a_balanced_order_draws_equally_many_of_each_stratum_and_of_each_sample(sizes: tuple[int, ...]) -> None:
+    strata = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    strata = strata[torch.randperm(len(strata), generator=torch.Generator().manual_seed(0))]
+    orders = [BatchOrder(len(strata), 4, seed=1, strata=strata).of_epoch(epoch) for epoch in (0, 0, 1)]
+    first, again, second = (torch.cat([*order]) for order in orders)
+    assert torch.equal(first, again)
+    assert len(strata) < 10 or not torch.equal(first, second)
+    for order in (first, second):
+        assert len(order) == len(strata)
+        drawn = strata[order].bincount(minlength=len(sizes))[torch.tensor(sizes) > 0]
+        assert drawn.max() - drawn.min() <= 1
+        for stratum in strata.unique():
+            times = order.bincount(minlength=len(strata))[strata == stratum]
+            assert times.max() - times.min() <= 1
+    ranks = [BatchOrder(len(strata), 4, seed=1, strata=strata, rank=rank, world=2).of_epoch(0) for rank in (0, 1)]
+    halves = [torch.cat([*order]) for order in ranks]
+    assert torch.equal(torch.stack(halves, 1).flatten(), first[: len(first) // 2 * 2])

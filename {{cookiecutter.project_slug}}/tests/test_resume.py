@@ -22,8 +22,13 @@ def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("model", options("model"))
 def test_a_killed_run_resumes_bit_identical(model: str, command: Command) -> None:
     """What a model of yours gathers in Python alone would be lost: see `epoch_state` in engine/training/resume.py."""
-    words = (f"model={model}", *QUICK, *fitting(SMALL, model))
-    whole, killed = (command.folder / "runs" / f"{kind}_{model}" for kind in ("whole", "killed"))
+    check_killed(command, model, f"model={model}", *fitting(SMALL, model))
+
+
+def check_killed(command: Command, label: str, *switches: str) -> Path:
+    """Train twice with `switches`, once killed and resumed; compare the bits. Returns the folder of the resumed run."""
+    words = (*switches, *QUICK)
+    whole, killed = (command.folder / "runs" / f"{kind}_{label}" for kind in ("whole", "killed"))
     assert command("train.py", f"name={whole.name}", *words)[0] == 0
     process = command.start("train.py", f"name={killed.name}", *words)
     while not (killed / "checkpoints" / "last.ckpt").exists():  # there is one before each step
@@ -40,3 +45,4 @@ def test_a_killed_run_resumes_bit_identical(model: str, command: Command) -> Non
         assert all(torch.equal(one[key], other[key]) for key in {**one, **other})
     for file in ("metrics.csv", "metrics.json"):
         assert (whole / file).read_text() == (killed / file).read_text()
+    return killed

@@ -42,6 +42,13 @@ class TensorDataModule(LightningDataModule):
         """Return the tensors of each split. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} must define load_splits()")
 
+    def strata(self) -> Tensor | None:
+        """Return the stratum, such as the class, (N,) of each training sample to draw equally many of each in an epoch.
+
+        None: each sample is drawn once.
+        """
+        return None
+
     def dataset(self, split: str) -> Any:
         """Return a dataset indexed by the numbers of a batch (B,); it may have more samples than there are rows."""
         return TensorBatches(*self.splits[split])
@@ -101,10 +108,10 @@ class TensorDataModule(LightningDataModule):
         return [path]
 
     def _batches(self, split: str, seed: int | None = None) -> DataLoader:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         data = self.dataset(split)
-        training = self.trainer if split == "train" else None
-        order = BatchOrder(len(data), self.batch_size, seed=seed, rank=rank, world=world, trainer=training)
+        training, strata = (self.trainer, self.strata()) if split == "train" else (None, None)
+        place = {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer else {}
+        order = BatchOrder(len(data), self.batch_size, seed=seed, trainer=training, strata=strata, **place)
         return batches(data, order, self.num_workers)
 
     def generator(self, device: torch.device) -> torch.Generator:

@@ -30,7 +30,8 @@ class BatchOrder(SequentialSampler):
     """Yields the indices (B,) of each batch, shuffled as a function of (seed, epoch); in order without a seed.
 
     With several processes each takes every `world`-th sample. With a `trainer`, it skips the batches of this epoch that
-    the interrupted run has consumed. It inherits from SequentialSampler so that Lightning does not replace it.
+    the interrupted run has consumed. With `strata` (N,), such as classes, an epoch of a seeded order has equally many
+    samples of each. It inherits from SequentialSampler so that Lightning does not replace it.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class BatchOrder(SequentialSampler):
         rank: int = 0,
         world: int = 1,
         trainer: Trainer | None = None,
+        strata: Tensor | None = None,
     ) -> None:
         self.size, self.batch_size, self.seed, self.rank, self.world = size, batch_size, seed, rank, world
-        self.trainer, self.epoch = trainer, 0
+        self.trainer, self.epoch, self.strata = trainer, 0, strata
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -64,9 +66,23 @@ class BatchOrder(SequentialSampler):
             order = torch.arange(self.size)[self.rank :: self.world]
         else:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(self.size, generator=generator)[self.rank :: self.world]
+            strata = self.strata
+            order = torch.randperm(self.size, generator=generator) if strata is None else balanced(strata, generator)
+            order = order[self.rank :: self.world]
             order = order[: self.size // self.world]  # the same number of steps in each process
         return order.split(self.batch_size)
+
+
+def balanced(strata: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw N indices of strata (N,) in random order, equally many of each; the samples of one have their turn alike."""
+    counts = strata.unique(return_counts=True)[1].tolist()
+    quota, more = divmod(len(strata), len(counts))
+    one_more = torch.randperm(len(counts), generator=generator) < more
+    drawn = []
+    for members, extra in zip(strata.argsort(stable=True).split(counts), one_more.tolist(), strict=True):
+        turns = [torch.randperm(len(members), generator=generator) for _ in range(-(-(quota + extra) // len(members)))]
+        drawn.append(members[torch.cat(turns)[: quota + extra]])
+    return torch.cat(drawn)[torch.randperm(len(strata), generator=generator)]
 
 
 class LazyLoader(DataLoader):

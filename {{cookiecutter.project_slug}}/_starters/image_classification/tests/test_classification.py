@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, f1_score
+from test_resume import check_killed
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from {{ cookiecutter.package_name }} import load_run
@@ -251,6 +253,38 @@ def test_wrong_class_weights_are_refused_in_one_line(weights: str, command: Comm
     assert WRONG_WEIGHTS[weights] in output
     assert len(output.strip().splitlines()) == 1
     assert not (command.folder / "runs" / "refused").exists()
+
+
+def write_imbalanced(folder: Path) -> None:
+    """Write scans of the digits 3 and 8 as files: 150 threes and 15 eights."""
+    digits: Any = load_digits()
+    for name, target, count in (("three", 3, 150), ("eight", 8, 15)):
+        (folder / name).mkdir(parents=True)
+        for number, scan in enumerate(digits.images[digits.target == target][:count]):
+            Image.fromarray((scan * 255 / 16).round().astype(np.uint8)).save(folder / name / f"{number:03}.png")
+
+
+IMBALANCED = (
+    "datamodule=image_folder", "datamodule.root=imbalanced", "datamodule.size=8", "datamodule.channels=1",
+    "datamodule.batch_size=16",
+)  # fmt: skip
+
+
+def test_a_balanced_epoch_has_as_many_images_of_each_class_and_resumes_exactly(command: Command) -> None:
+    write_imbalanced(command.folder / "imbalanced")
+    killed = check_killed(command, "balanced", *IMBALANCED, "datamodule.balance=true", "trainer.limit_train_batches=4")
+    cfg = run_config(command, killed.name)
+    cfg.datamodule.root = str(command.folder / "imbalanced")
+    data = build_datamodule(cfg)
+    loader: Any = data.train_dataloader()
+    drawn: list[Tensor] = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        targets = torch.cat([targets for _, targets in loader])
+        assert targets.bincount().tolist() in ([57, 58], [58, 57])
+        drawn.append(targets)
+    assert not torch.equal(*drawn)
+    assert [targets.bincount().tolist() for _, targets in data.splits.values()] == [[10, 105], [2, 15], [3, 30]]
 
 
 def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:

@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from ..engine import From0Below1, RefusedError
-from ..models.class_weights import ClassStatistics
+from ..models.classes import ClassStatistics
 from .augmentation import random_affine
 from .image_files import colour, read_inputs
 from .labelled_images import LabelledImagesDataModule
@@ -32,7 +32,8 @@ class ImageDataModule(LabelledImagesDataModule):
     """Images to classify.
 
     `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images;
-    all zero switches it off. Transparent pixels show the colour `background`.
+    all zero switches it off. Transparent pixels show the colour `background`. With `balance`, an epoch has equally many
+    training images of each class: those of rare classes are repeated, others are left to later epochs.
     """
 
     input_example = "<an image, a folder of images or an .npy file>"
@@ -43,13 +44,18 @@ class ImageDataModule(LabelledImagesDataModule):
         shift: From0Below1 = 0.0,
         zoom: From0Below1 = 0.0,
         background: str = "white",
+        balance: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.balance = balance
         colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom = rotate, shift, zoom
         self.names: list[str] = []  # file names of the images given to predict.py
+
+    def strata(self) -> Tensor | None:
+        return self.splits["train"][1] if self.balance else None
 
     @property
     def facts(self) -> ClassifiedImageFacts:  # type: ignore[bad-override]

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
-from .class_weights import ClassStatistics, ClassWeights, weighted_cross_entropy, weights_of
+from .classes import ClassStatistics, ClassWeights, weighted_cross_entropy, weights_of
 from .epoch_metrics import EpochMetrics
 from .optimization import build_optimizer
 

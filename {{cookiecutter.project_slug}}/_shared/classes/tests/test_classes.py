@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.models.class_weights import weighted_cross_entropy, weights_of
+from {{ cookiecutter.package_name }}.models.classes import weighted_cross_entropy, weights_of
 
 WINE: Any = load_wine()
 TARGETS = np.asarray(WINE.target)[20:]  # 39, 71 and 48 wines of three growers
