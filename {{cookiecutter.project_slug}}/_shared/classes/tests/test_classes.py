@@ -1,4 +1,4 @@
-"""Weights of classes in the loss equal scikit-learn's, on data with rare classes."""
+"""Weights of classes in the loss and scores of a split equal scikit-learn's, on real data with rare classes."""
 
 import math
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
+from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from torch import Tensor
 
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.models.classes import weighted_cross_entropy, weights_of
+from {{ cookiecutter.package_name }}.models.classes import ClassScores, positive_class_of, weighted_cross_entropy, weights_of
 
 WINE: Any = load_wine()
 TARGETS = np.asarray(WINE.target)[20:]  # 39, 71 and 48 wines of three growers
@@ -65,3 +69,115 @@ def test_a_batch_of_one_class_is_weighted() -> None:
 def test_weights_that_fit_no_class_are_refused(choice: Any, counts: list[int], why: str) -> None:
     with pytest.raises(RefusedError, match=why):
         weights_of(choice, NAMES, counts)
+
+
+def predicted(data: Any, columns: int, rows: slice = slice(1, None, 2)) -> tuple[Tensor, Tensor]:
+    """Return logits (N, K) of a model of a few columns, and the classes (N,), of the rows it was not fitted on."""
+    values, targets = data.data[:, :columns] / data.data[:, :columns].std(0), data.target
+    model = LogisticRegression(max_iter=1000).fit(values[::2], targets[::2])
+    logits = torch.from_numpy(model.predict_log_proba(values[rows])).float()
+    return logits, torch.from_numpy(targets[rows]).long()
+
+
+def scores_of(logits: Tensor, targets: Tensor, names: list[str], positive: int | None = None) -> dict[str, float]:
+    metric = ClassScores(names, positive)
+    for some, true in zip(logits.split(16), targets.split(16), strict=True):
+        metric.update(some, true)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+def check_decisions(scores: dict[str, float], decisions: Tensor, targets: Tensor, names: list[str]) -> None:
+    labels = targets.unique().tolist()
+    each = reference.precision_recall_fscore_support(targets, decisions, labels=labels, zero_division=0)
+    for name, values in zip(("precision", "recall", "f1"), each, strict=False):
+        assert [scores.get(f"{name}/{names[k]}") for k in labels] == pytest.approx(values.tolist())
+    assert scores["accuracy"] == pytest.approx(reference.accuracy_score(targets, decisions))
+    assert scores["balanced_accuracy"] == pytest.approx(np.mean(each[1]))
+    assert scores["macro_f1"] == pytest.approx(np.mean(each[2]))
+
+
+def calibration_error(logits: Tensor, targets: Tensor) -> float:
+    """Expected calibration error from the bins of scikit-learn, which leaves out empty ones."""
+    confidence, decisions = logits.double().softmax(1).max(1)
+    right = (decisions == targets).numpy()
+    fraction, mean = calibration_curve(right, confidence.numpy(), n_bins=15)
+    sizes = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
+    return float(np.sum(abs(fraction - mean) * sizes[sizes > 0]) / len(targets))
+
+
+def test_scores_of_three_classes_are_scikit_learns() -> None:
+    logits, targets = predicted(WINE, columns=2)
+    scores = scores_of(logits, targets, NAMES)
+    probabilities = logits.double().softmax(1)
+    check_decisions(scores, logits.argmax(1), targets, NAMES)
+    assert 0.6 < scores["accuracy"] < 0.9
+    assert scores["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(targets, logits.argmax(1)))
+    one_against_rest = reference.roc_auc_score(targets, probabilities, multi_class="ovr")
+    assert scores["auroc"] == pytest.approx(one_against_rest, abs=1e-6)
+    precision = reference.average_precision_score(np.eye(3)[targets], probabilities)
+    assert scores["average_precision"] == pytest.approx(precision, abs=1e-6)
+    assert scores["calibration_error"] == pytest.approx(calibration_error(logits, targets), abs=1e-6)
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_scores_of_two_classes_are_those_of_the_positive_one(positive: int) -> None:
+    logits, targets = predicted(load_breast_cancer(), columns=2)
+    scores = scores_of(logits, targets, ["malignant", "benign"], positive)
+    probability = logits.double().softmax(1)[:, positive]
+    check_decisions(scores, logits.argmax(1), targets, ["malignant", "benign"])
+    assert scores["auroc"] == pytest.approx(reference.roc_auc_score(targets == positive, probability), abs=1e-6)
+    precision = reference.average_precision_score(targets == positive, probability)
+    assert scores["average_precision"] == pytest.approx(precision, abs=1e-6)
+
+
+def test_a_class_that_a_split_lacks_has_no_scores_and_is_in_no_mean() -> None:
+    logits, targets = predicted(WINE, columns=2)
+    logits, targets = logits[targets != 1], targets[targets != 1]
+    assert (logits.argmax(1) == 1).any()  # it is predicted
+    scores = scores_of(logits, targets, NAMES)
+    check_decisions(scores, logits.argmax(1), targets, NAMES)
+    assert not [name for name in scores if name.endswith("/b")]
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert scores["balanced_accuracy"] == pytest.approx(
+            reference.balanced_accuracy_score(targets, logits.argmax(1))
+        )
+    probabilities, present = logits.double().softmax(1), (0, 2)
+    areas = [reference.roc_auc_score(targets == k, probabilities[:, k]) for k in present]
+    assert scores["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    areas = [reference.average_precision_score(targets == k, probabilities[:, k]) for k in present]
+    assert scores["average_precision"] == pytest.approx(np.mean(areas), abs=1e-6)
+
+
+@pytest.mark.parametrize("positive", [None, 0, 1])
+def test_what_one_class_alone_does_not_define_is_left_out(positive: int | None) -> None:
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+    scores = scores_of(logits, torch.zeros(3, dtype=torch.int64), ["a", "b"], positive)
+    assert "auroc" not in scores
+    assert ("average_precision" in scores) == (positive != 1)
+    assert scores["recall/a"] == scores["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert "recall/b" not in scores
+
+
+def test_a_class_that_is_never_predicted_has_a_precision_of_zero() -> None:
+    scores = scores_of(torch.tensor([[1.0, 0.0]] * 3), torch.tensor([0, 0, 1]), ["a", "b"], 1)
+    assert (scores["precision/b"], scores["recall/b"], scores["f1/b"]) == (0, 0, 0)
+    assert scores["auroc"] == 0.5
+
+
+def test_probabilities_that_are_not_finite_are_not_scored() -> None:
+    scores = scores_of(torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), torch.tensor([0, 1]), ["a", "b"], 1)
+    assert "accuracy" in scores
+    assert not {"auroc", "average_precision", "calibration_error"} & scores.keys()
+
+
+def test_the_positive_class_is_the_one_named_or_the_clearly_rarer_or_the_second() -> None:
+    assert positive_class_of(None, ["late", "on time"], [65, 100]) == 0
+    assert positive_class_of(None, ["late", "on time"], [67, 100]) == 1
+    assert positive_class_of(None, ["0", "1"], [900, 80]) == 1
+    assert positive_class_of("late", ["late", "on time"], [100, 5]) == 0
+    assert positive_class_of(1, ["0", "1"], [5, 100]) == 1
+    assert positive_class_of(None, NAMES, COUNTS) is None
+    with pytest.raises(RefusedError, match=r"model.positive_class=lat: is not a class; expected late or on time; did"):
+        positive_class_of("lat", ["late", "on time"], [5, 5])
+    with pytest.raises(RefusedError, match=r"=a: is for two classes; the data has 3: expected null"):
+        positive_class_of("a", NAMES, COUNTS)

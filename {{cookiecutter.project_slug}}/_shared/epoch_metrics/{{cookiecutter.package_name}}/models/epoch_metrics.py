@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 
 class EpochMetrics(nn.Module):
@@ -15,7 +15,7 @@ class EpochMetrics(nn.Module):
 
     def __init__(
         self,
-        scores: MetricCollection,
+        scores: Metric | MetricCollection,
         prepare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         every: int = 50,
     ) -> None:

@@ -8,7 +8,14 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
-from .classes import ClassStatistics, ClassWeights, weighted_cross_entropy, weights_of
+from .classes import (
+    ClassScores,
+    ClassStatistics,
+    ClassWeights,
+    positive_class_of,
+    weighted_cross_entropy,
+    weights_of,
+)
 from .epoch_metrics import EpochMetrics
 from .optimization import build_optimizer
 
@@ -18,7 +25,8 @@ class Classifier(LightningModule):
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides `input_shape` (C, H, W), `class_names` and the `statistics` of the
-    training images. `class_weights` is "balanced" or the relative weight of each class in the loss.
+    training images. `class_weights` is "balanced" or the relative weight of each class in the loss; `positive_class` is
+    the one of two classes that scores are of (see positive_class_of).
     """
 
     class_weights: Tensor | None
@@ -26,7 +34,9 @@ class Classifier(LightningModule):
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {
         "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max",
-        "val/loss": "min", "val/accuracy": "max", "val/macro_f1": "max", "val/f1/*": "max",
+        "val/loss": "min", "val/accuracy": "max", "val/balanced_accuracy": "max", "val/macro_f1": "max",
+        "val/auroc": "max", "val/average_precision": "max", "val/calibration_error": "min",
+        "val/precision/*": "max", "val/recall/*": "max", "val/f1/*": "max",
     }  # fmt: skip
 
     # 1. Computations
@@ -40,12 +50,13 @@ class Classifier(LightningModule):
         statistics: ClassStatistics,
         scheduler: SchedulerConfig | None = None,
         class_weights: ClassWeights = None,
+        positive_class: str | int | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        class_metrics = {f"val/f1/{name}": "max" for name in class_names}
-        self.logged = {name: mode for name, mode in self.logged.items() if name != "val/f1/*"} | class_metrics
+        of_classes = {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
+        self.logged = {name: mode for name, mode in self.logged.items() if "*" not in name} | of_classes
         weights = weights_of(class_weights, class_names, statistics["class_counts"])
         self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
@@ -53,9 +64,10 @@ class Classifier(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.train_metrics = EpochMetrics(class_scores(len(class_names)))
-        self.val_metrics = EpochMetrics(class_scores(len(class_names)))
-        self.test_metrics = EpochMetrics(class_scores(len(class_names)))
+        self.positive = positive_class_of(positive_class, class_names, statistics["class_counts"])
+        self.train_metrics = EpochMetrics(quick_scores(len(class_names)))
+        self.val_metrics = EpochMetrics(ClassScores(class_names, self.positive))
+        self.test_metrics = EpochMetrics(ClassScores(class_names, self.positive))
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
@@ -69,7 +81,7 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         metrics = self.train_metrics.compute()
-        self.log_dict({f"train/{name}": metrics[name] for name in ("loss", "accuracy", "macro_f1")}, sync_dist=True)
+        self.log_dict({f"train/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     # 3. Validation loop
 
@@ -101,12 +113,11 @@ class Classifier(LightningModule):
         return loss, logits
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics) -> None:
-        """Log the metrics of the whole split, and the F1 score of each class."""
+        """Log the scores of the whole split; the progress shows three of them."""
         metrics = epoch_metrics.compute()
-        f1_of_classes = metrics.pop("f1")
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, prog_bar=True, sync_dist=True)
-        names = self.hparams["class_names"]
-        self.log_dict({f"{split}/f1/{name}": f1 for name, f1 in zip(names, f1_of_classes, strict=True)}, sync_dist=True)
+        shown = {f"{split}/{name}": metrics.pop(name) for name in ("loss", "accuracy", "macro_f1")}
+        self.log_dict(shown, prog_bar=True, sync_dist=True)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     # 5. Optimizers
 
@@ -114,12 +125,11 @@ class Classifier(LightningModule):
         return build_optimizer(self, self.parameters(), monitor="val/loss")
 
 
-def class_scores(num_classes: int) -> MetricCollection:
-    """Return `accuracy` and `macro_f1`, each (), and `f1` (K,), of logits (B, K) and targets (B,)."""
+def quick_scores(num_classes: int) -> MetricCollection:
+    """Return `accuracy` and `macro_f1` of logits (B, K) and targets (B,), which keep no predictions."""
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
             "macro_f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-            "f1": MulticlassF1Score(num_classes, average="none", validate_args=False),
         }
     )
