@@ -32,6 +32,7 @@ is a mapping with a `_target_`. The column *config* says which file of `configs/
 MORE_FILES = {
     "changes.patch": "Uncommitted changes at the start.",
     "evaluation_<checkpoint>.json": "Metrics from evaluate.py.",
+    "predictions/test_split.csv": "Test samples with their true classes and probabilities, in classification.",
     "rerun.json": "Comparison with the run that was trained again.",
     "folds.csv": "Metrics of a set of folds, as a table.",
     "fold_<number>/": "Run folder of one fold.",

@@ -20,11 +20,12 @@ from .arguments import (
 from .config.build import build
 from .config.targets import target
 from .errors import FailedError, RefusedError, printable, refusal
+from .files import new_file
 from .logs import log, quiet
 from .plots import save_figure, save_plot
 
 __all__ = [
     "Above0Below1", "BatchSize", "Config", "Count", "Draws", "FailedError", "From0Below1", "Given", "Length",
     "OptimizerConfig", "Pixels", "RefusedError", "SchedulerConfig", "Seed", "Side", "Stages", "Workers", "build", "log",
-    "printable", "quiet", "refusal", "save_figure", "save_plot", "target",
+    "new_file", "printable", "quiet", "refusal", "save_figure", "save_plot", "target",
 ]  # fmt: skip

@@ -1,11 +1,14 @@
 """Weights of classes in the loss and scores of a split equal scikit-learn's, on real data with rare classes."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -14,6 +17,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor
 
+from {{ cookiecutter.package_name }}.callbacks.class_report import Predicted, gathered, save_class_plots
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.classes import ClassScores, positive_class_of, weighted_cross_entropy, weights_of
 
@@ -96,13 +100,11 @@ def check_decisions(scores: dict[str, float], decisions: Tensor, targets: Tensor
     assert scores["macro_f1"] == pytest.approx(np.mean(each[2]))
 
 
-def calibration_error(logits: Tensor, targets: Tensor) -> float:
+def error_of_bins(true: Any, probability: Tensor) -> float:
     """Expected calibration error from the bins of scikit-learn, which leaves out empty ones."""
-    confidence, decisions = logits.double().softmax(1).max(1)
-    right = (decisions == targets).numpy()
-    fraction, mean = calibration_curve(right, confidence.numpy(), n_bins=15)
-    sizes = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
-    return float(np.sum(abs(fraction - mean) * sizes[sizes > 0]) / len(targets))
+    fraction, mean = calibration_curve(true, probability.numpy(), n_bins=15)
+    sizes = np.histogram(probability, bins=np.linspace(0, 1, 16))[0]
+    return float(np.sum(abs(fraction - mean) * sizes[sizes > 0]) / len(true))
 
 
 def test_scores_of_three_classes_are_scikit_learns() -> None:
@@ -116,7 +118,8 @@ def test_scores_of_three_classes_are_scikit_learns() -> None:
     assert scores["auroc"] == pytest.approx(one_against_rest, abs=1e-6)
     precision = reference.average_precision_score(np.eye(3)[targets], probabilities)
     assert scores["average_precision"] == pytest.approx(precision, abs=1e-6)
-    assert scores["calibration_error"] == pytest.approx(calibration_error(logits, targets), abs=1e-6)
+    confidence, decisions = probabilities.max(1)
+    assert scores["calibration_error"] == pytest.approx(error_of_bins(decisions == targets, confidence), abs=1e-6)
 
 
 @pytest.mark.parametrize("positive", [0, 1])
@@ -128,6 +131,7 @@ def test_scores_of_two_classes_are_those_of_the_positive_one(positive: int) -> N
     assert scores["auroc"] == pytest.approx(reference.roc_auc_score(targets == positive, probability), abs=1e-6)
     precision = reference.average_precision_score(targets == positive, probability)
     assert scores["average_precision"] == pytest.approx(precision, abs=1e-6)
+    assert scores["calibration_error"] == pytest.approx(error_of_bins(targets == positive, probability), abs=1e-6)
 
 
 def test_a_class_that_a_split_lacks_has_no_scores_and_is_in_no_mean() -> None:
@@ -181,3 +185,55 @@ def test_the_positive_class_is_the_one_named_or_the_clearly_rarer_or_the_second(
         positive_class_of("lat", ["late", "on time"], [5, 5])
     with pytest.raises(RefusedError, match=r"=a: is for two classes; the data has 3: expected null"):
         positive_class_of("a", NAMES, COUNTS)
+
+
+@pytest.mark.parametrize("missing", [-1, 1])
+def test_each_class_of_the_split_has_a_curve(missing: int, tmp_path: Path) -> None:
+    logits, targets = predicted(WINE, columns=2)
+    kept = torch.tensor([target != missing for target in targets])
+    figures: list[Any] = []
+    trainer = FakeTrainer(tmp_path)
+    tested = Predicted(logits[kept].softmax(1), targets[kept])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        save_class_plots(trainer, tested, ["$a", "_b", "c"], None, "wines")
+    roc, recall, reliability = figures
+    present = [k for k in range(3) if k != missing]
+    for figure, area in ((roc, reference.roc_auc_score), (recall, reference.average_precision_score)):
+        areas = [area(tested.targets == k, tested.probabilities[:, k]) for k in present]
+        named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        names = [(r"\$a", " _b", "c")[k] for k in present]
+        assert named[: len(present)] == [f"{name} ({area:.4f})" for name, area in zip(names, areas, strict=True)]
+        assert f"{len(tested.targets)} test wines, mean" in figure.axes[0].get_title()
+    error = error_of_bins(tested.probabilities.argmax(1) == tested.targets, tested.probabilities.max(1).values)
+    assert f"calibration error {error:.4f}" in reliability.get_suptitle()
+
+
+def test_a_split_of_one_class_has_no_curves(tmp_path: Path) -> None:
+    tested = Predicted(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.zeros(2, dtype=torch.int64))
+    save_class_plots(FakeTrainer(tmp_path), tested, ["a", "b"], 0, "wines")
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["reliability.png"]
+
+
+class FakeTrainer:
+    """What save_plot asks of a Trainer."""
+
+    is_global_zero, world_size = True, 1
+
+    loggers: tuple[Any, ...] = ()
+
+    def __init__(self, folder: Path) -> None:
+        self.default_root_dir, self.state = str(folder), SimpleNamespace(stage=None)
+
+
+def test_samples_of_several_processes_are_in_the_order_of_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process has every third sample."""
+    probabilities, targets = torch.rand(8, 2), torch.arange(8)
+    parts = [(probabilities[rank::3], targets[rank::3]) for rank in range(3)]
+    trainer = FakeTrainer(Path())
+    trainer.world_size = 3
+    monkeypatch.setattr(torch.distributed, "all_gather_object", lambda found, own: found.__setitem__(slice(3), parts))
+    whole = gathered(trainer, [parts[0][0][:2], parts[0][0][2:]], [parts[0][1]])
+    assert whole is not None
+    assert torch.equal(whole.targets, targets)
+    assert torch.equal(whole.probabilities, probabilities)

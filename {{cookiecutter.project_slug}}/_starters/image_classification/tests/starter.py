@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 OWN_NAME = "images"  # the user's files in the README
 OWN_DATAMODULE = "image_folder"
-PLOTS = ("confusion_matrix", "worst_mistakes")  # besides the learning curves
-FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
+PLOTS = ("confusion_matrix", "precision_recall", "reliability", "roc", "worst_mistakes")  # besides the learning curves
+FILES = ("predictions/test_split.csv",)  # in the run folder, besides those of every run
 SMALL: tuple[str, ...] = ()  # overrides that make the model small, if the default is slow
 NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`; empty if any words are valid input
 

@@ -13,7 +13,7 @@ from conftest import NO_LOGGER, Command, options
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from test_resume import check_killed
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -286,6 +286,40 @@ def test_a_balanced_epoch_has_as_many_images_of_each_class_and_resumes_exactly(c
         drawn.append(targets)
     assert not torch.equal(*drawn)
     assert [targets.bincount().tolist() for _, targets in data.splits.values()] == [[10, 105], [2, 15], [3, 30]]
+
+
+def table(path: Path) -> dict[str, dict[str, str]]:
+    """Read a table of predictions; return its rows by the id of the sample."""
+    rows = list(csv.DictReader(path.open()))
+    assert len({row["file"] for row in rows}) == len(rows)
+    return {row["file"]: row for row in rows}
+
+
+def test_the_table_of_the_test_images_gives_the_metrics_of_the_run(command: Command) -> None:
+    write_digits(command.folder / "scans", range(30))
+    words = ("datamodule=image_folder", "datamodule.root=scans", "datamodule.size=8", "datamodule.channels=1")
+    words = (*words, "trainer.max_epochs=1", "trainer.accelerator=cpu", *NO_LOGGER)
+    status, output = command("train.py", "name=tabled", *words)
+    assert status == 0, output
+    run = command.folder / "runs" / "tabled"
+    assert "Test predictions  runs/tabled/predictions/test_split.csv" in output
+    rows = table(run / "predictions" / "test_split.csv")
+    assert all(Path(name).parent.name == row["target"] for name, row in rows.items())
+    probabilities = np.array([[float(row[name]) for name in map(str, range(10))] for row in rows.values()])
+    targets, decisions = ([int(row[key]) for row in rows.values()] for key in ("target", "class"))
+    assert probabilities.argmax(1).tolist() == decisions
+    scores = json.loads((run / "metrics.json").read_text())["test"]
+    assert len(rows) == json.loads((run / "metrics.json").read_text())["samples"]["test"]
+    assert scores["accuracy"] == pytest.approx(accuracy_score(targets, decisions))
+    areas = [roc_auc_score(np.equal(targets, k), probabilities[:, k]) for k in range(10)]
+    assert scores["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    # evaluate.py writes its own beside it
+    assert command("evaluate.py", "run=runs/tabled")[0] == 0
+    assert table(run / "predictions" / "evaluation_best.csv") == rows
+    write_digits(command.folder / "others", range(40, 50))
+    assert command("evaluate.py", "run=runs/tabled", "datamodule.root=others")[0] == 0
+    assert len(table(run / "predictions" / "evaluation_best_on_others.csv")) == 100
+    assert table(run / "predictions" / "test_split.csv") == rows
 
 
 def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
+    binary_calibration_error,
     multiclass_calibration_error,
     multiclass_stat_scores,
 )
@@ -85,8 +86,8 @@ class ClassScores(Metric):
 
     `accuracy`, `balanced_accuracy` (mean recall), `macro_f1` and, of each class, `precision/<class>`, `recall/<class>`
     and `f1/<class>` rate decisions. `auroc` (mean of each class against the rest) and `average_precision` (mean over
-    the classes or, of two, that of the `positive` one) rate the order of probabilities; `calibration_error` (expected,
-    of the most probable class, 15 bins: Guo et al., "On Calibration of Modern Neural Networks", 2017) their values.
+    the classes or, of two, that of the `positive` one) rate the order of probabilities, and `calibration_error` their
+    values.
 
     A class without a sample has no scores, and does not count in means. The precision of one that is never predicted
     is 0. What is not defined, such as the AUROC of samples of a single class, is left out.
@@ -144,4 +145,14 @@ def probability_scores(probabilities: Tensor, targets: Tensor, positive: int | N
         scores["auroc"] = torch.stack([binary_auroc(*each) for each in pairs]).mean()
     if pairs:
         scores["average_precision"] = torch.stack([binary_average_precision(*each) for each in pairs]).mean()
-    return scores | {"calibration_error": multiclass_calibration_error(probabilities, targets, probabilities.shape[1])}
+    return scores | {"calibration_error": calibration_error(probabilities, targets, positive)}
+
+
+def calibration_error(probabilities: Tensor, targets: Tensor, positive: int | None) -> Tensor:
+    """Compute the expected calibration error, in 15 bins, of the `positive` class or, if None, the predicted class.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017.
+    """
+    if positive is None:
+        return multiclass_calibration_error(probabilities, targets, probabilities.shape[1])
+    return binary_calibration_error(probabilities[:, positive].clamp(max=1), (targets == positive).long())

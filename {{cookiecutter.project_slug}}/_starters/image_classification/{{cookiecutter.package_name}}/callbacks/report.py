@@ -1,4 +1,4 @@
-"""Plots for a classifier: the confusion matrix and the worst mistakes on the test images."""
+"""Report on the test images of a classifier: a table, a confusion matrix, curves and the worst mistakes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import save_figure, save_plot
+from .class_report import gathered, save_class_plots, write_test_table
 
 
 class ClassificationReport(Callback):
-    """Save `confusion_matrix.png` and `worst_mistakes.png` after the test, in the run's `plots/` and in the loggers.
+    """After the test, write a table of all images to the run's `predictions/`, and save plots.
+
+    The plots are `confusion_matrix.png`, `roc.png`, `precision_recall.png`, `reliability.png` and
+    `worst_mistakes.png`, in `plots/` and in the loggers.
 
     The worst mistakes are the `mistakes` wrong images whose true class got the lowest probability. If fewer are wrong,
     the least certain of the correct ones follow. A plot that can't be drawn is a warning.
@@ -23,7 +27,7 @@ class ClassificationReport(Callback):
         self._reset()
 
     def _reset(self) -> None:
-        self.predictions: list[Tensor] = []
+        self.probabilities: list[Tensor] = []
         self.targets: list[Tensor] = []
         # The worst samples of each batch: images (k, C, H, W), probabilities (k, K), targets (k,), numbers (k,).
         self.worst: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -38,7 +42,7 @@ class ClassificationReport(Callback):
         """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch
         probabilities = outputs.float().softmax(-1)
-        self.predictions.append(probabilities.argmax(-1).cpu())
+        self.probabilities.append(probabilities.cpu())
         self.targets.append(targets.cpu())
         worst = worst_of(probabilities, targets, self.mistakes)
         numbers = (self.seen + worst.cpu()) * trainer.world_size  # process 0 has every `world_size`-th image
@@ -46,11 +50,18 @@ class ClassificationReport(Callback):
         self.seen += len(targets)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.targets:
+        predicted = gathered(trainer, self.probabilities, self.targets)
+        if predicted is None:
             return
         names = pl_module.hparams["class_names"]
-        predictions, targets = torch.cat(self.predictions), torch.cat(self.targets)
-        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predictions, targets, names, path))
+        probabilities, targets = predicted
+        decisions = probabilities.argmax(-1)
+        columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
+        header = ["file", "target", "class", *names]
+        write_test_table(trainer, header, [*columns, *probabilities.T.numpy()])
+        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(decisions, targets, names, path))
+        positive: Any = getattr(pl_module, "positive", None)
+        save_class_plots(trainer, predicted, names, positive, "images")
         save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, names, path))
 
     def _draw_mistakes(self, trainer: Any, class_names: list[str], path: Path) -> None:
@@ -82,12 +93,12 @@ def in_two_lines(name: str, width: int = 24) -> str:
     return "\n".join(lines)
 
 
-def draw_confusion(predictions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
+def draw_confusion(decisions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
     """Draw counts and fractions of each true class (rows) against predicted class (columns), both (N,)."""
     from matplotlib.figure import Figure
 
     size = len(class_names)
-    counts = torch.bincount(targets * size + predictions, minlength=size**2).reshape(size, size)
+    counts = torch.bincount(targets * size + decisions, minlength=size**2).reshape(size, size)
     fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
     side = max(4.0, min(14.0, 1.5 + 0.45 * size))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")

@@ -1,0 +1,205 @@
+"""What the reports of classifiers share: the test split as a table, ROC and precision-recall curves, calibration."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine import log, new_file, save_figure, save_plot
+from ..models.classes import calibration_error
+
+MAX_CURVES = 10  # with a colour and a name
+BINS = 15  # of probabilities
+
+
+class Predicted(NamedTuple):
+    """The test samples in the order of the split: probabilities (N, K) and true classes (N,)."""
+
+    probabilities: Tensor
+    targets: Tensor
+
+
+def gathered(trainer: Any, probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Predicted | None:
+    """Join the batches of all processes, each of which has every `world_size`-th sample. None if there are none.
+
+    Every process has to call it, and only the first gets the samples.
+    """
+    own = (torch.cat([*probabilities]), torch.cat([*targets])) if targets else None
+    parts: list[Any] = [own]
+    if trainer.world_size > 1:
+        parts = [None] * trainer.world_size
+        torch.distributed.all_gather_object(parts, own)
+    parts = [part for part in parts if part is not None]
+    if not parts or not trainer.is_global_zero:
+        return None
+    whole = [torch.cat(each) for each in zip(*parts, strict=True)]
+    order = torch.cat([torch.arange(len(part[1])) * len(parts) + rank for rank, part in enumerate(parts)]).argsort()
+    return Predicted(*(each[order] for each in whole))
+
+
+# The table
+
+
+def write_test_table(trainer: Any, header: Sequence[str], columns: Sequence[Sequence[Any] | np.ndarray]) -> None:
+    """Write the test split to `predictions/test_split.csv` of the run, or that of an evaluation beside it.
+
+    `columns` are those that follow the ids of the samples; probabilities have the digits that float32 has.
+    """
+    size, data = len(columns[0]), trainer.datamodule
+    ids = data.sample_ids("test", torch.arange(size)) if hasattr(data, "sample_ids") else range(size)
+    path = table_path(Path(trainer.default_root_dir))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for row in zip(ids, *columns, strict=True):
+            writer.writerow([f"{value:.9g}" if isinstance(value, float | np.floating) else value for value in row])
+    log.info(f"Test predictions  {path.as_posix()}")
+
+
+def table_path(root: Path) -> Path:
+    """Return the file for the test of a Trainer that works in `root`, a run or the folder of an evaluation within."""
+    runs = [folder for folder in (root, root.parent) if any((folder / name).is_file() for name in RECORDS)]
+    if runs and runs[0] != root:
+        return root.parent / "predictions" / f"{root.name}.csv"
+    return root / "predictions" / "test_split.csv"
+
+
+RECORDS = ("provenance.json", "folds.json")  # of a run, of a set of folds
+
+
+# Plots
+
+
+def save_class_plots(
+    trainer: Any, predicted: Predicted, class_names: Sequence[str], positive: int | None, samples: str
+) -> None:
+    """Save `roc.png`, `precision_recall.png` and `reliability.png`; of two classes, those of the `positive` one.
+
+    `samples` is their name in titles. A curve that the split does not define, as it lacks the class, is left out.
+    """
+    present = predicted.targets.unique().tolist()
+    shown = [k for k in present if positive in (None, k)] if len(present) > 1 else []
+    if shown:
+        curves = (predicted, shown, class_names, samples)
+        save_plot(trainer, "roc", lambda path: draw_roc(*curves, path))
+        save_plot(trainer, "precision_recall", lambda path: draw_precision_recall(*curves, path))
+    save_plot(trainer, "reliability", lambda path: draw_reliability(predicted, class_names, positive, samples, path))
+
+
+def draw_roc(predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str, path: Path) -> None:
+    """Draw the true positive rate over the false positive rate, of each class against the rest."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    def curve(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        false_rate, true_rate, _ = roc_curve(true, probability)
+        return false_rate, true_rate, float(roc_auc_score(true, probability))
+
+    axes = _draw_curves(curve, "ROC", "AUROC", predicted, shown, class_names, samples)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.5)")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
+    axes.legend(fontsize=8, loc="lower right")
+    save_figure(axes.figure, path)
+
+
+def draw_precision_recall(
+    predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str, path: Path
+) -> None:
+    """Draw the precision over the recall, of each class against the rest."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    def curve(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        precision, recall, _ = precision_recall_curve(true, probability, drop_intermediate=True)
+        return recall, precision, float(average_precision_score(true, probability))
+
+    axes = _draw_curves(curve, "Precision and recall", "average precision", predicted, shown, class_names, samples)
+    if len(shown) == 1:
+        share = (predicted.targets == shown[0]).float().mean().item()
+        axes.axhline(share, color="0.6", linestyle=":", linewidth=1, label=f"chance ({share:.3f})")
+    axes.set(xlabel="recall", ylabel="precision")
+    axes.legend(fontsize=8, loc="lower left")
+    save_figure(axes.figure, path)
+
+
+def _draw_curves(
+    curve: Any, title: str, area: str, predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str
+) -> Any:
+    """Draw the curve of each class in `shown`, with a colour for the ones of the smallest area; return the axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
+    axes = figure.subplots()
+    curves = {}
+    for k in shown:
+        curves[k] = curve((predicted.targets == k).numpy(), predicted.probabilities[:, k].numpy())
+    named = sorted(shown, key=lambda k: curves[k][2])[:MAX_CURVES]
+    for k in [each for each in shown if each not in named]:
+        axes.plot(*curves[k][:2], color="0.85", linewidth=0.8)
+    for k in [each for each in shown if each in named]:
+        label = f"{class_names[k]} ({curves[k][2]:.4f})".replace("$", r"\$")
+        axes.plot(*curves[k][:2], label=label if not label.startswith("_") else f" {label}", linewidth=1.5)
+    mean = np.mean([curves[k][2] for k in shown])
+    subject = class_names[shown[0]].replace("$", r"\$") if len(shown) == 1 else "each class against the rest"
+    most = f"; named: the {MAX_CURVES} smallest of {len(shown)}" if len(shown) > MAX_CURVES else ""
+    words = f"{len(predicted.targets):,} test {samples}, {'mean ' if len(shown) > 1 else ''}{area} {mean:.4f}{most}"
+    axes.set_title(f"{title} of {subject}\n{words}", fontsize=10)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(alpha=0.3)
+    return axes
+
+
+def draw_reliability(
+    predicted: Predicted, class_names: Sequence[str], positive: int | None, samples: str, path: Path
+) -> None:
+    """Draw how often what has a probability is true, in bins, and how many samples each bin has.
+
+    The probability is that of the `positive` class or, if there is none, of the predicted class.
+    """
+    from matplotlib.figure import Figure
+
+    probabilities, targets = predicted
+    confidence, decisions = probabilities.max(1)
+    right = decisions == targets
+    subject, event = "the predicted class", "correct"
+    if positive is not None:
+        confidence, right = probabilities[:, positive], targets == positive
+        subject = event = class_names[positive].replace("$", r"\$")
+    values = confidence.double().numpy()
+    bins = np.clip((values * BINS).astype(int), 0, BINS - 1)
+    sizes = np.bincount(bins, minlength=BINS)
+    filled = sizes > 0
+    mean = np.bincount(bins, values, BINS)[filled] / sizes[filled]
+    fraction = np.bincount(bins, right.numpy(), BINS)[filled] / sizes[filled]
+    figure = Figure(figsize=(5.2, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="calibrated")
+    limits = abs(wilson(fraction, sizes[filled]) - fraction)
+    label = "bin, with its 95 % interval"
+    upper.errorbar(mean, fraction, limits, marker="o", markersize=4, capsize=2, linewidth=1, label=label)
+    upper.set(ylabel=f"fraction that is {event}", xlim=(-0.02, 1.02), ylim=(-0.05, 1.05))
+    upper.legend(fontsize=8)
+    lower.bar((np.arange(BINS) + 0.5) / BINS, sizes, width=0.9 / BINS, color="steelblue")
+    if sizes.max() > 50 * sizes[filled].min():
+        lower.set_yscale("log")
+        lower.set_ylim(bottom=0.5)
+    lower.set(xlabel=f"probability of {subject}", ylabel=f"test {samples}")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    error = calibration_error(probabilities, targets, positive).item()
+    size = f"{len(values):,} test {samples}"
+    figure.suptitle(f"Reliability of the probability of {subject}\n{size}, calibration error {error:.4f}", fontsize=10)
+    save_figure(figure, path)
+
+
+def wilson(fraction: np.ndarray, sizes: np.ndarray, z: float = 1.96) -> np.ndarray:
+    """Return the limits (2, B) of the 95 % intervals of fractions (B,) of `sizes` samples.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    centre = (fraction + z**2 / (2 * sizes)) / (1 + z**2 / sizes)
+    half = z / (1 + z**2 / sizes) * np.sqrt(fraction * (1 - fraction) / sizes + z**2 / (4 * sizes**2))
+    return np.stack([centre - half, centre + half])
