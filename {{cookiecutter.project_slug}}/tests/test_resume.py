@@ -25,9 +25,13 @@ def test_a_killed_run_resumes_bit_identical(model: str, command: Command) -> Non
     check_killed(command, model, f"model={model}", *fitting(SMALL, model))
 
 
-def check_killed(command: Command, label: str, *switches: str) -> Path:
-    """Train twice with `switches`, once killed and resumed; compare the bits. Returns the folder of the resumed run."""
-    words = (*switches, *QUICK)
+def check_killed(command: Command, label: str, *switches: str, last: tuple[str, ...] = ()) -> Path:
+    """Train twice with `switches`, once killed and resumed; compare the bits. Returns the folder of the resumed run.
+
+    The switches `last` override those of QUICK.
+    """
+    names = [word.partition("=")[0] for word in last]
+    words = (*switches, *(word for word in QUICK if word.partition("=")[0] not in names), *last)
     whole, killed = (command.folder / "runs" / f"{kind}_{label}" for kind in ("whole", "killed"))
     assert command("train.py", f"name={whole.name}", *words)[0] == 0
     process = command.start("train.py", f"name={killed.name}", *words)

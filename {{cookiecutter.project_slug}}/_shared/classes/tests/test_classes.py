@@ -19,7 +19,14 @@ from torch import Tensor
 
 from {{ cookiecutter.package_name }}.callbacks.class_report import Predicted, gathered, save_class_plots
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.models.classes import ClassScores, positive_class_of, weighted_cross_entropy, weights_of
+from {{ cookiecutter.package_name }}.models.classes import (
+    ClassScores,
+    Decision,
+    best_threshold,
+    positive_class_of,
+    weighted_cross_entropy,
+    weights_of,
+)
 
 WINE: Any = load_wine()
 TARGETS = np.asarray(WINE.target)[20:]  # 39, 71 and 48 wines of three growers
@@ -84,7 +91,7 @@ def predicted(data: Any, columns: int, rows: slice = slice(1, None, 2)) -> tuple
 
 
 def scores_of(logits: Tensor, targets: Tensor, names: list[str], positive: int | None = None) -> dict[str, float]:
-    metric = ClassScores(names, positive)
+    metric = ClassScores(names, Decision(None, positive, len(names)))
     for some, true in zip(logits.split(16), targets.split(16), strict=True):
         metric.update(some, true)
     return {name: value.item() for name, value in metric.compute().items()}
@@ -193,10 +200,10 @@ def test_each_class_of_the_split_has_a_curve(missing: int, tmp_path: Path) -> No
     kept = torch.tensor([target != missing for target in targets])
     figures: list[Any] = []
     trainer = FakeTrainer(tmp_path)
-    tested = Predicted(logits[kept].softmax(1), targets[kept])
+    tested = Predicted(logits[kept].softmax(1), targets[kept], logits[kept].argmax(1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-        save_class_plots(trainer, tested, ["$a", "_b", "c"], None, "wines")
+        save_class_plots(trainer, None, tested, ["$a", "_b", "c"], "wines")
     roc, recall, reliability = figures
     present = [k for k in range(3) if k != missing]
     for figure, area in ((roc, reference.roc_auc_score), (recall, reference.average_precision_score)):
@@ -210,8 +217,9 @@ def test_each_class_of_the_split_has_a_curve(missing: int, tmp_path: Path) -> No
 
 
 def test_a_split_of_one_class_has_no_curves(tmp_path: Path) -> None:
-    tested = Predicted(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.zeros(2, dtype=torch.int64))
-    save_class_plots(FakeTrainer(tmp_path), tested, ["a", "b"], 0, "wines")
+    tested = Predicted(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.zeros(2).long(), torch.zeros(2).long())
+    model = SimpleNamespace(decision=Decision(None, 0, 2))
+    save_class_plots(FakeTrainer(tmp_path), model, tested, ["a", "b"], "wines")
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["reliability.png"]
 
 
@@ -233,7 +241,46 @@ def test_samples_of_several_processes_are_in_the_order_of_the_split(monkeypatch:
     trainer = FakeTrainer(Path())
     trainer.world_size = 3
     monkeypatch.setattr(torch.distributed, "all_gather_object", lambda found, own: found.__setitem__(slice(3), parts))
-    whole = gathered(trainer, [parts[0][0][:2], parts[0][0][2:]], [parts[0][1]])
+    whole = gathered(trainer, None, [parts[0][0][:2], parts[0][0][2:]], [parts[0][1]])
     assert whole is not None
     assert torch.equal(whole.targets, targets)
     assert torch.equal(whole.probabilities, probabilities)
+
+
+@pytest.mark.parametrize("score", ["f1", "balanced_accuracy"])
+@pytest.mark.parametrize("positive", [0, 1])
+def test_the_threshold_is_the_best_of_all(score: str, positive: int) -> None:
+    logits, targets = predicted(load_breast_cancer(), columns=1)
+    probability = logits.softmax(1)[:, positive]
+    measure = {"f1": reference.f1_score, "balanced_accuracy": reference.balanced_accuracy_score}[score]
+    values = [measure(targets == positive, probability >= each) for each in probability]
+    chosen = best_threshold(probability, targets == positive, score)
+    assert measure(targets == positive, probability >= chosen) == pytest.approx(max(values))
+    assert max(values) > measure(targets == positive, probability >= 0.5)
+    assert (probability - chosen).abs().min() > 0  # between two of them
+
+
+@pytest.mark.parametrize("probability", [[0.5, 0.5], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5 + 2**-24], [0.0, 0.0]])
+def test_a_threshold_separates_no_equal_probabilities(probability: list[float]) -> None:
+    """Also where no number lies between two of them, and where the order is wrong."""
+    values = torch.tensor(probability)
+    chosen = best_threshold(values, torch.tensor([False, True]), "balanced_accuracy")
+    assert 0 <= chosen <= 1
+    assert (values >= chosen).tolist() in ([False, True] if values[0] < values[1] else [False] * 2, [True] * 2)
+
+
+def test_a_decision_is_chosen_where_both_classes_are_and_is_a_score() -> None:
+    logits, targets = predicted(load_breast_cancer(), columns=1)
+    decision = Decision("f1", 0, 2)
+    metric = ClassScores(["malignant", "benign"], decision, choose=True)
+    metric.update(logits[targets == 1], targets[targets == 1])
+    assert metric.compute()["threshold"] == 0.5
+    metric.reset()
+    metric.update(logits, targets)
+    scores = {name: value.item() for name, value in metric.compute().items()}
+    assert scores["threshold"] == pytest.approx(decision.own) != 0.5
+    decided = torch.where(logits.softmax(1)[:, 0] >= decision.own, 0, 1)
+    check_decisions(scores, decided, targets, ["malignant", "benign"])
+    test = ClassScores(["malignant", "benign"], decision)
+    test.update(logits[::2], targets[::2])
+    assert test.compute()["threshold"].item() == scores["threshold"]

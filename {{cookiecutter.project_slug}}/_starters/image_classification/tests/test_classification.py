@@ -13,7 +13,7 @@ from conftest import NO_LOGGER, Command, options
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 from test_resume import check_killed
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -23,7 +23,7 @@ from {{ cookiecutter.package_name }}.callbacks.report import in_two_lines, worst
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
-from {{ cookiecutter.package_name }}.models.classes import ClassScores
+from {{ cookiecutter.package_name }}.models.classes import ClassScores, Decision
 from {{ cookiecutter.package_name }}.models.classifier import quick_scores
 from {{ cookiecutter.package_name }}.models.epoch_metrics import EpochMetrics
 
@@ -59,8 +59,8 @@ def test_each_split_has_each_class_in_its_proportion(words: tuple[str, ...], opt
 def test_mistakes_are_drawn_before_correct_images() -> None:
     probabilities = torch.tensor([[0.35, 0.33, 0.32], [0.1, 0.5, 0.4], [0.9, 0.05, 0.05], [0.0, 0.9, 0.1]])
     targets = torch.tensor([0, 2, 0, 2])  # the first is correct, though its class got less than that of the second
-    assert worst_of(probabilities, targets, 4).tolist() == [3, 1, 0, 2]
-    assert worst_of(probabilities, targets, 2).tolist() == [3, 1]
+    assert worst_of(probabilities, targets, probabilities.argmax(-1), 4).tolist() == [3, 1, 0, 2]
+    assert worst_of(probabilities, targets, probabilities.argmax(-1), 2).tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_transparent_images_are_predicted_with_the_background_of_training(tmp_pa
             ImageFolderDataModule(root=tmp_path, background=colour)
 
 
-@pytest.mark.parametrize("scores_of_batches", [quick_scores(5), ClassScores([*"abcde"])])
+@pytest.mark.parametrize("scores_of_batches", [quick_scores(5), ClassScores([*"abcde"], Decision(None, None, 5))])
 @pytest.mark.parametrize("every", [1, 3, 50])
 def test_scores_of_an_epoch_are_scikit_learns(every: int, scores_of_batches: Any) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -320,6 +320,78 @@ def test_the_table_of_the_test_images_gives_the_metrics_of_the_run(command: Comm
     assert command("evaluate.py", "run=runs/tabled", "datamodule.root=others")[0] == 0
     assert len(table(run / "predictions" / "evaluation_best_on_others.csv")) == 100
     assert table(run / "predictions" / "test_split.csv") == rows
+
+
+def test_the_threshold_of_validation_is_in_the_checkpoint_and_decides_test_and_predictions(command: Command) -> None:
+    if not (command.folder / "imbalanced").exists():
+        write_imbalanced(command.folder / "imbalanced")
+    words = (*IMBALANCED, "model.threshold=f1", "trainer.max_epochs=2", "trainer.accelerator=cpu", *NO_LOGGER)
+    status, output = command("train.py", "name=chosen", *words)
+    assert status == 0, output
+    run = command.folder / "runs" / "chosen"
+    threshold = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["decision_threshold"]
+    assert isinstance(threshold, float)
+    scores = json.loads((run / "metrics.json").read_text())
+    assert scores["test"]["threshold"] == scores["val"]["threshold"] == pytest.approx(threshold)
+    rows = table(run / "predictions" / "test_split.csv").values()
+    decisions = [row["class"] for row in rows]
+    assert decisions == ["eight" if float(row["eight"]) >= threshold else "three" for row in rows]
+    recall = recall_score([row["target"] for row in rows], decisions, pos_label="eight")
+    assert scores["test"]["recall/eight"] == pytest.approx(recall)
+    # at a threshold that one has set, more or fewer are found
+    found = {}
+    for name, value in (("all", 0.001), ("none", 0.999)):
+        content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+        torch.save({**content, "decision_threshold": value}, command.folder / f"{name}.ckpt")
+        chosen = ("run=runs/chosen", f"checkpoint={name}.ckpt")
+        assert command("predict.py", *chosen, "input=imbalanced", f"output={name}.csv")[0] == 0
+        rows = table(command.folder / f"{name}.csv").values()
+        found[name] = sum(row["class"] == "eight" for row in rows)
+        assert found[name] == sum(float(row["eight"]) >= value for row in rows)
+    assert found["all"] > found["none"]
+    torch.save({**content, "decision_threshold": 7.0}, command.folder / "broken.ckpt")
+    status, output = command("evaluate.py", "run=runs/chosen", "checkpoint=broken.ckpt")
+    assert (status, len(output.strip().splitlines())) == (2, 1)
+    assert "decision_threshold of the checkpoint is 7.0; expected a number from 0 to 1" in output
+
+
+def test_a_threshold_and_averaged_weights_resume_exactly_and_are_tested_together(command: Command) -> None:
+    if not (command.folder / "imbalanced").exists():
+        write_imbalanced(command.folder / "imbalanced")
+    words = ("model.threshold=balanced_accuracy", "trainer.limit_val_batches=1.0", "callbacks=[default,ema]")
+    run = check_killed(command, "threshold", *IMBALANCED, last=words)
+    scores = json.loads((run / "metrics.json").read_text())
+    assert scores["test"]["threshold"] == scores["val"]["threshold"]
+
+
+def test_a_set_of_folds_decides_by_the_mean_of_their_thresholds(command: Command) -> None:
+    if not (command.folder / "imbalanced").exists():
+        write_imbalanced(command.folder / "imbalanced")
+    words = (*IMBALANCED, "model.threshold=f1", "trainer.max_epochs=1", "callbacks=[default]", *NO_LOGGER)
+    status, output = command("train.py", "name=set", "folds=2", *words)
+    assert status == 0, output
+    run = command.folder / "runs" / "set"
+    files = [run / f"fold_{number}" / "checkpoints" / "best.ckpt" for number in (1, 2)]
+    own = [torch.load(file, weights_only=True)["decision_threshold"] for file in files]
+    assert own[0] != own[1]
+    assert command("evaluate.py", "run=runs/set")[0] == 0
+    scores = json.loads((run / "evaluation_best.json").read_text())["test"]
+    assert scores["threshold"] == pytest.approx(sum(own) / 2)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("model.threshold=f1", "is for two classes; the data has 10: expected null"),
+        ("model.threshold=1.0", "expected 'f1' or 'balanced_accuracy' or a value less than 1"),
+        ("model.threshold=recall", "expected 'f1' or 'balanced_accuracy' or a number"),
+        ("model.positive_class=8", "is for two classes; the data has 10: expected null"),
+    ],
+)
+def test_a_decision_that_the_data_does_not_allow_is_refused(word: str, why: str, command: Command) -> None:
+    status, output = command("train.py", "name=refused", word, *SHORT)
+    assert (status, len(output.strip().splitlines())) == (2, 1)
+    assert f"{word}: {why}" in output
 
 
 def test_a_folder_without_images_is_refused(run: Path, command: Command) -> None:

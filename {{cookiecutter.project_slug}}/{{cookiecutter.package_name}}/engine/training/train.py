@@ -260,7 +260,9 @@ def _test(trainer: Any, model: LightningModule, datamodule: LightningDataModule,
     tested = next((path for path in (folder.best, folder.last) if path.is_file() and not damage(path)), None)
     if tested and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):
         # After fit, Lightning would load the weights of the checkpoint that are not averaged.
-        model.load_state_dict(load_checkpoint(tested)["state_dict"])
+        content = load_checkpoint(tested)
+        model.on_load_checkpoint(content)
+        model.load_state_dict(content["state_dict"])
         tested = None
     trainer.test(model, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
 

@@ -10,20 +10,26 @@ import torch
 from torch import Tensor
 
 from ..engine import log, new_file, save_figure, save_plot
-from ..models.classes import calibration_error
+from ..models.classes import calibration_error, decide
 
 MAX_CURVES = 10  # with a colour and a name
 BINS = 15  # of probabilities
 
 
 class Predicted(NamedTuple):
-    """The test samples in the order of the split: probabilities (N, K) and true classes (N,)."""
+    """The test samples in the order of the split: probabilities (N, K), true classes (N,), decisions (N,)."""
 
     probabilities: Tensor
     targets: Tensor
+    decisions: Tensor
 
 
-def gathered(trainer: Any, probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Predicted | None:
+def decisions_of(model: Any, probabilities: Tensor) -> Tensor:
+    """Return the decisions (N,) of a model; of one that has no `decision`, the most probable classes."""
+    return getattr(model, "decision", decide)(probabilities)
+
+
+def gathered(trainer: Any, model: Any, probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Predicted | None:
     """Join the batches of all processes, each of which has every `world_size`-th sample. None if there are none.
 
     Every process has to call it, and only the first gets the samples.
@@ -38,7 +44,8 @@ def gathered(trainer: Any, probabilities: Sequence[Tensor], targets: Sequence[Te
         return None
     whole = [torch.cat(each) for each in zip(*parts, strict=True)]
     order = torch.cat([torch.arange(len(part[1])) * len(parts) + rank for rank, part in enumerate(parts)]).argsort()
-    return Predicted(*(each[order] for each in whole))
+    every, true = (each[order] for each in whole)
+    return Predicted(every, true, decisions_of(model, every))
 
 
 # The table
@@ -75,13 +82,12 @@ RECORDS = ("provenance.json", "folds.json")  # of a run, of a set of folds
 # Plots
 
 
-def save_class_plots(
-    trainer: Any, predicted: Predicted, class_names: Sequence[str], positive: int | None, samples: str
-) -> None:
-    """Save `roc.png`, `precision_recall.png` and `reliability.png`; of two classes, those of the `positive` one.
+def save_class_plots(trainer: Any, model: Any, predicted: Predicted, class_names: Sequence[str], samples: str) -> None:
+    """Save `roc.png`, `precision_recall.png` and `reliability.png`; of two classes, those of the positive one.
 
     `samples` is their name in titles. A curve that the split does not define, as it lacks the class, is left out.
     """
+    positive = getattr(getattr(model, "decision", None), "positive", None)
     present = predicted.targets.unique().tolist()
     shown = [k for k in present if positive in (None, k)] if len(present) > 1 else []
     if shown:
@@ -100,6 +106,9 @@ def draw_roc(predicted: Predicted, shown: list[int], class_names: Sequence[str],
         return false_rate, true_rate, float(roc_auc_score(true, probability))
 
     axes = _draw_curves(curve, "ROC", "AUROC", predicted, shown, class_names, samples)
+    if len(shown) == 1:
+        true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
+        axes.plot(decided[~true].float().mean(), decided[true].float().mean(), "ko", markersize=5, label="decision")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.5)")
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
     axes.legend(fontsize=8, loc="lower right")
@@ -118,7 +127,10 @@ def draw_precision_recall(
 
     axes = _draw_curves(curve, "Precision and recall", "average precision", predicted, shown, class_names, samples)
     if len(shown) == 1:
-        share = (predicted.targets == shown[0]).float().mean().item()
+        true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
+        if decided.any():
+            axes.plot(decided[true].float().mean(), true[decided].float().mean(), "ko", markersize=5, label="decision")
+        share = true.float().mean().item()
         axes.axhline(share, color="0.6", linestyle=":", linewidth=1, label=f"chance ({share:.3f})")
     axes.set(xlabel="recall", ylabel="precision")
     axes.legend(fontsize=8, loc="lower left")
@@ -161,9 +173,9 @@ def draw_reliability(
     """
     from matplotlib.figure import Figure
 
-    probabilities, targets = predicted
-    confidence, decisions = probabilities.max(1)
-    right = decisions == targets
+    probabilities, targets, _ = predicted
+    confidence, most_probable = probabilities.max(1)
+    right = most_probable == targets
     subject, event = "the predicted class", "correct"
     if positive is not None:
         confidence, right = probabilities[:, positive], targets == positive

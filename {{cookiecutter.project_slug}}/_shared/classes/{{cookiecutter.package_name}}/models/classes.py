@@ -1,6 +1,6 @@
-"""Classes: their weights in the loss, and the scores of probabilities and decisions."""
+"""Classes: their weights in the loss, the decision for one of them, and scores of probabilities and decisions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import torch
@@ -12,14 +12,16 @@ from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     binary_calibration_error,
+    binary_roc,
     multiclass_calibration_error,
     multiclass_stat_scores,
 )
 from torchmetrics.utilities import dim_zero_cat
 
-from ..engine import refusal
+from ..engine import Above0Below1, RefusedError, refusal
 
 ClassWeights = Literal["balanced"] | list[Annotated[float, Gt(0)]] | None
+Threshold = Literal["f1", "balanced_accuracy"] | Above0Below1 | None
 
 
 class ClassStatistics(TypedDict):
@@ -81,6 +83,72 @@ def positive_class_of(choice: str | int | None, class_names: Sequence[str], coun
     return [*class_names].index(str(choice))
 
 
+class Decision:
+    """Decides for the most probable class or, of two, for the positive one from a threshold of its probability.
+
+    `choice` is the threshold, or the score by which it is chosen at each validation, so that a checkpoint has that of
+    its epoch. An ensemble of folds decides by the mean of their thresholds: `others` are the decisions of the others.
+    """
+
+    def __init__(self, choice: str | float | None, positive: int | None, num_classes: int) -> None:
+        if choice is not None and positive is None:
+            raise refusal("model.threshold", choice, f"is for two classes; the data has {num_classes}: expected null")
+        self.choice, self.positive = choice, positive
+        self.own = choice if isinstance(choice, float) else 0.5
+        self.others: list[Decision] = []
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold in use; None if the most probable class is decided for."""
+        if self.choice is None:
+            return None
+        return sum([self.own, *(each.own for each in self.others)]) / (1 + len(self.others))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the arguments of `decide`, as plain values."""
+        return {"positive": self.positive, "threshold": self.threshold}
+
+    def __call__(self, probabilities: Tensor) -> Tensor:
+        return decide(probabilities, **self.plain())
+
+    def choose(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Choose the threshold for probabilities (N, 2) and targets (N,), if these are samples of both classes."""
+        if isinstance(self.choice, str) and self.positive is not None and len(targets.unique()) == 2:
+            self.own = best_threshold(probabilities[:, self.positive], targets.eq(self.positive), self.choice)
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["decision_threshold"] = self.own
+
+    def load(self, checkpoint: Mapping[str, Any]) -> None:
+        """Restore what `save` saved. Raises RefusedError if it is not a threshold."""
+        value = checkpoint.get("decision_threshold", self.own)
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise RefusedError(f"decision_threshold of the checkpoint is {value!r}; expected a number from 0 to 1")
+        self.own = value
+
+
+def decide(probabilities: Tensor, positive: int | None = None, threshold: float | None = None) -> Tensor:
+    """Return the classes (N,) decided for, from probabilities (N, K)."""
+    if positive is None or threshold is None:
+        return probabilities.argmax(-1)
+    return torch.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
+
+
+def best_threshold(probability: Tensor, true: Tensor, score: str) -> float:
+    """Return the threshold with the highest "f1" or "balanced_accuracy" for probabilities (N,) of what is `true` (N,).
+
+    It lies halfway between two probabilities, so that it depends less on the single sample.
+    """
+    false_rate, true_rate, thresholds = binary_roc(probability.clamp(max=1), true.long())
+    positives, negatives = true.sum(), (~true).sum()
+    f1 = 2 * true_rate * positives / (true_rate * positives + false_rate * negatives + positives)
+    scores = f1 if score == "f1" else (true_rate + 1 - false_rate) / 2
+    best = 1 + int(scores[1:].argmax())  # the first threshold is above all
+    upper, lower = torch.cat([thresholds, thresholds.new_zeros(1)])[best : best + 2]
+    middle = (upper + lower) / 2
+    return float(middle if middle > lower else upper)
+
+
 class ClassScores(Metric):
     """Scores of a whole split, from logits (B, K) and classes (B,).
 
@@ -90,16 +158,17 @@ class ClassScores(Metric):
     values.
 
     A class without a sample has no scores, and does not count in means. The precision of one that is never predicted
-    is 0. What is not defined, such as the AUROC of samples of a single class, is left out.
+    is 0. What is not defined, such as the AUROC of samples of a single class, is left out. If the `decision` has a
+    threshold, it is a score too; with `choose`, it is first chosen for these samples.
     """
 
     full_state_update = False
     probabilities: list[Tensor]
     targets: list[Tensor]
 
-    def __init__(self, class_names: Sequence[str], positive: int | None = None) -> None:
+    def __init__(self, class_names: Sequence[str], decision: Decision, choose: bool = False) -> None:
         super().__init__()
-        self.class_names, self.positive = class_names, positive
+        self.class_names, self.decision, self.choose = class_names, decision, choose
         self.add_state("probabilities", [], dist_reduce_fx="cat")
         self.add_state("targets", [], dist_reduce_fx="cat")
 
@@ -111,9 +180,14 @@ class ClassScores(Metric):
         if not self.update_called:
             return {}
         probabilities, targets = dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)
-        scores = decision_scores(probabilities.argmax(-1), targets, self.class_names)
-        if probabilities.isfinite().all():
-            scores |= probability_scores(probabilities, targets, self.positive)
+        finite = bool(probabilities.isfinite().all())
+        if self.choose and finite:
+            self.decision.choose(probabilities, targets)
+        scores = decision_scores(self.decision(probabilities), targets, self.class_names)
+        if finite:
+            scores |= probability_scores(probabilities, targets, self.decision.positive)
+        if self.decision.threshold is not None:
+            scores["threshold"] = torch.tensor(self.decision.threshold, device=targets.device)
         return scores
 
 

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import save_figure, save_plot
-from .class_report import gathered, save_class_plots, write_test_table
+from .class_report import decisions_of, gathered, save_class_plots, write_test_table
 
 
 class ClassificationReport(Callback):
@@ -44,32 +44,31 @@ class ClassificationReport(Callback):
         probabilities = outputs.float().softmax(-1)
         self.probabilities.append(probabilities.cpu())
         self.targets.append(targets.cpu())
-        worst = worst_of(probabilities, targets, self.mistakes)
+        worst = worst_of(probabilities, targets, decisions_of(pl_module, probabilities), self.mistakes)
         numbers = (self.seen + worst.cpu()) * trainer.world_size  # process 0 has every `world_size`-th image
         self.worst.append((images[worst].float().cpu(), probabilities[worst].cpu(), targets[worst].cpu(), numbers))
         self.seen += len(targets)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        predicted = gathered(trainer, self.probabilities, self.targets)
+        predicted = gathered(trainer, pl_module, self.probabilities, self.targets)
         if predicted is None:
             return
         names = pl_module.hparams["class_names"]
-        probabilities, targets = predicted
-        decisions = probabilities.argmax(-1)
+        probabilities, targets, decisions = predicted
         columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
         header = ["file", "target", "class", *names]
         write_test_table(trainer, header, [*columns, *probabilities.T.numpy()])
         save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(decisions, targets, names, path))
-        positive: Any = getattr(pl_module, "positive", None)
-        save_class_plots(trainer, predicted, names, positive, "images")
-        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, names, path))
+        save_class_plots(trainer, pl_module, predicted, names, "images")
+        save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, pl_module, path))
 
-    def _draw_mistakes(self, trainer: Any, class_names: list[str], path: Path) -> None:
+    def _draw_mistakes(self, trainer: Any, model: Any, path: Path) -> None:
         images, probabilities, targets, numbers = (torch.cat(parts) for parts in zip(*self.worst, strict=True))
-        worst = worst_of(probabilities, targets, self.mistakes)
-        titles = []
-        for probability, target in zip(probabilities[worst], targets[worst], strict=True):
-            predicted = int(probability.argmax())
+        decisions = decisions_of(model, probabilities)
+        worst = worst_of(probabilities, targets, decisions, self.mistakes)
+        titles, class_names = [], model.hparams["class_names"]
+        rows = zip(probabilities[worst], decisions[worst].tolist(), targets[worst].tolist(), strict=True)
+        for probability, predicted, target in rows:
             truth = "" if predicted == target else f"\nis {class_names[target]}"
             titles.append(f"{class_names[predicted]}: {probability[predicted]:.0%}{truth}")
         data = getattr(trainer, "datamodule", None)
@@ -77,12 +76,12 @@ class ClassificationReport(Callback):
         draw_images(images[worst], titles, [each if isinstance(each, str) else f"image {each}" for each in ids], path)
 
 
-def worst_of(probabilities: Tensor, targets: Tensor, count: int) -> Tensor:
+def worst_of(probabilities: Tensor, targets: Tensor, decisions: Tensor, count: int) -> Tensor:
     """Return the indices of the worst `count` samples by their probabilities (B, K): wrong ones, then correct ones.
 
     Of each kind, those come first whose true class has the lowest probability.
     """
-    correct = probabilities.argmax(-1) == targets
+    correct = decisions == targets
     return (probabilities.gather(1, targets[:, None])[:, 0] + correct).argsort()[:count]
 
 

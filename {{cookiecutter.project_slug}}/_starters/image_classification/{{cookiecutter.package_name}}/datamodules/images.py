@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from ..engine import From0Below1, RefusedError
-from ..models.classes import ClassStatistics
+from ..models.classes import ClassStatistics, decide
 from .augmentation import random_affine
 from .image_files import colour, read_inputs
 from .labelled_images import LabelledImagesDataModule
@@ -92,10 +91,11 @@ class ImageDataModule(LabelledImagesDataModule):
     def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
         """Write one row per image: file name, class, probability of each class. Return the number of rows."""
         names, class_names = self.names, hparams["class_names"]
-        probabilities = torch.cat(outputs).float().cpu().numpy()
+        probabilities = torch.cat(outputs).float().cpu()
+        decisions = decide(probabilities, **hparams.get("decision", {})).tolist()
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["file", "class", *class_names])
-            for name, row in zip(names, probabilities, strict=True):
-                writer.writerow([name, class_names[int(np.argmax(row))], *(f"{value:.6f}" for value in row)])
+            for name, decision, row in zip(names, decisions, probabilities.tolist(), strict=True):
+                writer.writerow([name, class_names[decision], *(f"{value:.6f}" for value in row)])
         return len(names)

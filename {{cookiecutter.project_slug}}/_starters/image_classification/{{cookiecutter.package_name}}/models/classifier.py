@@ -12,6 +12,8 @@ from .classes import (
     ClassScores,
     ClassStatistics,
     ClassWeights,
+    Decision,
+    Threshold,
     positive_class_of,
     weighted_cross_entropy,
     weights_of,
@@ -25,8 +27,9 @@ class Classifier(LightningModule):
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides `input_shape` (C, H, W), `class_names` and the `statistics` of the
-    training images. `class_weights` is "balanced" or the relative weight of each class in the loss; `positive_class` is
-    the one of two classes that scores are of (see positive_class_of).
+    training images. `class_weights` is "balanced" or the relative weight of each class in the loss. Of two classes,
+    `positive_class` is the one that scores are of (see positive_class_of), and `threshold` the probability from which
+    it is decided for, or the score on the validation images by which it is chosen (see Decision).
     """
 
     class_weights: Tensor | None
@@ -36,7 +39,7 @@ class Classifier(LightningModule):
         "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max",
         "val/loss": "min", "val/accuracy": "max", "val/balanced_accuracy": "max", "val/macro_f1": "max",
         "val/auroc": "max", "val/average_precision": "max", "val/calibration_error": "min",
-        "val/precision/*": "max", "val/recall/*": "max", "val/f1/*": "max",
+        "val/threshold": None, "val/precision/*": "max", "val/recall/*": "max", "val/f1/*": "max",
     }  # fmt: skip
 
     # 1. Computations
@@ -51,12 +54,15 @@ class Classifier(LightningModule):
         scheduler: SchedulerConfig | None = None,
         class_weights: ClassWeights = None,
         positive_class: str | int | None = None,
+        threshold: Threshold = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         of_classes = {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
-        self.logged = {name: mode for name, mode in self.logged.items() if "*" not in name} | of_classes
+        others = {"val/threshold"} if threshold is None else set()
+        single = {name: mode for name, mode in self.logged.items() if "*" not in name and name not in others}
+        self.logged = single | of_classes
         weights = weights_of(class_weights, class_names, statistics["class_counts"])
         self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
@@ -64,10 +70,17 @@ class Classifier(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.positive = positive_class_of(positive_class, class_names, statistics["class_counts"])
+        positive = positive_class_of(positive_class, class_names, statistics["class_counts"])
+        self.decision = Decision(threshold, positive, len(class_names))
         self.train_metrics = EpochMetrics(quick_scores(len(class_names)))
-        self.val_metrics = EpochMetrics(ClassScores(class_names, self.positive))
-        self.test_metrics = EpochMetrics(ClassScores(class_names, self.positive))
+        self.val_metrics = EpochMetrics(ClassScores(class_names, self.decision, choose=True))
+        self.test_metrics = EpochMetrics(ClassScores(class_names, self.decision))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.decision.save(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.decision.load(checkpoint)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
@@ -93,12 +106,20 @@ class Classifier(LightningModule):
 
     # 4. Test loop
 
+    def on_test_start(self) -> None:
+        self.decision.others = [each.decision for each in getattr(self, "others", ())]
+
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the logits (B, K), which callbacks may plot."""
         return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test", self.test_metrics)
+
+    def on_predict_start(self) -> None:
+        """Tell the datamodule, which writes the predictions, how to decide."""
+        self.on_test_start()
+        self.hparams["decision"] = self.decision.plain()
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
         """Compute class probabilities (B, K)."""
