@@ -24,6 +24,7 @@ from {{ cookiecutter.package_name }}.models.classes import (
     Decision,
     best_threshold,
     positive_class_of,
+    ranking_scores,
     weighted_cross_entropy,
     weights_of,
 )
@@ -139,6 +140,15 @@ def test_scores_of_two_classes_are_those_of_the_positive_one(positive: int) -> N
     precision = reference.average_precision_score(targets == positive, probability)
     assert scores["average_precision"] == pytest.approx(precision, abs=1e-6)
     assert scores["calibration_error"] == pytest.approx(error_of_bins(targets == positive, probability), abs=1e-6)
+
+
+@pytest.mark.parametrize("digits", [7, 2, 1, 0])
+def test_equal_probabilities_are_ranked_as_in_scikit_learn(digits: int) -> None:
+    """Such as those of a model that predicts few values."""
+    logits, targets = predicted(load_breast_cancer(), columns=1)
+    probability, true = logits.softmax(1)[:, 0].round(decimals=digits), targets == 0
+    expected = [score(true, probability) for score in (reference.roc_auc_score, reference.average_precision_score)]
+    assert ranking_scores(probability, true).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_class_that_a_split_lacks_has_no_scores_and_is_in_no_mean() -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..engine import log, new_file, save_figure, save_plot
-from ..models.classes import calibration_error, decide
+from ..models.classes import calibration_error, decide, ranking_scores
 
-MAX_CURVES = 10  # with a colour and a name
+MAX_NAMED, MAX_CURVES = 10, 100  # curves with a colour and a name; all curves
 BINS = 15  # of probabilities
 
 
@@ -99,13 +99,10 @@ def save_class_plots(trainer: Any, model: Any, predicted: Predicted, class_names
 
 def draw_roc(predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str, path: Path) -> None:
     """Draw the true positive rate over the false positive rate, of each class against the rest."""
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import roc_curve
 
-    def curve(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        false_rate, true_rate, _ = roc_curve(true, probability)
-        return false_rate, true_rate, float(roc_auc_score(true, probability))
-
-    axes = _draw_curves(curve, "ROC", "AUROC", predicted, shown, class_names, samples)
+    areas = areas_of(predicted, shown)[0]
+    axes = _draw_curves(roc_curve, "ROC", "AUROC", areas, predicted, class_names, samples)
     if len(shown) == 1:
         true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
         axes.plot(decided[~true].float().mean(), decided[true].float().mean(), "ko", markersize=5, label="decision")
@@ -119,13 +116,14 @@ def draw_precision_recall(
     predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str, path: Path
 ) -> None:
     """Draw the precision over the recall, of each class against the rest."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+    from sklearn.metrics import precision_recall_curve
 
-    def curve(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def curve(true: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         precision, recall, _ = precision_recall_curve(true, probability, drop_intermediate=True)
-        return recall, precision, float(average_precision_score(true, probability))
+        return recall, precision
 
-    axes = _draw_curves(curve, "Precision and recall", "average precision", predicted, shown, class_names, samples)
+    areas, title = areas_of(predicted, shown)[1], "Precision and recall"
+    axes = _draw_curves(curve, title, "average precision", areas, predicted, class_names, samples)
     if len(shown) == 1:
         true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
         if decided.any():
@@ -137,27 +135,39 @@ def draw_precision_recall(
     save_figure(axes.figure, path)
 
 
+def areas_of(predicted: Predicted, shown: list[int]) -> tuple[dict[int, float], dict[int, float]]:
+    """Return AUROC and average precision of each class in `shown`."""
+    areas = [ranking_scores(predicted.probabilities[:, k], predicted.targets == k).tolist() for k in shown]
+    auroc, average_precision = (dict(zip(shown, values, strict=True)) for values in zip(*areas, strict=True))
+    return auroc, average_precision
+
+
 def _draw_curves(
-    curve: Any, title: str, area: str, predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str
+    curve: Any,
+    title: str,
+    area: str,
+    areas: dict[int, float],
+    predicted: Predicted,
+    class_names: Sequence[str],
+    samples: str,
 ) -> Any:
-    """Draw the curve of each class in `shown`, with a colour for the ones of the smallest area; return the axes."""
+    """Draw the curves of the classes with the smallest `areas`, the first in colours; return the axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 5.4), layout="constrained")
     axes = figure.subplots()
-    curves = {}
-    for k in shown:
-        curves[k] = curve((predicted.targets == k).numpy(), predicted.probabilities[:, k].numpy())
-    named = sorted(shown, key=lambda k: curves[k][2])[:MAX_CURVES]
-    for k in [each for each in shown if each not in named]:
-        axes.plot(*curves[k][:2], color="0.85", linewidth=0.8)
-    for k in [each for each in shown if each in named]:
-        label = f"{class_names[k]} ({curves[k][2]:.4f})".replace("$", r"\$")
-        axes.plot(*curves[k][:2], label=label if not label.startswith("_") else f" {label}", linewidth=1.5)
-    mean = np.mean([curves[k][2] for k in shown])
-    subject = class_names[shown[0]].replace("$", r"\$") if len(shown) == 1 else "each class against the rest"
-    most = f"; named: the {MAX_CURVES} smallest of {len(shown)}" if len(shown) > MAX_CURVES else ""
-    words = f"{len(predicted.targets):,} test {samples}, {'mean ' if len(shown) > 1 else ''}{area} {mean:.4f}{most}"
+    smallest = sorted(areas, key=areas.__getitem__)[:MAX_CURVES]
+    named = sorted(smallest[:MAX_NAMED])
+    for k in [*smallest[MAX_NAMED:], *named]:
+        x, y = curve((predicted.targets == k).numpy(), predicted.probabilities[:, k].numpy())[:2]
+        label = f"{class_names[k]} ({areas[k]:.4f})".replace("$", r"\$")
+        label = label if not label.startswith("_") else f" {label}"  # matplotlib hides those that start with _
+        style: Any = {"label": label, "linewidth": 1.5} if k in named else {"color": "0.85", "linewidth": 0.8}
+        axes.plot(x, y, **style)
+    mean, several = np.mean([*areas.values()]), len(areas) > 1
+    subject = "each class against the rest" if several else class_names[named[0]].replace("$", r"\$")
+    most = f"; named: the {MAX_NAMED} smallest of {len(areas)}" if len(areas) > MAX_NAMED else ""
+    words = f"{len(predicted.targets):,} test {samples}, {'mean ' if several else ''}{area} {mean:.4f}{most}"
     axes.set_title(f"{title} of {subject}\n{words}", fontsize=10)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.grid(alpha=0.3)

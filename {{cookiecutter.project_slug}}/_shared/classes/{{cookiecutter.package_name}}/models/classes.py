@@ -9,8 +9,6 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
     binary_calibration_error,
     binary_roc,
     multiclass_calibration_error,
@@ -213,13 +211,30 @@ def decision_scores(decisions: Tensor, targets: Tensor, class_names: Sequence[st
 def probability_scores(probabilities: Tensor, targets: Tensor, positive: int | None) -> dict[str, Tensor]:
     """Compute the scores of probabilities (N, K)."""
     present = targets.unique().tolist()
-    pairs = [(probabilities[:, k].clamp(max=1), (targets == k).long()) for k in present if positive in (None, k)]
+    shown = [k for k in present if positive in (None, k)]
+    ranked = torch.stack([ranking_scores(probabilities[:, k], targets == k) for k in shown]) if shown else None
     scores: dict[str, Tensor] = {}
-    if pairs and len(present) > 1:
-        scores["auroc"] = torch.stack([binary_auroc(*each) for each in pairs]).mean()
-    if pairs:
-        scores["average_precision"] = torch.stack([binary_average_precision(*each) for each in pairs]).mean()
+    if ranked is not None:
+        scores = dict(zip(("auroc", "average_precision"), ranked.mean(0), strict=True))
+    if len(present) < 2:
+        scores.pop("auroc", None)
     return scores | {"calibration_error": calibration_error(probabilities, targets, positive)}
+
+
+def ranking_scores(probability: Tensor, true: Tensor) -> Tensor:
+    """Compute AUROC and average precision (2,) of probabilities (N,) of what is `true` (N,).
+
+    Both are means over the positives: of the fraction of negatives below each, where equal ones count half, and of the
+    precision of all from its probability on. Only positives are sorted, as each class of many has few.
+    """
+    positives = probability[true].sort().values
+    size, count = len(probability), len(positives)
+    own_lower, own_upper = (torch.searchsorted(positives, positives, right=right) for right in (False, True))
+    places = (torch.searchsorted(positives, probability.contiguous(), right=right) for right in (True, False))
+    lower, upper = (torch.bincount(each, minlength=count + 1).cumsum(0)[:-1] for each in places)
+    negatives_below = (lower + upper - own_lower - own_upper) / (2 * (size - count))
+    precision = (count - own_lower) / (size - lower)
+    return torch.stack([negatives_below.mean(), precision.mean()])
 
 
 def calibration_error(probabilities: Tensor, targets: Tensor, positive: int | None) -> Tensor:
