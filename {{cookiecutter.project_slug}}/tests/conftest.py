@@ -56,6 +56,8 @@ def fitting(words: Iterable[str], option: str | None = None) -> tuple[str, ...]:
 @pytest.fixture
 def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
     """Composes train.yaml with overrides. A datamodule that reads the user's files gets those of the starter."""
+    import starter
+
     from {{ cookiecutter.package_name }}.engine.config.monitor import settle_mode
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -63,7 +65,8 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
         def configured(*overrides: str) -> DictConfig:
             cfg = compose("train", overrides=["name=test", *overrides])
             if "root" in cfg.datamodule.keys():  # noqa: SIM118 (`in` is False for a value left open, ???)
-                cfg.datamodule.root = str(own_data)
+                files = getattr(starter, "OWN_FILES", {})  # by the module of the datamodule
+                cfg.datamodule.root = str(own_data / files.get(cfg.datamodule._target_.split(".")[-2], ""))
             settle_mode(cfg)
             return cfg
 

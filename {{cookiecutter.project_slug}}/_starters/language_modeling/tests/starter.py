@@ -1,6 +1,8 @@
 """Facts about this task for the shared tests: a user's text, a prompt, and outputs and loss of the model."""
 
+import json
 import sysconfig
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 OWN_NAME = "notes"  # the user's files in the README
 OWN_DATAMODULE = "text"
+OWN_FILES = {"pairs": "pairs.jsonl"}  # the file in it for a datamodule that reads no folder
 PLOTS = ("loss_and_rate", "samples")  # besides the learning curves
 FILES = ("samples.txt",)  # in the run folder, besides those of every run
 NO_SUCH_INPUT = ""  # what predict.py answers to `input=none`; empty if any words are valid input
@@ -20,11 +23,18 @@ SMALL = (
 
 
 def write_own_data(path: Path) -> None:
-    """Write source files as text files, and one that is not text."""
+    """Write source files as text files, one that is not text, and pairs of prompt and answer."""
     path.mkdir(parents=True)
     for source in sorted(Path(sysconfig.get_path("stdlib"), "email").glob("*.py")):
         (path / f"{source.stem}.txt").write_bytes(source.read_bytes())
     (path / "broken.txt").write_bytes(b"\xff\xfe is no UTF-8")
+    lines = [json.dumps({"prompt": prompt, "answer": answer}) + "\n" for prompt, answer in letter_pairs()]
+    (path / "pairs.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def letter_pairs() -> list[tuple[str, str]]:
+    """Letters and their Unicode names, such as ("é", "latin small letter e with acute")."""
+    return [(chr(code), unicodedata.name(chr(code)).lower()) for code in range(0xC0, 0x250)]
 
 
 def write_inputs(folder: Path) -> str:

@@ -77,13 +77,13 @@ class SampledText(Callback):
         if self.validations % self.every or not trainer.is_global_zero:
             return
         bits = float(trainer.callback_metrics["val/bits_per_byte"])
-        self.samples.append({"step": trainer.global_step, "bits": bits, "text": self._generate(pl_module)})
+        self.samples.append({"step": trainer.global_step, "bits": bits, "text": self._generate(trainer, pl_module)})
         text = "\n\n".join(f"=== {title(sample)}\n{self.prompt}{sample['text']}" for sample in self.samples)
         Path(trainer.default_root_dir, "samples.txt").write_text(text + "\n", encoding="utf-8")
 
-    def _generate(self, model: Any) -> str:
+    def _generate(self, trainer: Any, model: Any) -> str:
         vocabulary, training = model.vocabulary, model.training
-        prompt = torch.tensor([[vocabulary.end, *vocabulary.encode(self.prompt)]], device=model.device)
+        prompt = trainer.datamodule.encode_prompt(self.prompt, vocabulary).to(model.device)
         model.eval()
         tokens = generate(model, prompt, vocabulary.end, self.max_new_tokens, self.temperature, self.top_p, self.seed)
         text = vocabulary.decode(tokens)

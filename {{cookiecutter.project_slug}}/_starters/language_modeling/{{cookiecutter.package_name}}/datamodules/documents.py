@@ -31,6 +31,10 @@ class Document(NamedTuple):
     begin: int
     end: int
 
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
     def read(self) -> bytes:
         with self.path.open("rb") as file:
             file.seek(self.begin)
@@ -47,6 +51,24 @@ class Document(NamedTuple):
                     yield "".join(lines)
                     lines, size = [], 0
         yield "".join(lines)
+
+
+class Text(NamedTuple):
+    """A text in memory, such as a cell of a table; `path` is the file that it comes from."""
+
+    name: str
+    path: Path
+    content: str
+
+    @property
+    def size(self) -> int:
+        return len(self.read())
+
+    def read(self) -> bytes:
+        return self.content.encode()
+
+    def chunks(self) -> Iterator[str]:
+        yield self.content
 
 
 def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False) -> list[Document]:
@@ -104,7 +126,7 @@ def split_documents(
     if len(documents) >= MIN_WHOLE_FILES:
         parts = split_at_random(len(documents), val_fraction, test_fraction, seed, sample_name="files")._asdict()
         chosen = {name: [documents[number] for number in sorted(index.tolist())] for name, index in parts.items()}
-        size, trained = (sum(each.end - each.begin for each in part) for part in (documents, chosen["train"]))
+        size, trained = (sum(each.size for each in part) for part in (documents, chosen["train"]))
         if trained < 0.5 * (1 - val_fraction - test_fraction) * size:
             why = "a large file is held out; another datamodule.split_seed holds out others"
             log.warning(f"Training gets {trained / size:.1%} of the text of {len(documents)} files: {why}")
@@ -133,7 +155,7 @@ def _cut(content: bytes, near: int, slack: int) -> int:
     return near
 
 
-def digest(documents: Iterable[Document]) -> str:
+def digest(documents: Iterable[Document | Text]) -> str:
     """Return the SHA-256 of names and texts. Raises RefusedError if a file can no longer be read."""
     sha = hashlib.sha256()
     for document in documents:

@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..engine import RefusedError
-from .documents import Document, digest
+from .documents import Document, Text, digest
 from .tokenizer import Vocabulary, learn_merges
 
 VERSION = 2  # of the file format, part of the hash
@@ -53,7 +53,7 @@ def cached(name: str, write: Callable[[BinaryIO], None]) -> Path:
     return path
 
 
-def merges_of(documents: Sequence[Document], vocab_size: int) -> list[list[int]]:
+def merges_of(documents: Sequence[Document | Text], vocab_size: int) -> list[list[int]]:
     """Learn the merges of a BPE of `vocab_size` tokens from texts, or load those of the same texts from the cache."""
 
     def write(file: BinaryIO) -> None:
@@ -64,7 +64,7 @@ def merges_of(documents: Sequence[Document], vocab_size: int) -> list[list[int]]
     return json.loads(cached(f"{key}.json", write).read_text(encoding="utf-8"))
 
 
-def tokens_of(documents: Sequence[Document], vocabulary: Vocabulary) -> np.ndarray:
+def tokens_of(documents: Sequence[Document | Text], vocabulary: Vocabulary) -> np.ndarray:
     """Return the tokens (N,) of all texts, mapped from a file, with the end token before, between and after them."""
     kind = np.dtype(np.uint16 if len(vocabulary) <= 2**16 else np.uint32)
 

@@ -15,7 +15,8 @@ NGRAM = 32  # consecutive tokens by which text of the training is recognised
 class TokenWindows(TensorBatches):
     """Window i has `context` tokens from `starts[i]` on and the next one. Index i + k * N is window i, k tokens later.
 
-    A batch is windows (B, context + 1) and the number of their leading targets that do not count, (B,).
+    `uncounted` (N,) is the number of its leading targets that do not count. A batch is windows (B, context + 1) and
+    which of their targets count (B, context).
     """
 
     def __init__(self, tokens: np.ndarray, context: int, starts: Tensor, uncounted: Tensor) -> None:
@@ -35,7 +36,8 @@ class TokenWindows(TensorBatches):
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         starts, uncounted = super().__getitem__(index % len(self))
         places = (starts + index // len(self))[:, None] + self.offsets
-        return torch.from_numpy(self.tokens[places.numpy()].astype(np.int64)), uncounted
+        counted = self.offsets[:-1] >= uncounted[:, None]
+        return torch.from_numpy(self.tokens[places.numpy()].astype(np.int64)), counted
 
 
 def token_keys(tokens: np.ndarray, step: int = 1) -> np.ndarray:

@@ -16,11 +16,11 @@ from .generate import generate
 from .optimization import build_optimizer, parameter_groups
 
 IGNORE_INDEX = -100  # target that the loss ignores
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]  # tokens (B, T + 1), and which of the targets count (B, T)
 
 
 class LanguageModel(LightningModule):
-    """Train `network` with cross-entropy to predict the next token of a text.
+    """Train `network` with cross-entropy to predict the next token of a text, or of an answer to a prompt.
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides `context` and `statistics` (the vocabulary), so that a checkpoint is
@@ -62,8 +62,9 @@ class LanguageModel(LightningModule):
     # 2. Train loop
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        windows, _ = batch
-        loss = F.cross_entropy(self(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        windows, counted = batch
+        targets = windows[:, 1:].masked_fill(~counted, IGNORE_INDEX)
+        loss = F.cross_entropy(self(windows[:, :-1]).flatten(0, 1), targets.flatten())
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(windows), sync_dist=True)
         return loss
 
@@ -84,11 +85,13 @@ class LanguageModel(LightningModule):
         self._log_epoch("test")
 
     def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> str:
-        """Continue the prompt (1, T), and print the text as it is generated."""
+        """Continue or answer the prompt (1, T), and print the text as it is generated."""
         prompt, sampling, numbers = batch
         (temperature, top_p), (length, seed) = sampling[0].tolist(), numbers[0].tolist()
         tokens = generate(self, prompt, self.vocabulary.end, length, temperature, top_p, seed)
-        sys.stdout.write(printable(self.vocabulary.decode(prompt[0].tolist()), keep="\n\t"))
+        shown = self.vocabulary.decode(prompt[0].tolist())
+        is_ended = prompt.shape[1] > 1 and prompt[0, -1] == self.vocabulary.end  # an answer follows, no continuation
+        sys.stdout.write(printable(shown + "\n" * is_ended, keep="\n\t"))
         text = ""
         for piece in self.vocabulary.stream(tokens):
             sys.stdout.write(printable(piece, keep="\n\t"))  # a model can generate control characters
@@ -98,9 +101,8 @@ class LanguageModel(LightningModule):
         return text
 
     def _evaluation_step(self, batch: Batch) -> None:
-        windows, uncounted = batch
+        windows, counted = batch
         targets = windows[:, 1:]
-        counted = torch.arange(targets.shape[1], device=targets.device) >= uncounted[:, None]
         logits = self(windows[:, :-1]).flatten(0, 1)
         nats = F.cross_entropy(logits, targets.masked_fill(~counted, IGNORE_INDEX).flatten(), reduction="sum")
         self.total_nats.update(nats)
