@@ -226,7 +226,8 @@ def settings(files: list[File], key: str) -> tuple[str, str]:
     """Return the values of a key with the files that set it, and the comments on it."""
     found = [(file, *file.keys[key]) for file in files if key in file.keys]
     names = {id(file): f"experiment={file.name}" if file.group == "experiment" else file.name for file in files}
-    values = ", ".join(f"{names[id(file)]}: `{value}`" for file, value, _ in found)
+    shown = ((file, "a list" if "\n" in value else f"`{value}`") for file, value, _ in found)
+    values = ", ".join(f"{names[id(file)]}: {value}" for file, value in shown)
     comments = dict.fromkeys(comment for file, _, comment in found if comment and file.group != "experiment")
     return values, plain("; ".join(comments))
 

@@ -24,6 +24,11 @@ BASE = (
     "trainer.max_epochs=4", "trainer.limit_train_batches=15", "trainer.limit_val_batches=3", "callbacks=[default]",
     "trainer.accelerator=cpu", "save_minutes=0.001",
 )  # fmt: skip
+AUGMENT = [
+    "{_target_:kornia.augmentation.auto.RandAugment,n:2,m:10}",
+    "{_target_:kornia.augmentation.RandomErasing,p:0.5}",
+    "{_target_:kornia.augmentation.RandomGaussianNoise,std:0.1}",
+]
 SWITCHES = {
     "defaults": ("callbacks=[default,report]",),
     "mlp": ("model=mlp",),
@@ -39,6 +44,7 @@ SWITCHES = {
         "callbacks=[default,early_stopping]", "trainer.max_epochs=20", "callbacks.early_stopping.min_delta=0.7",
         "callbacks.early_stopping.patience=2",
     ),
+    "augmentation": ("++datamodule.flip=true", f"++datamodule.augment=[{', '.join(AUGMENT)}]"),
     "average of the weights, rows within the epoch": (
         "callbacks=[default,ema]",
         "++callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step}",

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ IMPORTS = {
 }
 # Findings that do no harm, and why.
 HARMLESS = {
+    ("kornia.augmentation.container.augment.AugmentationSequential", "Image.open"): "a mask's file; it gets images",
     ("torch.nn.modules.module.Module", "load"): "a function within load_state_dict, of that name",
 }
 
@@ -143,6 +145,8 @@ HARMLESS = {
 @pytest.mark.parametrize("package", ALLOWED_TARGETS)
 def test_no_class_that_any_config_may_name_reads_writes_or_runs(package: str) -> None:
     """Looks in its source for calls, imports and arguments that involve files, programs or the network."""
+    if find_spec(package.partition(".")[0]) is None:
+        pytest.skip(f"{package} is optional, and not installed")
     for module, tree in modules_of(package):
         kinds = (node for node in ast.iter_child_nodes(tree) if isinstance(node, ast.ClassDef))
         classes = [node for node in kinds if not node.name.startswith("_")]  # private classes are not targets

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RefusedError
+from ..errors import INSTALL, RefusedError
 
 PACKAGE = __name__.partition(".")[0]
 # Modules that are quick to import: their definitions are imported, not parsed.
@@ -100,7 +100,7 @@ def locate(target: str) -> Definition | str:
             return definition if len(parts) == length + 1 else f"{'.'.join(parts[: length + 1])} is not a module"
         if _spec(parts[:length]) is not None:
             return Definition(Module(name), None)
-    return f"no module {parts[0]}"
+    return f"{parts[0]} is not installed: {INSTALL} {parts[0]}"
 
 
 def lookup(module: Module, name: str, depth: int = 0) -> Definition | None:

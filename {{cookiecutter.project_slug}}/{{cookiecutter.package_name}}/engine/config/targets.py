@@ -15,9 +15,9 @@ from .tree import all_nodes
 # Left out: torch.utils.data, since some datapipes unpickle files, and torchmetrics' image, text, audio and multimodal,
 # since some download weights.
 ALLOWED_TARGETS = (
-    "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.clustering",
-    "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression", "torchmetrics.retrieval",
-    "torchmetrics.segmentation",
+    "kornia.augmentation", "torch.nn", "torch.optim", "torchmetrics.aggregation", "torchmetrics.classification",
+    "torchmetrics.clustering", "torchmetrics.collections", "torchmetrics.nominal", "torchmetrics.regression",
+    "torchmetrics.retrieval", "torchmetrics.segmentation",
 )  # fmt: skip
 
 _CALLBACKS = (

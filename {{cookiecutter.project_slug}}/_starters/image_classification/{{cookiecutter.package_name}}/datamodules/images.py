@@ -10,11 +10,11 @@ from typing import Any, TypedDict
 
 import torch
 from pydantic import NonNegativeFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..engine import From0Below1, RefusedError
 from ..models.classes import ClassStatistics, decide
-from .augmentation import random_affine
+from .augmentation import apply_seeded, random_affine
 from .image_files import colour, read_inputs
 from .labelled_images import LabelledImagesDataModule
 
@@ -30,9 +30,10 @@ class ClassifiedImageFacts(TypedDict):
 class ImageDataModule(LabelledImagesDataModule):
     """Images to classify.
 
-    `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images;
-    all zero switches it off. Transparent pixels show the colour `background`. With `balance`, an epoch has equally many
-    training images of each class: those of rare classes are repeated, others are left to later epochs.
+    `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images.
+    `flip` mirrors half of them, left to right. The transforms in `augment`, such as those of `kornia.augmentation`,
+    follow. Transparent pixels show the colour `background`. With `balance`, an epoch has equally many training images
+    of each class: those of rare classes are repeated, others are left to later epochs.
     """
 
     input_example = "<an image, a folder of images or an .npy file>"
@@ -42,6 +43,8 @@ class ImageDataModule(LabelledImagesDataModule):
         rotate: NonNegativeFloat = 0.0,
         shift: From0Below1 = 0.0,
         zoom: From0Below1 = 0.0,
+        flip: bool = False,
+        augment: list[nn.Module] | None = None,
         background: str = "white",
         balance: bool = False,
         **options: Any,
@@ -50,7 +53,8 @@ class ImageDataModule(LabelledImagesDataModule):
         self.balance = balance
         colour(background)  # raises RefusedError if it is not a colour
         self.background = background
-        self.rotate, self.shift, self.zoom = rotate, shift, zoom
+        self.rotate, self.shift, self.zoom, self.flip = rotate, shift, zoom, flip
+        self.transforms = augment or []
         self.names: list[str] = []  # file names of the images given to predict.py
 
     def strata(self) -> Tensor | None:
@@ -62,13 +66,28 @@ class ImageDataModule(LabelledImagesDataModule):
         counts = torch.bincount(self.splits["train"][1], minlength=len(self.class_names)).tolist()
         return {**super().facts, "statistics": {"class_counts": counts}}
 
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if self.transforms and stage == "fit":
+            images = torch.zeros(2, *self.facts["input_shape"])
+            made = apply_seeded(self.transforms, images, seed=0)
+            if made.shape != images.shape:
+                sizes = " to ".join(" x ".join(map(str, each.shape[1:])) for each in (images, made))
+                raise RefusedError(f"datamodule.augment: changes the shape of images from {sizes}; expected the same")
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment training images, a whole batch at a time on its device."""
-        trainer = self.trainer
-        if trainer is None or not trainer.training or not (self.rotate or self.shift or self.zoom):
+        if self.trainer is None or not self.trainer.training:
             return batch
-        images, targets = batch
-        return random_affine(images, self.rotate, self.shift, self.zoom, self.generator(images.device)), targets
+        images, *others = batch
+        return self.augmented(images), *others
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """Augment training images (B, C, H, W), by draws that are a function of (seed, epoch, position)."""
+        generator = self.generator(images.device)
+        if self.rotate or self.shift or self.zoom or self.flip:
+            images = random_affine(images, self.rotate, self.shift, self.zoom, self.flip, generator)
+        return apply_seeded(self.transforms, images, generator.initial_seed() ^ 1) if self.transforms else images
 
     # Input and output of predict.py
 

@@ -1,0 +1,37 @@
+"""Augmentation of training images: mirrored halves, and transforms of kornia that draw from a seed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
+from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
+
+Configure = Callable[..., DictConfig]
+
+
+def test_half_of_the_training_images_are_mirrored(configure: Configure) -> None:
+    images = next(iter(build_datamodule(configure()).train_dataloader()))[0]
+    made = random_affine(images, rotate=0, shift=0, zoom=0, flip=True, generator=torch.Generator().manual_seed(0))
+    as_before, mirrored = ((made - other).abs().amax((1, 2, 3)) < 1e-5 for other in (images, images.flip(-1)))
+    assert torch.all(as_before | mirrored)
+    assert 0.3 < mirrored.float().mean() < 0.7
+
+
+def test_further_transforms_draw_by_seed_epoch_and_position_alone(configure: Configure) -> None:
+    pytest.importorskip("kornia")
+    nodes = "{_target_:kornia.augmentation.auto.RandAugment,n:2,m:10},{_target_:kornia.augmentation.RandomErasing}"
+    data = build_datamodule(configure(f"++datamodule.augment=[{nodes}]"))
+    images = next(iter(data.train_dataloader()))[0]
+    one, again = (apply_seeded(data.transforms, images, seed=1) for _ in range(2))
+    before = torch.get_rng_state()
+    other = apply_seeded(data.transforms, images, seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert one.shape == images.shape
+    with pytest.raises(RefusedError, match="changes the shape of images from 1 x 8 x 8 to 1 x 9 x 9"):
+        build_datamodule(configure("++datamodule.augment=[{_target_:kornia.augmentation.Resize,size:[9,9]}]"))
