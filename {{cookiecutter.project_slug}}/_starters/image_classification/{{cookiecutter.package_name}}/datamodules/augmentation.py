@@ -30,10 +30,14 @@ def random_affine(
 
 
 def apply_seeded(transforms: list[nn.Module], images: Tensor, seed: int) -> Tensor:
-    """Apply transforms of kornia, which draw from torch's global generators, to `images` (B, C, H, W)."""
-    devices = [images.device] if images.is_cuda else []
-    with torch.random.fork_rng(devices):
+    """Apply transforms of kornia, which draw from torch's global generators, to `images` (B, C, H, W).
+
+    Grey images are passed as RGB: some transforms of colours take nothing else.
+    """
+    is_grey = images.shape[1] == 1
+    made = images.expand(-1, 3, -1, -1) if is_grey else images
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
         for transform in transforms:
-            images = transform(images)
-    return images
+            made = transform(made)
+    return made[:, :1] if is_grey else made
