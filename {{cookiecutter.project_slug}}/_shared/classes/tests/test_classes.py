@@ -251,10 +251,10 @@ def test_samples_of_several_processes_are_in_the_order_of_the_split(monkeypatch:
     trainer = FakeTrainer(Path())
     trainer.world_size = 3
     monkeypatch.setattr(torch.distributed, "all_gather_object", lambda found, own: found.__setitem__(slice(3), parts))
-    whole = gathered(trainer, None, [parts[0][0][:2], parts[0][0][2:]], [parts[0][1]])
+    whole = gathered(trainer, [parts[0][0][:2], parts[0][0][2:]], [parts[0][1]])
     assert whole is not None
-    assert torch.equal(whole.targets, targets)
-    assert torch.equal(whole.probabilities, probabilities)
+    assert torch.equal(whole[0], probabilities)
+    assert torch.equal(whole[1], targets)
 
 
 @pytest.mark.parametrize("score", ["f1", "balanced_accuracy"])

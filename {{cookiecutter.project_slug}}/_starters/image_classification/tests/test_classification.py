@@ -21,8 +21,7 @@ from {{ cookiecutter.package_name }}.callbacks.report import in_two_lines, worst
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
-from {{ cookiecutter.package_name }}.models.classes import ClassScores, Decision
-from {{ cookiecutter.package_name }}.models.classifier import quick_scores
+from {{ cookiecutter.package_name }}.models.classes import ClassScores, Decision, quick_scores
 from {{ cookiecutter.package_name }}.models.epoch_metrics import EpochMetrics
 
 Configure = Callable[..., DictConfig]

@@ -11,7 +11,7 @@ from {{ cookiecutter.package_name }}.datamodules.tables import write_table
 OWN_NAME = "mine.csv"  # the user's files in the README
 OWN_DATAMODULE = "table"
 PLOTS = ("predicted_and_true", "residuals", "importance")  # besides the learning curves
-FILES: tuple[str, ...] = ()  # in the run folder, besides those of every run
+FILES = ("predictions/test_split.csv",)  # in the run folder, besides those of every run
 SMALL: tuple[str, ...] = ()  # overrides that make the model small, if the default is slow
 NO_SUCH_INPUT = "no such file"  # what predict.py answers to `input=none`
 

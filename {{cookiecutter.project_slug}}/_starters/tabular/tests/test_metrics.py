@@ -5,6 +5,7 @@ import torch
 from sklearn import metrics as reference
 from torch import Tensor
 
+from {{ cookiecutter.package_name }}.models.classes import Decision
 from {{ cookiecutter.package_name }}.models.epoch_metrics import EpochMetrics
 from {{ cookiecutter.package_name }}.models.features import two_floats
 from {{ cookiecutter.package_name }}.models.targets import ClassTarget, NumberTarget
@@ -29,7 +30,7 @@ def epoch(target: Target, metrics: EpochMetrics, predictions: Tensor, targets: T
 def test_scores_of_numbers_are_scikit_learns(every: int) -> None:
     predicted = TRUE + 10 * torch.randn(100, generator=GENERATOR)
     target = NumberTarget(1e9 + 0.3, 30.0)
-    metrics = EpochMetrics(target.scores(), target.normalized, every)
+    metrics = EpochMetrics(target.scores("val"), target.normalized, every)
     for part in (slice(None), slice(90)):  # the second checks the reset
         scores = epoch(target, metrics, predicted[part], TRUE[part])
         given = TRUE[part], predicted[part]
@@ -39,10 +40,11 @@ def test_scores_of_numbers_are_scikit_learns(every: int) -> None:
         assert scores["loss"] == pytest.approx((scores["rmse"] / 30) ** 2, rel=1e-2)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("every", [1, 3, 50])
-def test_scores_of_classes_are_scikit_learns(every: int) -> None:
-    target = ClassTarget(5)
-    metrics = EpochMetrics(target.scores(), target.normalized, every)
+def test_scores_of_classes_are_scikit_learns(every: int, split: str) -> None:
+    target = ClassTarget([*"abcde"], Decision(None, None, 5))
+    metrics = EpochMetrics(target.scores(split), target.normalized, every)
     for part in (slice(None), slice(90)):
         scores = epoch(target, metrics, LOGITS[part], CLASSES[part])
         true, predicted = CLASSES[part], LOGITS[part].argmax(1)

@@ -19,6 +19,7 @@ from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
+from {{ cookiecutter.package_name }}.models.classes import Decision
 from {{ cookiecutter.package_name }}.models.targets import ClassTarget, NumberTarget
 
 
@@ -176,7 +177,8 @@ def test_a_weight_of_two_is_a_row_that_is_there_twice() -> None:
     number, two = NumberTarget(0.0, 1.0), torch.tensor([2.0, 1.0, 0.0, 1.0])
     twice = torch.tensor([0, 0, 1, 3])
     targets = torch.stack([logits[:, 1], torch.zeros(4)], 1)
-    for target, predictions, true in ((ClassTarget(3), logits, classes), (number, logits[:, 0].double(), targets)):
+    of_classes = ClassTarget([*"abc"], Decision(None, None, 3))
+    for target, predictions, true in ((of_classes, logits, classes), (number, logits[:, 0].double(), targets)):
         assert target.loss(predictions, true, two) == pytest.approx(target.loss(predictions[twice], true[twice]).item())
 
 

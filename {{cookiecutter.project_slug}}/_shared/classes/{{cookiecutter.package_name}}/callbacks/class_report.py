@@ -29,12 +29,12 @@ def decisions_of(model: Any, probabilities: Tensor) -> Tensor:
     return getattr(model, "decision", decide)(probabilities)
 
 
-def gathered(trainer: Any, model: Any, probabilities: Sequence[Tensor], targets: Sequence[Tensor]) -> Predicted | None:
-    """Join the batches of all processes, each of which has every `world_size`-th sample. None if there are none.
+def gathered(trainer: Any, *columns: Sequence[Tensor]) -> list[Tensor] | None:
+    """Join the batches of each column, of all processes, which have every `world_size`-th sample. None if none is left.
 
     Every process has to call it, and only the first gets the samples.
     """
-    own = (torch.cat([*probabilities]), torch.cat([*targets])) if targets else None
+    own = [torch.cat([*batches]) for batches in columns] if columns[0] else None
     parts: list[Any] = [own]
     if trainer.world_size > 1:
         parts = [None] * trainer.world_size
@@ -43,9 +43,8 @@ def gathered(trainer: Any, model: Any, probabilities: Sequence[Tensor], targets:
     if not parts or not trainer.is_global_zero:
         return None
     whole = [torch.cat(each) for each in zip(*parts, strict=True)]
-    order = torch.cat([torch.arange(len(part[1])) * len(parts) + rank for rank, part in enumerate(parts)]).argsort()
-    every, true = (each[order] for each in whole)
-    return Predicted(every, true, decisions_of(model, every))
+    order = torch.cat([torch.arange(len(part[0])) * len(parts) + rank for rank, part in enumerate(parts)]).argsort()
+    return [each[order] for each in whole]
 
 
 # The table
@@ -54,9 +53,9 @@ def gathered(trainer: Any, model: Any, probabilities: Sequence[Tensor], targets:
 def write_test_table(trainer: Any, header: Sequence[str], columns: Sequence[Sequence[Any] | np.ndarray]) -> None:
     """Write the test split to `predictions/test_split.csv` of the run, or that of an evaluation beside it.
 
-    `columns` are those that follow the ids of the samples; probabilities have the digits that float32 has.
+    `columns` are those that follow the ids of the samples; numbers have the digits of their type.
     """
-    size, data = len(columns[0]), trainer.datamodule
+    size, data = len(columns[0]), getattr(trainer, "datamodule", None)
     ids = data.sample_ids("test", torch.arange(size)) if hasattr(data, "sample_ids") else range(size)
     path = table_path(Path(trainer.default_root_dir))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +63,15 @@ def write_test_table(trainer: Any, header: Sequence[str], columns: Sequence[Sequ
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for row in zip(ids, *columns, strict=True):
-            writer.writerow([f"{value:.9g}" if isinstance(value, float | np.floating) else value for value in row])
+            writer.writerow([written(value) for value in row])
     log.info(f"Test predictions  {path.as_posix()}")
+
+
+def written(value: Any) -> Any:
+    """Return a number as text with all its digits, and anything else as it is."""
+    if not isinstance(value, float | np.floating):
+        return value
+    return f"{value:.9g}" if isinstance(value, np.float32) else f"{value:.15g}"
 
 
 def table_path(root: Path) -> Path:

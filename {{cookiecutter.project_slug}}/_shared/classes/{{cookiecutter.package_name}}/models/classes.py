@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.functional.classification import (
     binary_calibration_error,
     binary_roc,
@@ -52,15 +53,20 @@ def weights_of(choice: Any, class_names: list[str], counts: list[int]) -> Tensor
     return (weights * size.sum() / (weights * size).sum()).float()
 
 
-def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, sample_weights: Tensor | None = None
+) -> Tensor:
     """Compute the mean over the batch of the cross-entropy of logits (B, K), times the weight of the true class.
 
-    It is divided by the number of samples, not by the sum of their weights as torch does: the latter undoes the weights
-    in a batch of one class, and the mean over batches would not be that over the epoch.
+    `weights` are those of the classes (K,), `sample_weights` (B,) those of the samples. The sum is divided by the
+    number of samples, not by the sum of their weights as torch does: the latter undoes the weights in a batch of one
+    class, and the mean over batches would not be that over the epoch.
     """
-    if weights is None:
+    if weights is None and sample_weights is None:
         return F.cross_entropy(logits, targets)
-    return F.cross_entropy(logits, targets, weight=weights.to(logits.dtype), reduction="sum") / len(targets)
+    of_classes = None if weights is None else weights.to(logits.dtype)
+    losses = F.cross_entropy(logits, targets, weight=of_classes, reduction="none")
+    return (losses if sample_weights is None else sample_weights * losses).mean()
 
 
 def positive_class_of(choice: str | int | None, class_names: Sequence[str], counts: Sequence[int]) -> int | None:
@@ -79,6 +85,16 @@ def positive_class_of(choice: str | int | None, class_names: Sequence[str], coun
     if str(choice) not in class_names:
         raise refusal(key, choice, f"is not a class; expected {' or '.join(class_names)}", class_names, str(choice))
     return [*class_names].index(str(choice))
+
+
+def quick_scores(num_classes: int) -> MetricCollection:
+    """Return `accuracy` and `macro_f1` of logits (B, K) and targets (B,), which keep no predictions."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+            "macro_f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
+        }
+    )
 
 
 class Decision:

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import save_figure, save_plot
-from .class_report import decisions_of, gathered, save_class_plots, write_test_table
+from .class_report import Predicted, decisions_of, gathered, save_class_plots, write_test_table
 
 
 class ClassificationReport(Callback):
@@ -50,16 +50,17 @@ class ClassificationReport(Callback):
         self.seen += len(targets)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        predicted = gathered(trainer, pl_module, self.probabilities, self.targets)
-        if predicted is None:
+        found = gathered(trainer, self.probabilities, self.targets)
+        if found is None:
             return
         names = pl_module.hparams["class_names"]
-        probabilities, targets, decisions = predicted
+        probabilities, targets = found
+        decisions = decisions_of(pl_module, probabilities)
         columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
         header = ["file", "target", "class", *names]
         write_test_table(trainer, header, [*columns, *probabilities.T.numpy()])
         save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(decisions, targets, names, path))
-        save_class_plots(trainer, pl_module, predicted, names, "images")
+        save_class_plots(trainer, pl_module, Predicted(probabilities, targets, decisions), names, "images")
         save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, pl_module, path))
 
     def _draw_mistakes(self, trainer: Any, model: Any, path: Path) -> None:

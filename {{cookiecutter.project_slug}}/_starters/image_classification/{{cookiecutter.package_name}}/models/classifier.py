@@ -4,8 +4,6 @@ from typing import Annotated, Any
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
 from .classes import (
@@ -15,6 +13,7 @@ from .classes import (
     Decision,
     Threshold,
     positive_class_of,
+    quick_scores,
     weighted_cross_entropy,
     weights_of,
 )
@@ -144,13 +143,3 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(self, self.parameters(), monitor="val/loss")
-
-
-def quick_scores(num_classes: int) -> MetricCollection:
-    """Return `accuracy` and `macro_f1` of logits (B, K) and targets (B,), which keep no predictions."""
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-            "macro_f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-        }
-    )

@@ -1,4 +1,4 @@
-"""Plots for a model of a table: predicted against true, residuals, confusion matrix and column importance."""
+"""Report on the test rows of a table: their predictions, plots of these, and the importance of each column."""
 
 import math
 import time
@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import log, save_figure, save_plot
+from .class_report import Predicted, decisions_of, gathered, save_class_plots, write_test_table
 
 MIN_ROWS = 50  # for an importance, however many columns there are
 
@@ -34,12 +35,12 @@ class PredictedRows(NamedTuple):
 
 
 class TabularReport(Callback):
-    """Save plots after the test, in the run's `plots/` and in the loggers.
+    """After the test, write a table of all rows to the run's `predictions/`, and save plots.
 
-    These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number or `confusion_matrix.png`
-    for a class. The importance of a column is the rise of the error when its values are permuted among `rows` test
-    rows, `repeats` times; fewer rows and repeats if that would take longer than `seconds`. A plot that can't be drawn
-    is a warning.
+    These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number or, for a class,
+    `confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png`. The importance of a column is the
+    rise of the error when its values are permuted among `rows` test rows, `repeats` times; fewer rows and repeats if
+    that would take longer than `seconds`. A plot that can't be drawn is a warning.
     """
 
     def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3, seconds: PositiveFloat = 30) -> None:
@@ -56,13 +57,21 @@ class TabularReport(Callback):
         self.batches.append(tuple(part.cpu() for part in (*batch, outputs)))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.batches:
+        found = gathered(trainer, *zip(*self.batches, strict=True)) if self.batches else gathered(trainer, [])
+        if found is None:
             return
-        tested = PredictedRows(*(torch.cat(parts) for parts in zip(*self.batches, strict=True)))
+        tested = PredictedRows(*found)
         name, class_names = without_formulas(pl_module.hparams["target"]), pl_module.hparams["class_names"]
         if class_names:
-            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(tested, name, class_names, path))
+            classes = Predicted(tested.predictions.softmax(-1), tested.targets, tested.predictions)
+            classes = classes._replace(decisions=decisions_of(pl_module, classes.probabilities))
+            columns = [[class_names[k] for k in each.tolist()] for each in (classes.targets, classes.decisions)]
+            header = ["row", "target", "prediction", *(f"probability_{each}" for each in class_names)]
+            write_test_table(trainer, header, [*columns, *classes.probabilities.T.numpy()])
+            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(classes, name, class_names, path))
+            save_class_plots(trainer, pl_module, classes, class_names, "rows")
         else:
+            write_test_table(trainer, ["row", "target", "prediction"], [tested.true, tested.predictions.numpy()])
             save_plot(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
             save_plot(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
         save_plot(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
@@ -83,7 +92,9 @@ class TabularReport(Callback):
         if len(rises) < len(names):
             log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")
         error = f"root mean squared error of {without_formulas(model.hparams['target'])}"
-        unit = "log loss" if model.hparams["class_names"] else error
+        target: Any = model.target
+        weighted = "" if getattr(target, "weights", None) is None else "weighted "
+        unit = f"{weighted}log loss" if model.hparams["class_names"] else error
         draw_importance(names[: len(rises)], rises, f"{unit} on {len(chosen.targets):,}", path)
 
 
@@ -203,13 +214,13 @@ def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_confusion(tested: PredictedRows, name: str, class_names: list[str], path: Path) -> None:
+def draw_confusion(tested: Predicted, name: str, class_names: list[str], path: Path) -> None:
     """Draw counts and fractions of each true class (rows) that is predicted as each class (columns)."""
     from matplotlib.figure import Figure
     from sklearn.metrics import confusion_matrix
 
     size = len(class_names)
-    predicted = tested.predictions.argmax(-1)
+    predicted = tested.decisions
     counts = confusion_matrix(tested.targets, predicted, labels=range(size))
     fractions = counts / counts.sum(1, keepdims=True).clip(1)
     side = max(4.0, min(14.0, 2 + 0.6 * size))

@@ -1,4 +1,4 @@
-"""Which rows of a table train, validate and test: as a column says, in order of time, by whole groups, or at random."""
+"""Rows of a table: which train, validate and test (as a column says, by time, groups or at random), and weights."""
 
 import math
 from pathlib import Path
@@ -33,6 +33,19 @@ class Asked(NamedTuple):
     split: str | None = None  # the column that names the split of a row
     time: str | None = None  # the column by which later rows test
     groups: str | None = None  # the column of groups, which stay whole
+
+
+def row_weights(frame: pd.DataFrame, column: str, path: Path, rows: Tensor) -> Tensor:
+    """Return the weights (n,) of `rows`, 1 on average. Raises RefusedError if one is missing or negative."""
+    values = numbers(frame, column, path)
+    wrong = ~(values >= 0)
+    if wrong.any():
+        row = frame.index[int(wrong.argmax())]
+        raise refusal("datamodule.weights", column, f"{path}, row {row}: expected a number of at least 0")
+    weights = torch.tensor(values)[rows]
+    if not weights.any():
+        raise refusal("datamodule.weights", column, "is 0 in all training rows")
+    return (weights / weights.mean()).float()
 
 
 def divide(

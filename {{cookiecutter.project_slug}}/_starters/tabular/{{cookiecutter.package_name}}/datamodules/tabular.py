@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..engine import Above0Below1, From0Below1, RefusedError, Seed, log, refusal
 from ..engine.order import content_keys
+from ..models.classes import decide
 from ..models.features import Statistics, two_floats
 from .base import TensorDataModule
 from .columns import (
@@ -36,7 +37,7 @@ from .columns import (
 )
 from .dates import expanded
 from .kinds import holds_dates
-from .rows import Asked, divide, strata_of
+from .rows import Asked, divide, row_weights, strata_of
 from .splits import check_split
 from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
 
@@ -71,7 +72,9 @@ class TabularDataModule(TensorDataModule):
 
     Which rows test: those that `split`, a column, says; the latest by `time`, a column; else some at random, stratified
     by class, or by up to ten quantile bins of the number, with all rows of one of the `groups`, a column, in one split.
-    With `weights`, a column, training batches have the weights (B,) of their rows too, which are 1 on average.
+    With `weights`, a column, training batches have the weights (B,) of their rows too, which are 1 on average. With
+    `balance`, an epoch has equally many training rows of each class: those of rare classes are repeated, others are
+    left to later epochs.
     """
 
     sample_name = "rows"
@@ -91,6 +94,7 @@ class TabularDataModule(TensorDataModule):
         split: str | None = None,
         time: str | None = None,
         groups: str | None = None,
+        balance: bool = False,
         val_fraction: Above0Below1 = 0.1,
         test_fraction: From0Below1 = 0.2,
         split_seed: Seed = 0,
@@ -106,6 +110,7 @@ class TabularDataModule(TensorDataModule):
         orders = {name: [str(text) for text in order] for name, order in (ordinal or {}).items()}
         self.wishes = Wishes(columns, categories or [], numbers or [], dates or {}, orders)
         self.weights, self.split, self.time, self.groups = weights, split, time, groups
+        self.balance = balance
         self.chosen = Columns([], [])
         self.class_names: list[str] = []
         self.statistics: Statistics = {"numbers": {}, "categories": {}}
@@ -131,6 +136,8 @@ class TabularDataModule(TensorDataModule):
         self._check_columns(frame, path)
         found = self._find_columns(frame, path)
         numeric = self._is_number(frame, path)
+        if self.balance and numeric:
+            raise refusal("datamodule.balance", True, "is for classes; the target is a number: expected false")
         tables = [Table(expanded(frame, found, path), path)]
         if other is not None:
             need_columns(other.frame, [*sources(self.chosen, found), self.target], other.path, "datamodule.test")
@@ -145,8 +152,11 @@ class TabularDataModule(TensorDataModule):
         tensors = (*self._encode(tables), targets)
         splits = {name: tuple(tensor[index] for tensor in tensors) for name, index in parts.items()}
         if self.weights is not None:
-            splits["train"] += (self._weights(frame, path, parts["train"]),)
+            splits["train"] += (row_weights(frame, self.weights, path, parts["train"]),)
         return splits
+
+    def strata(self) -> Tensor | None:
+        return self.splits["train"][2] if self.balance else None
 
     def _encode(self, tables: list[Table]) -> tuple[Tensor, Tensor]:
         """Encode the rows of all tables: numbers (N, F, 2) and codes (N, C)."""
@@ -253,18 +263,6 @@ class TabularDataModule(TensorDataModule):
     def _targets(self, frame: pd.DataFrame, path: Path, numeric: bool) -> Tensor:
         return self._number_target(frame, path) if numeric else self._class_target(frame, path)
 
-    def _weights(self, frame: pd.DataFrame, path: Path, rows: Tensor) -> Tensor:
-        """Return the weights (n,) of `rows`, 1 on average. Raises RefusedError if one is missing or negative."""
-        values = numbers(frame, str(self.weights), path)
-        wrong = ~(values >= 0)
-        if wrong.any():
-            row = frame.index[int(wrong.argmax())]
-            raise refusal("datamodule.weights", self.weights, f"{path}, row {row}: expected a number of at least 0")
-        weights = torch.tensor(values)[rows]
-        if not weights.any():
-            raise refusal("datamodule.weights", self.weights, "is 0 in all training rows")
-        return (weights / weights.mean()).float()
-
     def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
         """Return the target as numbers (N, 2)."""
         values = numbers(frame, self.target, path, _class_hint(self.target))
@@ -297,7 +295,9 @@ class TabularDataModule(TensorDataModule):
             self.statistics["dates"] = found["dates"]
         if "ordinal" in found:
             self.statistics["ordinal"] = found["ordinal"]
-        if not self.class_names and len(targets):
+        if self.class_names:
+            self.statistics["class_counts"] = torch.bincount(targets, minlength=len(self.class_names)).tolist()
+        elif len(targets):
             values = targets.double().sum(-1).numpy()
             self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
             check_precision(training[self.target], values, values.mean(), spread(values), path)
@@ -364,7 +364,8 @@ class TabularDataModule(TensorDataModule):
             raise RuntimeError("call read_inputs() first")
         values, class_names = torch.cat(outputs).double().cpu().numpy(), hparams["class_names"]
         if class_names:
-            added = {"prediction": np.asarray(class_names, dtype=object)[values.argmax(1)]}
+            decisions = decide(torch.from_numpy(values), **hparams.get("decision", {})).numpy()
+            added = {"prediction": np.asarray(class_names, dtype=object)[decisions]}
             added |= {f"probability_{name}": values[:, k].round(6) for k, name in enumerate(class_names)}
         else:
             added = {"prediction": values.round(digits(hparams["statistics"]["target"]["std"]))}

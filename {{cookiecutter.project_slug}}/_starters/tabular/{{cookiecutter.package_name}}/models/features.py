@@ -4,7 +4,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 Positive = Annotated[float, Gt(0)]
@@ -39,6 +39,7 @@ class Statistics(TypedDict):
     numbers: dict[str, NumberStatistics]
     categories: dict[str, dict[str, int]]  # code of each known text; "" stands for a missing one
     target: NotRequired[TargetStatistics]
+    class_counts: NotRequired[list[Annotated[int, Ge(0)]]]  # rows of each class, if the target is one
     dates: NotRequired[dict[str, DateStatistics]]
     ordinal: NotRequired[dict[str, list[str]]]  # the texts of a column, from the lowest
 

@@ -6,6 +6,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
+from .classes import ClassWeights, Threshold
 from .epoch_metrics import EpochMetrics
 from .features import ColumnEmbedding, Features, Statistics
 from .optimization import build_optimizer, parameter_groups
@@ -19,7 +20,10 @@ class TabularModel(LightningModule):
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides the column names (`numbers`, `categories`, `target`), `class_names` and
-    the `statistics` of the training rows.
+    the `statistics` of the training rows. For classes, `class_weights` is "balanced" or the relative weight of each in
+    the loss. Of two classes, `positive_class` is the one that scores are of (see positive_class_of), and `threshold`
+    the probability from which it is decided for, or the score on the validation rows by which it is chosen (see
+    Decision).
     """
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better. Numbers have mae, rmse and
@@ -28,7 +32,9 @@ class TabularModel(LightningModule):
         "train/loss": "min", "train/mae": "min", "train/rmse": "min", "train/r2": "max",
         "train/accuracy": "max", "train/macro_f1": "max",
         "val/loss": "min", "val/mae": "min", "val/rmse": "min", "val/r2": "max",
-        "val/accuracy": "max", "val/macro_f1": "max",
+        "val/accuracy": "max", "val/balanced_accuracy": "max", "val/macro_f1": "max",
+        "val/auroc": "max", "val/average_precision": "max", "val/calibration_error": "min",
+        "val/threshold": None, "val/precision/*": "max", "val/recall/*": "max", "val/f1/*": "max",
     }  # fmt: skip
 
     # 1. Computations
@@ -43,14 +49,19 @@ class TabularModel(LightningModule):
         class_names: list[str],
         statistics: Statistics,
         scheduler: SchedulerConfig | None = None,
+        class_weights: ClassWeights = None,
+        positive_class: str | int | None = None,
+        threshold: Threshold = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.features = Features(numbers, categories, statistics)
-        self.target = target_of(class_names, statistics)
-        names = ("loss", *self.target.scored_by)
-        self.logged = {name: mode for name, mode in self.logged.items() if name.partition("/")[2] in names}
+        of_classes = {"class_weights": class_weights, "positive_class": positive_class, "threshold": threshold}
+        self.target = target_of(class_names, statistics, **of_classes)
+        names = {"loss", *self.target.scored_by}
+        own = {name: mode for name, mode in self.logged.items() if name.partition("/")[2] in names}
+        self.logged = own | {f"val/{name}": "max" for name in self.target.scored_by if "/" in name}
         self.network = build(
             network,
             num_numbers=len(numbers),
@@ -61,9 +72,22 @@ class TabularModel(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.train_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
-        self.val_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
-        self.test_metrics = EpochMetrics(self.target.scores(), self.target.normalized)
+        self.train_metrics = EpochMetrics(self.target.scores("train"), self.target.normalized)
+        self.val_metrics = EpochMetrics(self.target.scores("val"), self.target.normalized)
+        self.test_metrics = EpochMetrics(self.target.scores("test"), self.target.normalized)
+
+    @property
+    def decision(self) -> Any:
+        """The decision for a class; None if the target is a number."""
+        return self.target.decision
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.decision:
+            self.decision.save(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.decision:
+            self.decision.load(checkpoint)
 
     def setup(self, stage: str) -> None:
         self._check_precision()
@@ -100,12 +124,21 @@ class TabularModel(LightningModule):
 
     # 4. Test loop
 
+    def on_test_start(self) -> None:
+        if self.decision:
+            self.decision.others = [each.decision for each in getattr(self, "others", ())]
+
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the output of `forward`, which callbacks may plot."""
         return self._step(batch, self.test_metrics)[1]
 
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test", self.test_metrics)
+
+    def on_predict_start(self) -> None:
+        """Tell the datamodule, which writes the predictions, how to decide for a class."""
+        self.on_test_start()
+        self.hparams["decision"] = self.decision.plain() if self.decision else {}
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Predict numbers (B,) or class probabilities (B, K)."""
@@ -120,9 +153,11 @@ class TabularModel(LightningModule):
         return loss, predictions
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, prog_bar: bool = False) -> None:
-        """Log the metrics of the whole split, in the target's unit."""
+        """Log the metrics of the whole split, in the target's unit; the progress shows those that train has too."""
         metrics = self.target.in_units(epoch_metrics.compute())
-        self.log_dict({f"{split}/{name}": each for name, each in metrics.items()}, prog_bar=prog_bar, sync_dist=True)
+        for name, each in metrics.items():
+            shown = prog_bar and f"train/{name}" in self.logged
+            self.log(f"{split}/{name}", each, prog_bar=shown, sync_dist=True)
 
     # 5. Optimizers
 
