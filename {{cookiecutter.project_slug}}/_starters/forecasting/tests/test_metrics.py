@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import mean_pinball_loss
 
-from {{ cookiecutter.package_name }}.models.metrics import ForecastMetrics, quantile_loss
+from {{ cookiecutter.package_name }}.models.metrics import Calibration, ForecastMetrics, quantile_loss
 
 LEVELS = [0.1, 0.5, 0.9]
 
@@ -45,3 +45,20 @@ def test_quantile_loss_is_twice_scikit_learns_pinball_loss(forecasts: tuple[torc
     for place, level in enumerate(LEVELS):
         expected = 2 * mean_pinball_loss(targets.flatten(), quantiles[..., place].flatten(), alpha=level)
         assert losses[place].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
+def test_calibration_makes_quantiles_hold_what_their_levels_say(width: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    levels = [0.05, 0.2, 0.5, 0.7, 0.9]
+    true = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(levels))
+    median = torch.randn(200, 24, 1, generator=generator)
+    forecasts, targets = median + width * true, median[..., 0] + torch.randn(200, 24, generator=generator)
+    calibration = Calibration(levels)
+    for part in (slice(0, 50), slice(50, 200)):
+        calibration.update(forecasts[part], targets[part])
+    factors = calibration.compute()
+    assert factors.tolist() == pytest.approx([1 / width] * 2 + [1] + [1 / width] * 2, rel=0.1)
+    calibrated = median + factors * (forecasts - median)
+    below = (targets[..., None] < calibrated).float().mean((0, 1)).tolist()
+    assert below == pytest.approx([0.05, 0.2, below[2], 0.7, 0.9], abs=0.005)

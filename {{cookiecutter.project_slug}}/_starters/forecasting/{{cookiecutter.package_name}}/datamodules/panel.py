@@ -82,7 +82,7 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
 
 def filled(panel: np.ndarray, path: Path) -> np.ndarray:
     """Interpolate gaps within series of `values` (S, T) linearly, and log how many."""
-    whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64).T
+    whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64, copy=True).T
     if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
         log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated; the test includes them")
     return whole

@@ -5,7 +5,7 @@ To use your own series, give a file (series.py), or subclass WindowsDataModule a
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,14 @@ from ..engine import Above0Below1, Length, RefusedError, log, refusal
 from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
 from .panel import Columns, Gaps, Panel, read_panel
+from .scales import centred, check_precision, rounded, seasonal_error
+from .seasons import naive_anchor, seen_seasons
 from .splits import check_split, split_in_time
 from .tables import read_table, write_table
 
+CYCLES = 14  # of the shortest season, in a history of default length: two weeks of hours
+MAX_WINDOWS = 20_000  # that the linear part of a model is fitted to
+MAX_CELLS = 2**23  # values of these windows: 64 MB
 BLOCK_STEPS = 8  # hashed together, to recognise training data
 
 
@@ -32,6 +37,18 @@ class SeriesFacts(TypedDict):
     step: str  # as pandas writes a frequency
     least: float | None  # lower bound of the values
     zoned: bool  # times state their zone; seasons then begin as in UTC
+    anchor: int | None  # season of the naive forecast that the model starts from; 1: the last value
+    damping: float  # of the last value's difference from a season before; see seasons.py
+
+
+class Choice(NamedTuple):
+    """Sizes, seasons and naive forecast, as the options give them or the training steps suggest."""
+
+    context: int
+    horizon: int
+    seasons: list[int]
+    anchor: int | None
+    damping: float
 
 
 class Windows(TensorBatches):
@@ -61,8 +78,9 @@ class Windows(TensorBatches):
 class WindowsDataModule(TensorDataModule):
     """Windows of series in memory, split by time: training data ends before validation, validation before the test.
 
-    A window has `context` steps of history and `horizon` steps of target; None means twice the longest season and once
-    the shortest. `seasons` are lengths in steps; None means a day and a week, or a year, depending on the step. `least`
+    A window has `context` steps of history and `horizon` steps of target; None means 14 of the shortest season, if the
+    training is four times as long, or else two of the longest; and one of the shortest. `seasons` are lengths in steps;
+    None means a day and a week, or a year, depending on the step, less a week that the training does not show. `least`
     is a lower bound of the values, such as 0 for counts. Training windows begin `stride` steps apart, others
     `eval_stride`. `gaps` says what happens to a missing step or value: it is refused, interpolated linearly, or the
     windows that contain it are skipped. `time`, `value`, `series` and `time_format` describe files; see panel.py.
@@ -97,6 +115,7 @@ class WindowsDataModule(TensorDataModule):
         self.val_fraction, self.test_fraction, self.folds, self.fold = val_fraction, test_fraction, folds, fold
         self.context, self.horizon, self.seasons, self.least = context, horizon, seasons, least
         self.stride, self.eval_stride, self.gaps = stride, eval_stride, gaps
+        self.chosen = Choice(0, 0, [], 1, 0.0)
         self.columns = Columns(time, value, series, time_format)
         for key, column, others in (("value", value, [time]), ("series", series, [time, value])):
             if column in others:
@@ -117,6 +136,7 @@ class WindowsDataModule(TensorDataModule):
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.trained_until = parts[1].stop
+        self.chosen = self._choose(self.panel.values[:, : len(parts[0]) or length])
         # In evaluation on other series, nothing comes before the test.
         self.scale = seasonal_error(self.panel, parts[2].start or length, self.facts["seasons"])
         check_precision(self.panel, self.scale)
@@ -125,6 +145,19 @@ class WindowsDataModule(TensorDataModule):
             name: (self._places(name, part, stride),)
             for name, part, stride in zip(("train", "val", "test"), parts, strides, strict=True)
         }
+
+    def _choose(self, values: np.ndarray) -> Choice:
+        """Choose what the options leave open: as the model has it, or from the training's values (S, T) alone."""
+        known, calendar = self.trained, self.panel.step.seasons
+        seasons = sorted(self.seasons or known.get("seasons") or seen_seasons(values, calendar))
+        if gone := [season for season in calendar if season not in seasons and not self.seasons]:
+            log.info(f"No season of {gone[0]} steps in the training; datamodule.seasons={calendar} assumes it")
+        cycles = min(CYCLES, values.shape[1] // 4 // seasons[0])
+        context = self.context or known.get("context") or max(2 * seasons[-1], cycles * seasons[0], 16)
+        horizon = self.horizon or known.get("horizon") or (seasons[0] if seasons[0] > 1 else 8)
+        if known:
+            return Choice(context, horizon, seasons, known.get("anchor"), known.get("damping", 0.0))
+        return Choice(context, horizon, seasons, *naive_anchor(values, seasons, context, horizon))
 
     def _places(self, name: str, part: range, stride: int) -> Tensor:
         """Return the indices (n,), in the flattened panel, of the first targets of all gapless windows in `part`."""
@@ -150,15 +183,15 @@ class WindowsDataModule(TensorDataModule):
     @property
     def facts(self) -> SeriesFacts:
         """Properties of the data that are passed to the model as arguments."""
-        step = self.panel.step
-        seasons = sorted(self.seasons) if self.seasons else step.seasons
         return {
-            "context": self.context or max(2 * seasons[-1], 16),
-            "horizon": self.horizon or (seasons[0] if seasons[0] > 1 else 8),
-            "seasons": seasons,
-            "step": step.name,
+            "context": self.chosen.context,
+            "horizon": self.chosen.horizon,
+            "seasons": self.chosen.seasons,
+            "step": self.panel.step.name,
             "least": self.least,
             "zoned": self.panel.clock.zoned,
+            "anchor": self.chosen.anchor,
+            "damping": self.chosen.damping,
         }
 
     def describe(self) -> str:
@@ -183,6 +216,12 @@ class WindowsDataModule(TensorDataModule):
 
     def dataset(self, split: str) -> Windows:
         return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
+
+    def some_windows(self, split: str) -> tuple[Tensor, ...]:
+        """Return a batch of at most MAX_WINDOWS windows of a split, evenly spaced, and fewer if they are long."""
+        count, window = len(self.splits[split][0]), self.facts["context"] + self.facts["horizon"]
+        most = min(MAX_WINDOWS, max(100, MAX_CELLS // window))
+        return self.dataset(split)[torch.arange(0, count, -(-count // most))]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all data used, and of the splits."""
@@ -264,49 +303,10 @@ def zone_difference(zoned: bool) -> str:
     return f"its times {one} a zone, those of the training {other}"
 
 
-def centred(values: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Subtract an offset from values (B, T): the mean of the first `context`. Return both in float32.
-
-    float32 keeps 7 digits: enough for the differences, but a wave of ±20 around 2e9 would be lost.
-    """
-    offset = values[:, :context].mean(1).float()
-    return (values - offset.double()[:, None]).float(), offset
-
-
-def rounded(quantiles: np.ndarray, offset: np.ndarray, least: float | None) -> np.ndarray:
-    """Add the offsets (N,) to quantiles (N, H, Q); round to the digits that float32 had, and bound by `least`."""
-    largest = np.abs(quantiles).max((1, 2))
-    digits = 7 - np.ceil(np.log10(np.maximum(largest, 1e-30))).astype(int)
-    whole = quantiles + offset[:, None, None]
-    whole = np.stack([np.round(each, max(0, places)) for each, places in zip(whole, digits.tolist(), strict=True)])
-    return whole if least is None else np.maximum(whole, least)
-
-
 def longest_run(values: np.ndarray) -> int:
     """Return the length of the longest run without a gap in any of the series (S, T)."""
     gaps = [np.flatnonzero(np.isnan(row)) for row in values]
     return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)
-
-
-def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodule") -> None:
-    """Raises RefusedError if values are too large, too small or too close together for the computations.
-
-    float32 holds squares of 1e-15 to 1e17; of float64, 14 digits remain after centring. `scale` (S,) is the typical
-    change of each series.
-    """
-    for row, name in enumerate(panel.names):
-        values = panel.values[row][~np.isnan(panel.values[row])]
-        if not len(values):
-            continue
-        if (largest := np.abs(values).max()) > 1e17:
-            raise RefusedError(f"{key}: series {name!r} holds {largest:g}; expected at most 1e17: use a larger unit")
-        if scale is None:
-            continue
-        if scale[row] < 1e-15:
-            raise RefusedError(f"{key}: series {name!r} changes by {scale[row]:g}; expected 1e-15: use a smaller unit")
-        if scale[row] < largest * 1e-13:
-            why = f"values of {largest:g} that change by {scale[row]:g} can't be told apart; subtract a constant"
-            raise RefusedError(f"{key}: series {name!r}: {why}")
 
 
 def phase(counts: Tensor, seasons: list[int]) -> Tensor:
@@ -334,39 +334,3 @@ def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
         distinctive[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
     return keys, distinctive
-
-
-def seasonal_error(panel: Panel, end: int, seasons: list[int]) -> np.ndarray:
-    """Compute the mean absolute error of the seasonal-naive forecast before `end`, with the longest season: (S,).
-
-    This is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). For a series
-    that repeats itself each season, the error of the last value is used instead. Raises RefusedError if a series is
-    constant, or has no two values a season apart.
-    """
-    before, season = panel.values[:, :end], max(seasons)
-    scale, pairs = naive_error(before, season)
-    last, _ = naive_error(before, 1)
-    repeating = []
-    for row, name in enumerate(panel.names):
-        if scale[row] > 1e-6 * last[row]:
-            continue
-        if not pairs[row]:
-            why = f"has no two values before the test that are a season of {season} steps apart"
-            shorter = min(seasons) if len(seasons) > 1 else 1
-            fix = f"; expected a longer one, or datamodule.seasons=[{shorter}]" if season > 1 else ""
-            raise RefusedError(f"datamodule: series {name!r} {why}, so no error can be scaled by it{fix}")
-        if not last[row] > 0:
-            value = before[row][~np.isnan(before[row])][0]
-            raise RefusedError(f"datamodule: series {name!r} is constant ({value:g}), so no error can be scaled by it")
-        repeating.append(repr(name))
-    if repeating:
-        some = f"{', '.join(repeating[:3])}{', …' if len(repeating) > 3 else ''}"
-        log.info(f"Series that repeat every {season} steps ({some}): the unit of MASE is the error of the last value")
-    return np.where(scale > 1e-6 * last, scale, last).astype(np.float32)
-
-
-def naive_error(values: np.ndarray, season: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean absolute difference of values (S, T) `season` steps apart, and the number of pairs, (S,) each."""
-    errors = np.abs(values[:, season:] - values[:, :-season])
-    pairs = (~np.isnan(errors)).sum(1)
-    return np.nansum(errors, 1) / np.maximum(pairs, 1), pairs

@@ -4,15 +4,18 @@ import math
 from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
-from .metrics import ForecastMetrics, quantile_loss
+from .linear import MAX_WEIGHTS, Problem, fit_linear
+from .metrics import Calibration, ForecastMetrics, quantile_loss
 from .optimization import build_optimizer, parameter_groups
 
 HARMONICS = 4  # pairs of sine and cosine per season
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+SHARES = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]  # of the network in the mix with the linear forecast
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -20,9 +23,12 @@ class Forecaster(LightningModule):
     """Train `network` to predict `quantiles` of the next `horizon` steps from `context` steps of history.
 
     The network gets each history normalised by its own mean and standard deviation, and predicts the difference of the
-    quantiles from the seasonal-naive forecast. `network`, `optimizer` and `scheduler` are config nodes: plain dicts
-    with a `_target_`, so that checkpoints hold only plain values. The datamodule provides `context`, `horizon`,
-    `seasons`, `step`, `least` (a lower bound of the values) and `zoned` (true if times state their zone).
+    quantiles from a naive forecast. Beside it stands a linear forecast, fitted in closed form. Each validation chooses
+    their mix, so that a network that has too little data does no harm, and calibrates the quantiles. `network`,
+    `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold only plain
+    values. The datamodule provides `context`, `horizon`, `seasons`, `step`, `least` (a lower bound of the values),
+    `zoned` (true if times state their zone), and the naive forecast's season, `anchor` (None: the longest), and
+    `damping`.
     """
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better; None: neither.
@@ -40,6 +46,8 @@ class Forecaster(LightningModule):
         step: str,
         least: float | None = None,
         zoned: bool = False,
+        anchor: Length | None = None,
+        damping: Annotated[float, Ge(0), Le(1)] = 0.0,
         quantiles: list[Above0Below1] = LEVELS,
         scheduler: SchedulerConfig | None = None,
         compile: bool = False,
@@ -48,6 +56,7 @@ class Forecaster(LightningModule):
         if quantiles != sorted(set(quantiles)) or 0.5 not in quantiles:
             raise refusal("model.quantiles", quantiles, "expected ascending levels, 0.5 among them")
         self.save_hyperparameters()
+        self.middle = quantiles.index(0.5)
         self.season = max((length for length in seasons if length <= context), default=1)
         calendar = 2 * HARMONICS * len(seasons)
         self.network = build(network, context=context, horizon=horizon, quantiles=len(quantiles), calendar=calendar)
@@ -56,7 +65,15 @@ class Forecaster(LightningModule):
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
-        self.val_metrics = ForecastMetrics(quantiles)
+        self.register_buffer("decay", damping ** torch.arange(1.0, horizon + 1), persistent=False)
+        # Fitted once, before training: weights of the last steps of the history, and quantiles less their median.
+        self.register_buffer("linear", torch.zeros(horizon, min(context, MAX_WEIGHTS)))
+        self.register_buffer("spread", torch.zeros(horizon, len(quantiles)))
+        # Chosen by each validation, and kept in its checkpoint.
+        self.register_buffer("share", torch.ones(()))
+        self.register_buffer("factors", torch.ones(len(quantiles)))
+        self.val_metrics: Any = nn.ModuleList(ForecastMetrics(quantiles) for _ in SHARES)
+        self.calibrations: Any = nn.ModuleList(Calibration(quantiles) for _ in SHARES)
         self.test_metrics = ForecastMetrics(quantiles)
         # Naive forecasts by season length: the last value, and the last season for each that fits into the history.
         self.naive = {"persistence": 1} | {f"season_{n}": n for n in sorted(seasons) if 1 < n <= context}
@@ -69,21 +86,46 @@ class Forecaster(LightningModule):
         subtracts `offset` (B,) from the history, since float32 has 7 digits, and the quantiles lack it too. A history
         without an offset should be float64. Normalisation: Kim et al., "Reversible instance normalization", 2022.
         """
+        normalized, mean, deviation = self.normalize(history)
+        if self.training:  # the network alone; not clipped, as clipped values have no gradient
+            return in_units(self.network_quantiles(normalized, phases), mean, deviation)
+        linear = self.linear_quantiles(normalized)
+        quantiles = linear.lerp(self.network_quantiles(normalized, phases), self.share)
+        median = quantiles[..., self.middle, None]
+        quantiles = in_units(median + self.factors * (quantiles - median), mean, deviation)
+        least = self.hparams["least"]
+        if least is None:
+            return quantiles
+        return quantiles.clamp_min(least) if offset is None else quantiles.maximum((least - offset)[:, None, None])
+
+    def normalize(self, history: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `history` (B, C) less its mean, in units of its standard deviation; the mean and deviation (B, 1)."""
         mean = history.mean(1, keepdim=True)
         deviation = history.std(1, keepdim=True, correction=0)
         limits = torch.finfo(history.dtype)
         deviation = deviation.maximum(8 * limits.eps * mean.abs()).clamp_min(limits.tiny)  # for a constant history
-        normalized = ((history - mean) / deviation).to(self.levels.dtype)
+        return ((history - mean) / deviation).to(self.levels.dtype), mean, deviation
+
+    def network_quantiles(self, normalized: Tensor, phases: Tensor) -> Tensor:
+        """Return the quantiles (B, H, Q) of the network, of a normalised history: what it adds to a naive forecast."""
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
-        difference = network(normalized, waves(phases))
-        quantiles = self.seasonal_naive(normalized)[..., None] + difference
-        quantiles = quantiles.sort(-1).values  # so that they do not cross (Chernozhukov et al., 2010)
-        quantiles = quantiles * deviation[..., None] + mean[..., None]
-        least = self.hparams["least"]
-        # Not in training, since clipped values have no gradient.
-        if least is None or self.training:
-            return quantiles
-        return quantiles.clamp_min(least) if offset is None else quantiles.maximum((least - offset)[:, None, None])
+        return self.naive_forecast(normalized)[..., None] + network(normalized, waves(phases))
+
+    def linear_quantiles(self, normalized: Tensor) -> Tensor:
+        """Return the quantiles (B, H, Q) of the linear forecast, of a normalised history."""
+        linear = normalized[:, -self.linear.shape[1] :] @ self.linear.T
+        return (self.naive_forecast(normalized) + linear)[..., None] + self.spread
+
+    def naive_forecast(self, history: Tensor) -> Tensor:
+        """Return a naive forecast (B, H) of `history` (B, C), that of the training with the least error.
+
+        It repeats a season, and adds what the last value differs from that of a season before, damped by lead.
+        """
+        anchor = self.hparams["anchor"] or self.season
+        repeated = self.seasonal_naive(history, anchor)
+        if anchor == 1 or anchor >= history.shape[1]:
+            return repeated
+        return repeated + self.decay * (history[:, -1] - history[:, -anchor - 1])[:, None]
 
     def seasonal_naive(self, history: Tensor, season: int | None = None) -> Tensor:
         """Repeat the last `season` steps of `history` (B, C), by default the longest season: (B, H)."""
@@ -96,6 +138,23 @@ class Forecaster(LightningModule):
 
     # 2. Train loop
 
+    def on_fit_start(self) -> None:
+        """Fit the linear forecast to training windows in closed form, once."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and not self.spread.any():
+            train, val = (self._linear_problem(data.some_windows(split)) for split in ("train", "val"))
+            linear, spread = fit_linear(train, val, self.levels.cpu())
+            self.linear.copy_(linear)
+            self.spread.copy_(spread)
+
+    def _linear_problem(self, batch: Batch) -> Problem:
+        """Return histories, and what the naive forecast lacks, of windows whose history is not constant."""
+        history, _, target, scale, _ = (part[batch[0].std(1) > 0].to(self.device) for part in batch)
+        normalized, mean, deviation = self.normalize(history)
+        lacking = (target - mean) / deviation - self.naive_forecast(normalized)
+        last = normalized[:, -self.linear.shape[1] :]
+        return last.cpu().double(), lacking.cpu().double(), (deviation / scale[:, None]).cpu().double()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         history, phases, target, scale, _ = batch
         loss = self.loss(self(history, phases), target, scale)
@@ -104,20 +163,37 @@ class Forecaster(LightningModule):
 
     # 3. Validation loop
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._evaluation_step(batch, self.val_metrics)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        history, phases, target, scale, offset = batch
+        normalized, mean, deviation = self.normalize(history)
+        linear, network = self.linear_quantiles(normalized), self.network_quantiles(normalized, phases)
+        for share, metrics, calibration in zip(SHARES, self.val_metrics, self.calibrations, strict=True):
+            quantiles = in_units(linear.lerp(network, share), mean, deviation)
+            metrics.update(quantiles, target, scale, offset)
+            calibration.update(quantiles, target)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_epoch("val", self.val_metrics)
+        """Choose the share of the network, log its metrics, and calibrate its quantiles; the metrics are without it."""
+        losses = torch.stack([metrics.compute()["loss"] for metrics in self.val_metrics])
+        best = int(losses.argmin())
+        if not self.trainer.sanity_checking:
+            self.share.fill_(SHARES[best])
+            self.factors.copy_(self.calibrations[best].compute())
+        self._log_epoch("val", self.val_metrics[best])
+        for each in (*self.val_metrics, *self.calibrations):
+            each.reset()
 
     # 4. Test loop
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        history, _, target, scale, offset = batch
+        """Measure the model and the naive forecasts; return the quantiles (B, H, Q), which callbacks may plot."""
+        history, phases, target, scale, offset = batch
         for name, season in self.naive.items():
             naive = self.seasonal_naive(history, season)[..., None].expand(-1, -1, len(self.levels))
             self.naive_metrics[name].update(naive, target, scale, offset)
-        return self._evaluation_step(batch, self.test_metrics)
+        quantiles = self(history, phases, offset)
+        self.test_metrics.update(quantiles, target, scale, offset)
+        return quantiles
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of the model, of each naive forecast and of the best of these, and the nominal coverage."""
@@ -136,13 +212,6 @@ class Forecaster(LightningModule):
         """Predict quantiles (B, H, Q), to which the batch's offset (B,) must be added."""
         return self(*batch)
 
-    def _evaluation_step(self, batch: Batch, metrics: ForecastMetrics) -> Tensor:
-        """Update `metrics`; return the quantiles (B, H, Q), which callbacks may plot."""
-        history, phases, target, scale, offset = batch
-        quantiles = self(history, phases, offset)
-        metrics.update(quantiles, target, scale, offset)
-        return quantiles
-
     def _log_epoch(self, split: str, metrics: ForecastMetrics) -> None:
         self.log_dict(
             {f"{split}/{name}": value for name, value in metrics.compute().items()}, prog_bar=True, sync_dist=True
@@ -156,6 +225,11 @@ class Forecaster(LightningModule):
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
         return build_optimizer(self, parameter_groups(self), monitor="val/loss")
+
+
+def in_units(quantiles: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Undo the normalisation of quantiles (B, H, Q), sorted so that they do not cross (Chernozhukov et al., 2010)."""
+    return quantiles.sort(-1).values * deviation[..., None] + mean[..., None]
 
 
 def waves(phases: Tensor) -> Tensor:

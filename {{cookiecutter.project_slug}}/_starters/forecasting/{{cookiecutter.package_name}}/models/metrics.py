@@ -1,10 +1,14 @@
-"""Forecast metrics: mean absolute scaled error, weighted quantile loss and coverage."""
+"""Forecast metrics: mean absolute scaled error, weighted quantile loss and coverage; calibration of quantiles."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+MAX_FACTOR = 8.0  # by which calibration moves quantiles apart, and at least its inverse
+BINS = 800  # of equal ratio, between these: 0.5 % each
 
 
 def quantile_loss(forecasts: Tensor, targets: Tensor, levels: Tensor) -> Tensor:
@@ -63,3 +67,38 @@ class ForecastMetrics(Metric):
             "wql": (self.losses / self.absolute).mean(),
             "coverage": self.inside / self.count,
         }
+
+
+class Calibration(Metric):
+    """Factors (Q,) by which quantiles should be farther from the median to hold as many targets as their levels say.
+
+    They come from the validation, to which the network was not fitted (as in Romano et al., "Conformalized quantile
+    regression", 2019, with factors in place of differences, as the series have different units). Targets are counted in
+    bins, so that memory does not grow and processes can add theirs.
+    """
+
+    full_state_update = False
+    levels: Tensor
+    counts: Tensor
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.middle = list(levels).index(0.5)
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.add_state("counts", torch.zeros(len(levels), BINS + 1, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, forecasts: Tensor, targets: Tensor) -> None:
+        """Add a batch: `forecasts` (B, H, Q) and `targets` (B, H)."""
+        median = forecasts[..., self.middle, None]
+        # A target as far from the median as the quantile has the ratio 1; one on the other side a negative one.
+        ratio = ((targets[..., None] - median) / (forecasts - median)).nan_to_num(0.0)
+        exponent = ratio.clamp(1 / MAX_FACTOR, MAX_FACTOR).log() / math.log(MAX_FACTOR)
+        bins = ((exponent + 1) / 2 * BINS).ceil().long()
+        bins += torch.arange(len(self.levels), device=bins.device) * (BINS + 1)
+        self.counts += torch.bincount(bins.flatten(), minlength=self.counts.numel()).view_as(self.counts)
+
+    def compute(self) -> Tensor:
+        below = self.counts.cumsum(1) / self.counts.sum(1, keepdim=True).clamp_min(1)
+        bins = (below < self.levels.maximum(1 - self.levels)[:, None]).sum(1)
+        factors = MAX_FACTOR ** (bins / BINS * 2 - 1)
+        return factors.where(self.levels != 0.5, 1.0)

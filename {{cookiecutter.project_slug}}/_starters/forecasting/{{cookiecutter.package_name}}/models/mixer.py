@@ -34,7 +34,7 @@ class PatchMixer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Flatten(), nn.Dropout(dropout))
         self.quantiles = nn.Linear(patches * width, horizon * quantiles)
         for each in self.quantiles.parameters():
-            nn.init.zeros_(each)  # starts as the seasonal-naive forecast
+            nn.init.zeros_(each)  # starts as a naive forecast
 
     def forward(self, history: Tensor, calendar: Tensor) -> Tensor:
         patches = F.pad(history, (self.padding, 0)).unflatten(1, (-1, self.patch))

@@ -39,7 +39,7 @@ class NBeats(nn.Module):
         self.explained = nn.ModuleList(nn.Linear(width, context) for _ in range(depth - 1))
         self.quantiles = nn.ModuleList(nn.Linear(width, horizon * quantiles) for _ in range(depth))
         for each in self.quantiles.parameters():
-            nn.init.zeros_(each)  # starts as the seasonal-naive forecast
+            nn.init.zeros_(each)  # starts as a naive forecast
 
     def forward(self, history: Tensor, calendar: Tensor) -> Tensor:
         forecast = torch.zeros((), device=history.device)
