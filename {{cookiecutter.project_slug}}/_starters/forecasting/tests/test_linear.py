@@ -14,7 +14,7 @@ from starter import real_counts
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.seasons import naive_anchor, seen_seasons
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.models.linear import fit_linear
+from {{ cookiecutter.package_name }}.models.linear import Problem, fit_linear
 
 
 def hours(days: int, seed: int = 0) -> np.ndarray:
@@ -67,11 +67,20 @@ def test_ridge_finds_the_weights_and_leaves_out_what_does_not_help() -> None:
     unit = torch.ones(500, 1, dtype=torch.float64)
     levels = torch.tensor([0.1, 0.5, 0.9])
     targets = features @ true + 0.01 * noise
-    val = features[400:], targets[400:], unit[400:]
-    weights, spread = fit_linear((features[:400], targets[:400], unit[:400]), val, levels)
+    none = torch.zeros(500, 3, 0, dtype=torch.float64)
+
+    def problem(start: int, end: int, targets: torch.Tensor, changes: torch.Tensor = none) -> Problem:
+        return Problem(*(part[start:end] for part in (features, changes, targets, unit)))
+
+    weights, spread = fit_linear(problem(0, 400, targets), problem(400, 500, targets), levels)
     assert weights.numpy() == pytest.approx(true.T.numpy(), abs=0.01)
     assert spread.numpy() == pytest.approx(np.tile([-0.0128, 0, 0.0128], (3, 1)), abs=0.004)
-    weights, _ = fit_linear((features[:20], noise[:20], unit[:20]), (features[400:], noise[400:], unit[400:]), levels)
+    changes = torch.randn(500, 3, 1, dtype=torch.float64, generator=generator)
+    targets = targets + changes[..., 0] * torch.tensor([1.0, 2.0, 3.0])
+    weights, _ = fit_linear(problem(0, 400, targets, changes), problem(400, 500, targets, changes), levels)
+    assert weights[:, :10].numpy() == pytest.approx(true.T.numpy(), abs=0.01)
+    assert weights[:, 10].tolist() == pytest.approx([1, 2, 3], abs=0.01)
+    weights, _ = fit_linear(problem(0, 20, noise), problem(400, 500, noise), levels)
     assert weights.abs().max() < 0.05
 
 

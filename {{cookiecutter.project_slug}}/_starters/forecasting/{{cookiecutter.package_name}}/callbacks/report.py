@@ -45,7 +45,7 @@ class ForecastReport(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Collect the quantiles (B, H, Q) that `test_step` returns as `outputs`."""
-        history, _, target, scale, offset = batch
+        history, _, target, scale, offset, *_ = batch
         for number in range(self.seen, self.seen + len(target)):
             if number in self.chosen:
                 parts = (part[number - self.seen].cpu().double() for part in (history, outputs, target, scale, offset))

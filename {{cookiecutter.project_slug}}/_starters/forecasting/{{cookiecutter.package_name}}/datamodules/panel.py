@@ -1,5 +1,6 @@
 """Read series from a table into a panel: one row per series, one column per time step, NaN for missing values."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..engine import RefusedError, log, refusal
+from .covariates import RawCovariate, in_panel, read_covariates
 from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
@@ -16,13 +18,18 @@ Gaps = Literal["refuse", "interpolate", "skip"]
 
 
 class Panel(NamedTuple):
-    """`values` (S, T) as float64; the first column is step number `first`, counted from 1970 (see steps.py)."""
+    """`values` (S, T) as float64; the first column is step number `first`, counted from 1970 (see steps.py).
+
+    `filled` (S, T) is True for values that were interpolated.
+    """
 
     names: list[str]
     values: np.ndarray
     first: int
     step: Step
     clock: Clock = Clock()
+    covariates: Sequence[RawCovariate] = ()
+    filled: np.ndarray | None = None
 
     def label(self, row: int, time: pd.Timestamp) -> str:
         """Return series and time, however the file writes times: in UTC, marked with Z, if they have a zone."""
@@ -32,27 +39,45 @@ class Panel(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Column names of a table; `time_format` is for strftime, None for ISO 8601."""
+    """Column names of a table; `time_format` is for strftime, None for ISO 8601.
+
+    In a `wide` table every column is a series, except that of times and the `covariates` of each kind.
+    """
 
     time: str
     value: str
     series: str | None = None
     time_format: str | None = None
+    wide: bool = False
+    covariates: Mapping[str, Sequence[str]] = {}
 
 
-def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
-    """Read the series of a long table, which has one row per series and time.
+def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, ahead: bool = False) -> Panel:
+    """Read the series of a long table, which has one row per series and time, or of a wide one, with a column a series.
 
-    Raises RefusedError, with file, row and column, if a time or value can't be read, if times are unordered, repeated
-    or off the grid of the common step, or, with `gaps` set to refuse, if a step or its value is missing.
+    Rows after the last value of a series may lack it: they hold future covariates, and are kept only if they are
+    looked `ahead` to. Raises RefusedError, with file, row and column, if a time or value can't be read, if times are
+    unordered, repeated or off the grid of the common step, or, with `gaps` set to refuse, if a step or its value is
+    missing.
     """
-    named = {"time": columns.time, "value": columns.value, "series": columns.series}
-    for key, column in named.items():
-        need_columns(frame, [column] if column else [], path, f"datamodule.{key}")
+    need_columns(frame, [columns.time], path, "datamodule.time")
+    panel = (read_wide if columns.wide else read_long)(frame, columns, path, gaps)
+    if gaps == "interpolate":
+        panel = filled(panel, path)
+    if ahead or not (there := ~np.isnan(panel.values).all(0)).any():
+        return panel
+    end = int(np.flatnonzero(there)[-1]) + 1
+    cut = [each._replace(values=each.values[:, :end]) for each in panel.covariates]
+    return panel._replace(
+        values=panel.values[:, :end], covariates=cut, filled=None if panel.filled is None else panel.filled[:, :end]
+    )
+
+
+def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
+    need_columns(frame, [columns.value], path, "datamodule.value")
+    need_columns(frame, [columns.series] if columns.series else [], path, "datamodule.series")
     times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
-    values = numbers(frame, columns.value, path)
-    if gaps == "refuse" and (missing := np.isnan(values)).any():
-        raise refused(frame, path, missing, columns.value, f"no value is there; {remedy()}")
+    values, raws = numbers(frame, columns.value, path), read_covariates(frame, columns.covariates, path)
     rows, names = pd.factorize(texts(frame, columns.series) if columns.series else np.zeros(len(frame), np.int64))
     if (unnamed := rows < 0).any():
         raise refused(frame, path, unnamed, str(columns.series), "the series is not named")
@@ -61,31 +86,82 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) ->
     order = np.argsort(rows, kind="stable")
     frame, times, values, rows = frame.iloc[order], times[order], values[order], rows[order]
     same = rows[1:] == rows[:-1]
-    check_order(frame, times, same, columns, path)
-    step = infer_step(times, same)
-    if step is None:
-        raise RefusedError(f"{path}: each series has only one row; expected several to forecast from")
-    counts = step.number(times)
-    check_grid(frame, times, counts, same, step, columns, path, gaps)
-    panel = np.full((len(names), np.ptp(counts) + 1), np.nan)
-    panel[rows, counts - counts.min()] = values
-    if gaps == "interpolate":
-        panel = filled(panel, path)
+    if gaps == "refuse" and (missing := np.isnan(values) & ~after_last(values, rows, bool(raws))).any():
+        raise refused(frame, path, missing, columns.value, f"no value is there; {remedy()}")
+    step, counts = read_steps(frame, times, same, columns, path, gaps)
+    place, shape = (rows, counts - counts.min()), (len(names), int(np.ptp(counts)) + 1)
+    panel = np.full(shape, np.nan)
+    panel[place] = values
     if zones is not None:
         if len(each := sorted(set(zones))) > 1:
             log.info(
                 f"{path}: its times are in several zones ({', '.join(each)}); a forecast gets its series' last one"
             )
         clock = clock._replace(zones=tuple(zones[order][np.append(~same, True)]))
-    return Panel([str(name) for name in names] if columns.series else [columns.value], panel, counts.min(), step, clock)
+    covariates = [in_panel(raw._replace(values=raw.values[order]), place, shape) for raw in raws]
+    series = [str(name) for name in names] if columns.series else [columns.value]
+    return Panel(series, panel, counts.min(), step, clock, covariates)
 
 
-def filled(panel: np.ndarray, path: Path) -> np.ndarray:
-    """Interpolate gaps within series of `values` (S, T) linearly, and log how many."""
-    whole = pd.DataFrame(panel.T).interpolate(limit_area="inside").to_numpy(np.float64, copy=True).T
-    if count := int(np.isnan(panel).sum() - np.isnan(whole).sum()):
-        log.info(f"{path}: {count:,} of {panel.size:,} values are interpolated; the test includes them")
-    return whole
+def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
+    """Read a table with a column a series; each begins at its first value and ends at its last one."""
+    shared = {columns.time, *(name for names in columns.covariates.values() for name in names)}
+    names = [name for name in frame.columns if name not in shared]
+    if not names:
+        raise RefusedError(f"{path}: no column is a series; there are {', '.join(map(str, frame.columns))}")
+    times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
+    raws = read_covariates(frame, columns.covariates, path)
+    same = np.ones(len(frame) - 1, bool)
+    step, counts = read_steps(frame, times, same, columns, path, gaps)
+    panel = np.full((len(names), int(np.ptp(counts)) + 1), np.nan)
+    for row, name in enumerate(names):
+        values = numbers(frame, name, path)
+        there = np.flatnonzero(~np.isnan(values))
+        if not len(there):
+            raise RefusedError(f"{path}: column {name!r} holds no value; remove it")
+        inside = slice(there[0], there[-1] + 1)
+        if gaps == "refuse" and np.isnan(values[inside]).any():
+            missing = np.isnan(values) & (np.arange(len(values)) > there[0]) & (np.arange(len(values)) < there[-1])
+            raise refused(frame, path, missing, name, f"no value is there; {remedy()}")
+        panel[row, counts - counts.min()] = values
+    if zones is not None:
+        clock = clock._replace(zones=(zones[-1],) * len(names))
+    shape = (1, panel.shape[1])
+    place = (np.zeros(len(frame), np.int64), counts - counts.min())
+    each = [in_panel(raw, place, shape) for raw in raws]
+    covariates = [raw._replace(values=np.broadcast_to(raw.values, panel.shape)) for raw in each]
+    return Panel([str(name) for name in names], panel, counts.min(), step, clock, covariates)
+
+
+def after_last(values: np.ndarray, rows: np.ndarray, allowed: bool) -> np.ndarray:
+    """Return True for values (N,) after the last one that is there of their series, `rows` (N,) ascending."""
+    last = np.full(rows.max() + 1, -1)
+    there = np.flatnonzero(~np.isnan(values))
+    np.maximum.at(last, rows[there], there)
+    return allowed & (np.arange(len(values)) > last[rows]) & (last[rows] >= 0)
+
+
+def read_steps(
+    frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, columns: Columns, path: Path, gaps: Gaps
+) -> tuple[Step, np.ndarray]:
+    """Infer the step of ascending times (N,), and number them (N,). Raises RefusedError if they do not fit one."""
+    check_order(frame, times, same, columns, path)
+    step = infer_step(times, same)
+    if step is None:
+        raise RefusedError(f"{path}: each series has only one row; expected several to forecast from")
+    counts = step.number(times)
+    check_grid(frame, times, counts, same, step, columns, path, gaps)
+    return step, counts
+
+
+def filled(panel: Panel, path: Path) -> Panel:
+    """Interpolate gaps within series linearly, and log how many."""
+    values = panel.values
+    whole = pd.DataFrame(values.T).interpolate(limit_area="inside").to_numpy(np.float64, copy=True).T
+    made = np.isnan(values) & ~np.isnan(whole)
+    if count := int(made.sum()):
+        log.info(f"{path}: {count:,} of {values.size:,} values are interpolated; the test includes them")
+    return panel._replace(values=np.ascontiguousarray(whole), filled=made)
 
 
 def check_one_series(frame: pd.DataFrame, times: pd.DatetimeIndex, columns: Columns, path: Path) -> None:
@@ -149,3 +225,21 @@ def check_grid(
 def remedy() -> str:
     """Advice for gaps."""
     return "datamodule.gaps=interpolate fills it, gaps=skip leaves out the windows that hold it"
+
+
+def check_columns(columns: Columns) -> None:
+    """Raises RefusedError if a column has two uses, or if a use does not fit a wide table."""
+    static = columns.covariates["static"]
+    if columns.wide and (columns.series or static):
+        key, given = ("series", columns.series) if columns.series else ("static_covariates", static)
+        raise refusal(f"datamodule.{key}", given, "is of a long table; in a wide one each column is a series")
+    uses = {"time": [columns.time], "value": [] if columns.wide else [columns.value]}
+    uses |= {"series": [columns.series] if columns.series else []}
+    uses |= {f"{kind}_covariates": names for kind, names in columns.covariates.items()}
+    taken: dict[str, str] = {}
+    for key, names in uses.items():
+        for name in names:
+            if name in taken:
+                what = {"time": "the column of times", "value": "the column of values"}.get(taken[name])
+                raise refusal(f"datamodule.{key}", name, f"is also {what or f'in {taken[name]}'}; expected another")
+            taken[name] = key

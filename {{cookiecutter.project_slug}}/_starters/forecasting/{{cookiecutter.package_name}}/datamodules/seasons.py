@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-DAMPINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
-SHOWN = 0.95  # a season shows if values that far apart differ by less than this share of their neighbours' difference
+DAMPINGS = (0.5, 0.8, 0.9, 0.95, 0.98)
+SHOWN = 0.95  # a season, or a damped forecast, counts if its error is below this share of the others'
 
 
 def seen_seasons(values: np.ndarray, seasons: Sequence[int]) -> list[int]:
@@ -26,23 +26,30 @@ def naive_anchor(values: np.ndarray, seasons: Sequence[int], context: int, horiz
     """Return the season and the damping of the naive forecast with the least absolute error on values (S, T).
 
     It repeats the last season and adds what the last value differs from that of a season before, times damping**lead,
-    so that lead 1 does not jump: seasonal differences as an AR(1) (Box & Jenkins, "Time series analysis"). Season 1
-    repeats the last value. Series that are too short to tell give the longest season, undamped.
+    so that lead 1 does not jump: seasonal differences as an AR(1) (Box & Jenkins, "Time series analysis"). It is damped
+    only if that is clearly better. Season 1 repeats the last value. Series that are too short to tell give the longest
+    season.
     """
-    best, least = (max(seasons), 0.0), np.inf
     leads = sorted({int(lead) for lead in np.linspace(1, horizon, 8)})
-    for season in sorted({1, *(each for each in seasons if each < context)}):
-        known = difference(values, season)
-        for damping in DAMPINGS if season > 1 else (0.0,):
-            errors = []
-            for lead in leads:
-                changed = difference(values, season * -(-lead // season))
-                length = max(0, min(changed.shape[1], known.shape[1] - lead))
-                before = known[:, known.shape[1] - lead - length : known.shape[1] - lead]
-                errors.append(mean(np.abs(changed[:, changed.shape[1] - length :] - damping**lead * before)))
-            if np.mean(errors) < least:
-                best, least = (season, damping), float(np.mean(errors))
-    return best
+    fitting = [season for season in seasons if 1 < season < context]
+    plain = {(season, 0.0): naive_error(values, season, 0.0, leads) for season in (1, *fitting)}
+    damped = {(season, one): naive_error(values, season, one, leads) for season in fitting for one in DAMPINGS}
+    best = min(plain, key=lambda key: plain[key])
+    better = min(damped, key=lambda key: damped[key], default=best)
+    if np.isinf(plain[best]):
+        return max(seasons), 0.0
+    return better if damped and damped[better] < SHOWN * plain[best] else best
+
+
+def naive_error(values: np.ndarray, season: int, damping: float, leads: Sequence[int]) -> float:
+    """Mean absolute error of a naive forecast of values (S, T) at some leads; infinite if they are too short."""
+    known, errors = difference(values, season), []
+    for lead in leads:
+        changed = difference(values, season * -(-lead // season))
+        length = max(0, min(changed.shape[1], known.shape[1] - lead))
+        before = known[:, known.shape[1] - lead - length : known.shape[1] - lead]
+        errors.append(mean(np.abs(changed[:, changed.shape[1] - length :] - damping**lead * before)))
+    return float(np.nan_to_num(np.mean(errors), nan=np.inf))
 
 
 def difference(values: np.ndarray, lag: int) -> np.ndarray:

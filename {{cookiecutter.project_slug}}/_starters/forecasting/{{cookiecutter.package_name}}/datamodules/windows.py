@@ -16,7 +16,8 @@ from torch import Tensor
 from ..engine import Above0Below1, Length, RefusedError, log, refusal
 from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
-from .panel import Columns, Gaps, Panel, read_panel
+from .covariates import Covariate, channel_kinds, channels, cut_covariates, learn
+from .panel import Columns, Gaps, Panel, check_columns, read_panel
 from .scales import centred, check_precision, rounded, seasonal_error
 from .seasons import naive_anchor, seen_seasons
 from .splits import check_split, split_in_time
@@ -39,6 +40,7 @@ class SeriesFacts(TypedDict):
     zoned: bool  # times state their zone; seasons then begin as in UTC
     anchor: int | None  # season of the naive forecast that the model starts from; 1: the last value
     damping: float  # of the last value's difference from a season before; see seasons.py
+    covariates: list[Covariate]
 
 
 class Choice(NamedTuple):
@@ -57,22 +59,30 @@ class Windows(TensorBatches):
     A batch is `(history (B, C), phases (B, M), target (B, H), scale (B,), offset (B,))`. `phases` are the positions,
     from 0 to 1, of the first target in each season; `scale` is the seasonal-naive error of the series. `offset`, close
     to the mean of the history, is subtracted from history and target in float64; see `centred`. `places` (N,) are the
-    indices of the first targets in the flattened panel.
+    indices of the first targets in the flattened panel. With `covariates` (V, S, T) a batch has a sixth part, theirs
+    (B, C + H, V), in which past ones end with the history.
     """
 
-    def __init__(self, places: Tensor, panel: Panel, scale: np.ndarray, facts: SeriesFacts) -> None:
+    def __init__(
+        self, places: Tensor, panel: Panel, scale: np.ndarray, facts: SeriesFacts, covariates: Tensor | None
+    ) -> None:
         super().__init__(places)
         self.values, self.scale = torch.from_numpy(panel.values).flatten(), torch.from_numpy(scale)
         self.length, self.first, self.context = panel.values.shape[1], panel.first, facts["context"]
         self.seasons = facts["seasons"]
         self.window = torch.arange(-facts["context"], facts["horizon"])
+        self.covariates, self.kinds = covariates, channel_kinds(facts["covariates"])
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         (places,) = super().__getitem__(index)
         values, offset = centred(self.values[places[:, None] + self.window], self.context)
         phases = phase(places % self.length + self.first, self.seasons)
         scale = self.scale[places // self.length]
-        return values[:, : self.context], phases, values[:, self.context :], scale, offset
+        parts = values[:, : self.context], phases, values[:, self.context :], scale, offset
+        if self.covariates is None:
+            return parts
+        series, starts = places // self.length, places % self.length
+        return *parts, cut_covariates(self.covariates, self.kinds, series, starts, self.window)
 
 
 class WindowsDataModule(TensorDataModule):
@@ -83,7 +93,9 @@ class WindowsDataModule(TensorDataModule):
     None means a day and a week, or a year, depending on the step, less a week that the training does not show. `least`
     is a lower bound of the values, such as 0 for counts. Training windows begin `stride` steps apart, others
     `eval_stride`. `gaps` says what happens to a missing step or value: it is refused, interpolated linearly, or the
-    windows that contain it are skipped. `time`, `value`, `series` and `time_format` describe files; see panel.py.
+    windows that contain it are skipped. Columns of `past_covariates` are known until a forecast begins, those of
+    `future_covariates` also for its steps; `static_covariates` belong to a series. `time`, `value`, `series`, `wide`
+    and `time_format` describe files; see panel.py.
     """
 
     sample_name = "windows"
@@ -104,6 +116,10 @@ class WindowsDataModule(TensorDataModule):
         series: str | None = None,
         time_format: str | None = None,
         gaps: Gaps = "refuse",
+        wide: bool = False,
+        past_covariates: list[str] | None = None,
+        future_covariates: list[str] | None = None,
+        static_covariates: list[str] | None = None,
         val_fraction: Above0Below1 = 0.15,
         test_fraction: Above0Below1 = 0.15,
         folds: PositiveInt | None = None,
@@ -116,10 +132,11 @@ class WindowsDataModule(TensorDataModule):
         self.context, self.horizon, self.seasons, self.least = context, horizon, seasons, least
         self.stride, self.eval_stride, self.gaps = stride, eval_stride, gaps
         self.chosen = Choice(0, 0, [], 1, 0.0)
-        self.columns = Columns(time, value, series, time_format)
-        for key, column, others in (("value", value, [time]), ("series", series, [time, value])):
-            if column in others:
-                raise refusal(f"datamodule.{key}", column, "is also the column of times or values; expected another")
+        kinds = {"past": past_covariates, "future": future_covariates, "static": static_covariates}
+        covariates = {kind: names or [] for kind, names in kinds.items()}
+        self.columns = Columns(time, value, series, time_format, wide, covariates)
+        check_columns(self.columns)
+        self.learnt: list[Covariate] = []  # the covariates, as the training has them
         self.unit = value  # axis label in plots
         self.to_forecast: list[tuple[int, int]] = []  # for predict.py: row of a series in the panel, first step number
 
@@ -137,6 +154,8 @@ class WindowsDataModule(TensorDataModule):
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.trained_until = parts[1].stop
         self.chosen = self._choose(self.panel.values[:, : len(parts[0]) or length])
+        self.learnt = self.trained.get("covariates") or learn(self.panel.covariates, len(parts[0]) or length)
+        self.covariates = torch.from_numpy(channels(self.panel.covariates, self.learnt)) if self.learnt else None
         # In evaluation on other series, nothing comes before the test.
         self.scale = seasonal_error(self.panel, parts[2].start or length, self.facts["seasons"])
         check_precision(self.panel, self.scale)
@@ -167,6 +186,8 @@ class WindowsDataModule(TensorDataModule):
         missing = np.isnan(self.panel.values).cumsum(1)
         missing = np.pad(missing, ((0, 0), (1, 0)))
         whole = missing[:, starts + horizon] == missing[:, starts - context]
+        if self.panel.filled is not None:  # a value that was interpolated with a target would give it away
+            whole &= ~self.panel.filled[:, starts - 1]
         places = (np.arange(series)[:, None] * length + starts)[whole]
         if not len(places) and len(part):
             fold = "" if self.fold is None else f" of fold {self.fold}"
@@ -192,6 +213,7 @@ class WindowsDataModule(TensorDataModule):
             "zoned": self.panel.clock.zoned,
             "anchor": self.chosen.anchor,
             "damping": self.chosen.damping,
+            "covariates": self.learnt,
         }
 
     def describe(self) -> str:
@@ -215,7 +237,7 @@ class WindowsDataModule(TensorDataModule):
         return before[series, starts + self.facts["horizon"]] > before[series, starts]
 
     def dataset(self, split: str) -> Windows:
-        return Windows(self.splits[split][0], self.panel, self.scale, self.facts)
+        return Windows(self.splits[split][0], self.panel, self.scale, self.facts, self.covariates)
 
     def some_windows(self, split: str) -> tuple[Tensor, ...]:
         """Return a batch of at most MAX_WINDOWS windows of a split, evenly spaced, and fewer if they are long."""
@@ -226,7 +248,8 @@ class WindowsDataModule(TensorDataModule):
     def fingerprint(self) -> str:
         """Return the SHA-256 of all data used, and of the splits."""
         values = torch.from_numpy(np.nan_to_num(self.panel.values, nan=np.inf))
-        return sha256_of([values, *(places for (places,) in self.splits.values())])
+        covariates = [] if self.covariates is None else [self.covariates]
+        return sha256_of([values, *covariates, *(places for (places,) in self.splits.values())])
 
     def sample_ids(self, split: str, index: Tensor) -> list[str]:
         """Return the series name and the time of the first target of each window."""
@@ -248,12 +271,12 @@ class WindowsDataModule(TensorDataModule):
     # Input and output of predict.py
 
     def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
-        """Read the series in the file `source`, to forecast each from its end.
+        """Read the series in the file `source`, to forecast each from its last value.
 
         Returns one line for each series that is too short. Raises RefusedError if none can be forecast.
         """
         path = Path(source)
-        self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps)
+        self.panel = panel = read_panel(read_table(path, key="input"), self.columns, path, self.gaps, ahead=True)
         if panel.step.name != hparams["step"]:
             raise refusal("input", source, f"its step is {panel.step.name}; the model was trained on {hparams['step']}")
         check_precision(panel, None, "input")
@@ -265,6 +288,9 @@ class WindowsDataModule(TensorDataModule):
                 whole = end - int(np.flatnonzero(np.isnan(np.append(np.nan, row[:end])))[-1])
                 problems.append(f"series {name!r} ends with {whole} steps without a gap; expected {hparams['context']}")
                 continue
+            if missing := self._lacks_ahead(panel, number, end, hparams["horizon"]):
+                problems.append(f"series {name!r} {missing}")
+                continue
             histories.append(history)
             ends.append(end + panel.first)
             self.to_forecast.append((number, end + panel.first))
@@ -272,9 +298,26 @@ class WindowsDataModule(TensorDataModule):
             raise refusal("input", source, problems[0])
         history, offset = centred(torch.from_numpy(np.stack(histories)), hparams["context"])
         self.inputs = (history, phase(torch.tensor(ends), hparams["seasons"]), offset)
+        if known := hparams.get("covariates"):
+            padding = ((0, 0), (0, 0), (0, hparams["horizon"]))  # where there are past covariates alone
+            every = torch.from_numpy(np.pad(channels(panel.covariates, known), padding))
+            rows, starts = torch.tensor([(row, end - panel.first) for row, end in self.to_forecast]).T
+            window = torch.arange(-hparams["context"], hparams["horizon"])
+            self.inputs += (cut_covariates(every, channel_kinds(known), rows, starts, window),)
         if panel.clock.zoned != hparams["zoned"]:
             log.warning(f"input: {zone_difference(panel.clock.zoned)}: days may begin elsewhere")
         return problems
+
+    def _lacks_ahead(self, panel: Panel, row: int, end: int, horizon: int) -> str:
+        """Describe the first step ahead that lacks a future covariate; empty if none does."""
+        for raw in panel.covariates:
+            there = ~np.isnan(raw.values[row, end : end + horizon])
+            if raw.kind == "future" and there.sum() < horizon:
+                step = int(np.flatnonzero(~np.append(there, False))[0])
+                time = panel.step.times(np.array([end + panel.first + step]))[0]
+                rows = f"expected {horizon} rows after its last value, with {self.columns.value!r} empty"
+                return f"has no {raw.name!r} for {time:%Y-%m-%d %H:%M}; {rows}"
+        return ""
 
     def predictions_name(self, source: str) -> str:
         return f"{Path(source).stem}_forecast{Path(source).suffix}"
@@ -289,8 +332,8 @@ class WindowsDataModule(TensorDataModule):
             part = pd.DataFrame(forecast, columns=[f"q{level:g}" for level in hparams["quantiles"]])
             times = self.panel.clock.written(self.panel.step.times(end + horizon), row)
             part.insert(0, self.columns.time, times)
-            if self.columns.series:
-                part.insert(0, self.columns.series, self.panel.names[row])
+            if name := self.columns.series or ("series" if self.columns.wide else None):
+                part.insert(0, name, self.panel.names[row])
             parts.append(part)
         frame = pd.concat(parts)
         write_table(frame, path)

@@ -8,7 +8,9 @@ from annotated_types import Ge, Le
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from ..datamodules.covariates import Covariate, channel_kinds
 from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
+from .covariates import Covariates
 from .linear import MAX_WEIGHTS, Problem, fit_linear
 from .metrics import Calibration, ForecastMetrics, quantile_loss
 from .optimization import build_optimizer, parameter_groups
@@ -16,7 +18,7 @@ from .optimization import build_optimizer, parameter_groups
 HARMONICS = 4  # pairs of sine and cosine per season
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 SHARES = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]  # of the network in the mix with the linear forecast
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # history, phases, target, scale, offset, and covariates if there are any
 
 
 class Forecaster(LightningModule):
@@ -27,8 +29,8 @@ class Forecaster(LightningModule):
     their mix, so that a network that has too little data does no harm, and calibrates the quantiles. `network`,
     `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold only plain
     values. The datamodule provides `context`, `horizon`, `seasons`, `step`, `least` (a lower bound of the values),
-    `zoned` (true if times state their zone), and the naive forecast's season, `anchor` (None: the longest), and
-    `damping`.
+    `zoned` (true if times state their zone), `covariates` with their kinds and scales, and the naive forecast's season,
+    `anchor` (None: the longest), and `damping`.
     """
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better; None: neither.
@@ -48,6 +50,7 @@ class Forecaster(LightningModule):
         zoned: bool = False,
         anchor: Length | None = None,
         damping: Annotated[float, Ge(0), Le(1)] = 0.0,
+        covariates: list[Covariate] | None = None,
         quantiles: list[Above0Below1] = LEVELS,
         scheduler: SchedulerConfig | None = None,
         compile: bool = False,
@@ -58,7 +61,10 @@ class Forecaster(LightningModule):
         self.save_hyperparameters()
         self.middle = quantiles.index(0.5)
         self.season = max((length for length in seasons if length <= context), default=1)
-        calendar = 2 * HARMONICS * len(seasons)
+        kinds = channel_kinds(covariates or [])
+        self.covariates = Covariates(kinds, context, len(quantiles)) if kinds else None
+        more = self.covariates.num_features + len(self.covariates.ahead) * horizon if self.covariates else 0
+        calendar = 2 * HARMONICS * len(seasons) + more
         self.network = build(network, context=context, horizon=horizon, quantiles=len(quantiles), calendar=calendar)
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
@@ -66,8 +72,11 @@ class Forecaster(LightningModule):
             self.network.compile(dynamic=False)
         self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
         self.register_buffer("decay", damping ** torch.arange(1.0, horizon + 1), persistent=False)
-        # Fitted once, before training: weights of the last steps of the history, and quantiles less their median.
-        self.register_buffer("linear", torch.zeros(horizon, min(context, MAX_WEIGHTS)))
+        # Fitted once, before training: weights of the last steps of the history and of covariates, and quantiles less
+        # their median.
+        self.steps = min(context, MAX_WEIGHTS)
+        weights = self.covariates.num_features + self.covariates.num_changes if self.covariates else 0
+        self.register_buffer("linear", torch.zeros(horizon, self.steps + weights))
         self.register_buffer("spread", torch.zeros(horizon, len(quantiles)))
         # Chosen by each validation, and kept in its checkpoint.
         self.register_buffer("share", torch.ones(()))
@@ -79,18 +88,21 @@ class Forecaster(LightningModule):
         self.naive = {"persistence": 1} | {f"season_{n}": n for n in sorted(seasons) if 1 < n <= context}
         self.naive_metrics: Any = nn.ModuleDict({name: ForecastMetrics(quantiles) for name in self.naive})
 
-    def forward(self, history: Tensor, phases: Tensor, offset: Tensor | None = None) -> Tensor:
+    def forward(
+        self, history: Tensor, phases: Tensor, offset: Tensor | None = None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Predict quantiles (B, H, Q), ascending in Q, of the steps after `history` (B, C).
 
         `phases` (B, M) are the positions, from 0 to 1, of the first of these steps in each season. The datamodule
         subtracts `offset` (B,) from the history, since float32 has 7 digits, and the quantiles lack it too. A history
-        without an offset should be float64. Normalisation: Kim et al., "Reversible instance normalization", 2022.
+        without an offset should be float64. `covariates` (B, C + H, V) are of history and forecast. Normalisation: Kim
+        et al., "Reversible instance normalization", 2022.
         """
         normalized, mean, deviation = self.normalize(history)
         if self.training:  # the network alone; not clipped, as clipped values have no gradient
-            return in_units(self.network_quantiles(normalized, phases), mean, deviation)
-        linear = self.linear_quantiles(normalized)
-        quantiles = linear.lerp(self.network_quantiles(normalized, phases), self.share)
+            return in_units(self.network_quantiles(normalized, phases, covariates), mean, deviation)
+        linear = self.linear_quantiles(normalized, covariates)
+        quantiles = linear.lerp(self.network_quantiles(normalized, phases, covariates), self.share)
         median = quantiles[..., self.middle, None]
         quantiles = in_units(median + self.factors * (quantiles - median), mean, deviation)
         least = self.hparams["least"]
@@ -106,15 +118,31 @@ class Forecaster(LightningModule):
         deviation = deviation.maximum(8 * limits.eps * mean.abs()).clamp_min(limits.tiny)  # for a constant history
         return ((history - mean) / deviation).to(self.levels.dtype), mean, deviation
 
-    def network_quantiles(self, normalized: Tensor, phases: Tensor) -> Tensor:
+    def network_quantiles(self, normalized: Tensor, phases: Tensor, covariates: Tensor | None) -> Tensor:
         """Return the quantiles (B, H, Q) of the network, of a normalised history: what it adds to a naive forecast."""
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
-        return self.naive_forecast(normalized)[..., None] + network(normalized, waves(phases))
+        calendar, naive = waves(phases), self.naive_forecast(normalized)[..., None]
+        if self.covariates is None or covariates is None:
+            return naive + network(normalized, calendar)
+        ahead = covariates[:, self.covariates.context :, self.covariates.ahead].flatten(1)
+        calendar = torch.cat([calendar, self.covariates.features(covariates), ahead], 1)
+        effect = self.covariates.effect(covariates, self.covariates.changes(covariates, self.naive_forecast))
+        return naive + network(normalized, calendar) + effect
 
-    def linear_quantiles(self, normalized: Tensor) -> Tensor:
+    def linear_quantiles(self, normalized: Tensor, covariates: Tensor | None) -> Tensor:
         """Return the quantiles (B, H, Q) of the linear forecast, of a normalised history."""
-        linear = normalized[:, -self.linear.shape[1] :] @ self.linear.T
+        features, changes = self.linear_features(normalized, covariates)
+        weights, own = self.linear.split([features.shape[1], changes.shape[2]], 1)
+        linear = features @ weights.T + torch.einsum("bhe,he->bh", changes, own)
         return (self.naive_forecast(normalized) + linear)[..., None] + self.spread
+
+    def linear_features(self, normalized: Tensor, covariates: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what the linear forecast reads: features (B, K) of the history, and changes (B, H, D) ahead."""
+        last = normalized[:, -self.steps :]
+        if self.covariates is None or covariates is None:
+            return last, last.new_zeros(len(last), len(self.decay), 0)
+        changes = self.covariates.changes(covariates, self.naive_forecast)
+        return torch.cat([last, self.covariates.features(covariates)], 1), changes
 
     def naive_forecast(self, history: Tensor) -> Tensor:
         """Return a naive forecast (B, H) of `history` (B, C), that of the training with the least error.
@@ -141,32 +169,35 @@ class Forecaster(LightningModule):
     def on_fit_start(self) -> None:
         """Fit the linear forecast to training windows in closed form, once."""
         data = getattr(self.trainer, "datamodule", None)
-        if data is not None and not self.spread.any():
-            train, val = (self._linear_problem(data.some_windows(split)) for split in ("train", "val"))
-            linear, spread = fit_linear(train, val, self.levels.cpu())
-            self.linear.copy_(linear)
-            self.spread.copy_(spread)
+        if data is None or self.spread.any():
+            return
+        train, val = (self._linear_problem(data.some_windows(split)) for split in ("train", "val"))
+        weights, spread = fit_linear(train, val, self.levels.cpu())
+        self.linear.copy_(weights)
+        self.spread.copy_(spread)
 
     def _linear_problem(self, batch: Batch) -> Problem:
-        """Return histories, and what the naive forecast lacks, of windows whose history is not constant."""
-        history, _, target, scale, _ = (part[batch[0].std(1) > 0].to(self.device) for part in batch)
+        """Return what the naive forecast lacks in a batch, less windows whose history is constant, on the CPU."""
+        history, _, target, scale, _, *covariates = (part[batch[0].std(1) > 0].to(self.device) for part in batch)
         normalized, mean, deviation = self.normalize(history)
+        features, changes = self.linear_features(normalized, *covariates or [None])
         lacking = (target - mean) / deviation - self.naive_forecast(normalized)
-        last = normalized[:, -self.linear.shape[1] :]
-        return last.cpu().double(), lacking.cpu().double(), (deviation / scale[:, None]).cpu().double()
+        return Problem(*(part.cpu().double() for part in (features, changes, lacking, deviation / scale[:, None])))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        history, phases, target, scale, _ = batch
-        loss = self.loss(self(history, phases), target, scale)
+        history, phases, target, scale, _, *covariates = batch
+        loss = self.loss(self(history, phases, None, *covariates), target, scale)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
         return loss
 
     # 3. Validation loop
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        history, phases, target, scale, offset = batch
+        history, phases, target, scale, offset, *rest = batch
+        covariates = rest[0] if rest else None
         normalized, mean, deviation = self.normalize(history)
-        linear, network = self.linear_quantiles(normalized), self.network_quantiles(normalized, phases)
+        linear = self.linear_quantiles(normalized, covariates)
+        network = self.network_quantiles(normalized, phases, covariates)
         for share, metrics, calibration in zip(SHARES, self.val_metrics, self.calibrations, strict=True):
             quantiles = in_units(linear.lerp(network, share), mean, deviation)
             metrics.update(quantiles, target, scale, offset)
@@ -187,11 +218,11 @@ class Forecaster(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Measure the model and the naive forecasts; return the quantiles (B, H, Q), which callbacks may plot."""
-        history, phases, target, scale, offset = batch
+        history, phases, target, scale, offset, *covariates = batch
         for name, season in self.naive.items():
             naive = self.seasonal_naive(history, season)[..., None].expand(-1, -1, len(self.levels))
             self.naive_metrics[name].update(naive, target, scale, offset)
-        quantiles = self(history, phases, offset)
+        quantiles = self(history, phases, offset, *covariates)
         self.test_metrics.update(quantiles, target, scale, offset)
         return quantiles
 
@@ -208,7 +239,7 @@ class Forecaster(LightningModule):
             self.log(f"test/{metric}_naive", torch.stack([*values.values()]).min(), sync_dist=True)
             self.log_dict({f"test/{metric}/{name}": value for name, value in values.items()}, sync_dist=True)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Predict quantiles (B, H, Q), to which the batch's offset (B,) must be added."""
         return self(*batch)
 
