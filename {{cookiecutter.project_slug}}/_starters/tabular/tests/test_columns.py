@@ -203,3 +203,17 @@ def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, 
     data.read_inputs(str(own_data), model.hparams)
     expected = model(*data.inputs).detach().numpy()
     assert [float(line.rpartition(",")[2]) for line in given[1:]] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_averaged_weights_keep_the_codes_of_categories(command: Command, frame: Any, tmp_path: Path) -> None:
+    """They are whole numbers of 63 bits: an average of them in float32 would be other codes."""
+    write_table(frame, tmp_path / "mine.csv")
+    status, output = command(
+        "train.py", "name=averaged", "datamodule=table", f"datamodule.root={tmp_path / 'mine.csv'}",
+        "trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[default,ema]",
+    )  # fmt: skip
+    assert status == 0, output
+    model: Any = load_run(command.folder / "runs" / "averaged")[0]
+    codes = [code for column in model.hparams["statistics"]["categories"].values() for code in column.values()]
+    assert len(codes) > 10
+    assert model.features.known.tolist() == sorted(codes)
