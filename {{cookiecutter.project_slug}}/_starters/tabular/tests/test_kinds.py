@@ -14,6 +14,7 @@ from pytorch_lightning import seed_everything
 from sklearn.model_selection import StratifiedKFold
 
 from {{ cookiecutter.package_name }}.callbacks import report
+from {{ cookiecutter.package_name }}.datamodules.dates import date_option
 from {{ cookiecutter.package_name }}.datamodules.rows import quantile_bins
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
@@ -87,7 +88,7 @@ def test_a_warning_names_numbers_that_rise_from_row_to_row(tmp_path: Path, logge
     columns = {"ts": times, "income": RANDOM.permutation(100) * 13, "age": RANDOM.integers(20, 80, size=100)}
     data = built(columns, tmp_path / "mine.csv")
     assert data.facts["numbers"] == ["ts", "income", "age", "x"]
-    assert [line[:12] for line in logged()] == ["Column 'ts' "]
+    assert [line[:12] for line in logged()] == ["Column 'ts' ", "Is column 't"]
     assert "datamodule.drop=[ts]" in logged()[0]
     assert built(columns, tmp_path / "mine.csv", drop=["ts", "age"]).facts["numbers"] == ["income", "x"]
 
@@ -235,3 +236,20 @@ def test_plots_suit_the_number_of_rows(
     assert len(residuals.axes[1].patches) == bins
     assert residuals.get_suptitle().splitlines()[1].startswith(hidden)
     assert residuals.get_suptitle().endswith("is not shown" if rows == 89 else "are not shown")
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "s"), (1000, "ms")])
+def test_a_number_that_may_be_a_unix_time_is_asked_about(scale: int, unit: str, tmp_path: Path, logged: Any) -> None:
+    times = (1_700_000_000 + RANDOM.permutation(90) * 86_400) * scale
+    built({"time": times, "salary": times // 10**6}, tmp_path / "mine.csv")
+    asked = [line for line in logged() if "Unix time" in line]
+    assert len(asked) == 1
+    assert f"column 'time' a Unix time? It is a number; {date_option('time', unit)} makes it a date" in asked[0]
+    read = built({"time": times}, tmp_path / "mine.csv", dates={"time": unit})
+    assert "time: weekday" in read.facts["categories"]
+
+
+def test_many_texts_are_a_category_if_each_has_many_rows(tmp_path: Path) -> None:
+    rows = {"often": RANDOM.integers(0, 1_200, 14_000), "seldom": RANDOM.integers(0, 9_000, 14_000)}
+    texts = {name: [f"N{each}" for each in places] for name, places in rows.items()}
+    assert built(texts, tmp_path / "mine.csv").facts["categories"] == ["often"]

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from ..engine import RefusedError, log
 from ..models.features import NumberStatistics, Statistics, scaled, two_floats
-from .dates import date_format, date_statistics, is_category, pair_names, part_name
-from .kinds import counts_rows, follows_rows, foreign, holds_dates
+from .dates import date_format, date_option, date_statistics, is_category, pair_names, part_name
+from .kinds import counts_rows, epoch_unit, follows_rows, foreign, holds_dates
 from .tables import is_numeric, numbers, texts
 
 MAX_EXACT = 2.0**53  # beyond it float64 does not hold each whole number
-MAX_TEXTS = 1000  # a column with more texts holds names or ids: nothing can be learnt from it
+MAX_TEXTS = 1000  # a column with more texts holds names or ids, from which nothing can be learnt,
+MAX_COMMON_TEXTS = 20_000  # unless each is in many rows on average
+MIN_ROWS_PER_TEXT = 10
 
 
 class Columns(NamedTuple):
@@ -80,7 +82,7 @@ def choose_columns(frame: pd.DataFrame, wishes: Wishes, others: list[str], dates
             counters.append(name)
         elif numeric:
             chosen.numbers.append(name)
-        elif named is None and (count := texts(frame, name).nunique()) > min(MAX_TEXTS, len(frame) // 2):
+        elif named is None and (count := texts(frame, name).nunique()) > max_texts(len(frame)):
             log.warning(f"Column {name!r} is left out: it has {count:,} texts (datamodule.columns can name it)")
         else:
             chosen.categories.append(name)
@@ -90,6 +92,8 @@ def choose_columns(frame: pd.DataFrame, wishes: Wishes, others: list[str], dates
             how = "numbers the rows" if name in counters else "rises or falls from row to row, as identifiers do"
             why = "a model may learn the order of the rows from it"
             log.warning(f"Column {name!r} {how}: {why}; datamodule.drop=[{name}] leaves it out")
+        if name not in dates.get("ordinal", {}) and (unit := epoch_unit(numbers(frame, name, path))):
+            log.info(f"Is column {name!r} a Unix time? It is a number; {date_option(name, unit)} makes it a date")
     _add_dates(chosen, dates)
     if not any(chosen):
         raise RefusedError("datamodule.columns: no column is left to predict the target from")
@@ -111,6 +115,11 @@ def sources(chosen: Columns, statistics: Statistics) -> list[str]:
     dates = statistics.get("dates", {})
     made = {part_name(name, part) for name, each in dates.items() for part in each["parts"]} | {*pair_names(dates)}
     return [*(name for name in (*chosen.numbers, *chosen.categories) if name not in made), *dates]
+
+
+def max_texts(rows: int) -> int:
+    """Return how many different texts a column of a table may have to be a category by default."""
+    return max(min(MAX_TEXTS, rows // 2), min(MAX_COMMON_TEXTS, rows // MIN_ROWS_PER_TEXT))
 
 
 def is_counter(frame: pd.DataFrame, name: str, path: Path) -> bool:

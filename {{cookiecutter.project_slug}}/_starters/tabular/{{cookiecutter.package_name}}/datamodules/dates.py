@@ -46,7 +46,7 @@ def date_format(column: pd.Series, path: Path) -> str:
     fitting = {form: stamps for form in DAY_FORMATS if (stamps := _days(days, form)).notna().any()}
     if not fitting:
         why = f"{path}, column {column.name!r} holds dates such as {days[0]!r}, in a format that is not known"
-        raise RefusedError(f"{why}; {_option(column.name, '%d %b %Y')}, say, or datamodule.drop=[…]")
+        raise RefusedError(f"{why}; {date_option(column.name, '%d %b %Y')}, say, or datamodule.drop=[…]")
     most = max(stamps.notna().sum() for stamps in fitting.values())
     best = {form: stamps for form, stamps in fitting.items() if stamps.notna().sum() == most}
     (form, stamps), *others = best.items()
@@ -54,7 +54,7 @@ def date_format(column: pd.Series, path: Path) -> str:
         if not stamps.equals(also):
             day = days[int((stamps != also).argmax())]
             why = f"{path}, column {column.name!r}: {day!r} is {form} or {other}"
-            raise RefusedError(f"{why}; expected {_option(column.name, form)}, say")
+            raise RefusedError(f"{why}; expected {date_option(column.name, form)}, say")
     return form
 
 
@@ -184,10 +184,11 @@ def expanded(frame: pd.DataFrame, statistics: Statistics, path: Path) -> pd.Data
 
 def hint(name: str) -> str:
     """Advice for a value that is not a date."""
-    return f"; {_option(name, '…')} names another format, datamodule.categories=[{name}] makes it a category"
+    return f"; {date_option(name, '…')} names another format, datamodule.categories=[{name}] makes it a category"
 
 
-def _option(name: object, form: str) -> str:
+def date_option(name: object, form: str) -> str:
+    """Return the option that says how a column of dates is written."""
     return "datamodule.dates={" + f"{name}: {form!r}" + "}"
 
 

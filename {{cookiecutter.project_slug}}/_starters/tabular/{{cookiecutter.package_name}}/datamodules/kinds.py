@@ -86,3 +86,12 @@ def follows_rows(values: np.ndarray) -> bool:
         return False
     steps = np.diff(present)
     return bool((steps >= 0).all() or (steps <= 0).all()) and 2 * len(np.unique(present)) > len(present)
+
+
+def epoch_unit(values: np.ndarray) -> str | None:
+    """Return `s` or `ms` if all numbers (N,) would be times from 2001 to 2065 in that unit since 1970; else None."""
+    present = values[~np.isnan(values)]
+    if len(present) < 10 or present.min() == present.max():
+        return None
+    low, high = present.min(), present.max()
+    return next((unit for unit, size in (("s", 1e9), ("ms", 1e12)) if size < low and high < 3 * size), None)
