@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from ..engine import RefusedError, log
 from .splits import split_at_random
 
 MIN_WHOLE_FILES = 10  # with at least this many files, whole files are held out, otherwise parts of each
-CHUNK_CHARACTERS = 2**20
+BLOCK_BYTES = 2**20  # read at a time: a file need not fit into memory
 MAX_NAMED = 10  # unreadable files named in the log
 # Where to cut a text, best first: after a line, a sentence or a word. The patterns match bytes; a character of several
 # bytes is an alternative, since a set would match its single bytes.
@@ -36,21 +37,31 @@ class Document(NamedTuple):
         return self.end - self.begin
 
     def read(self) -> bytes:
+        return b"".join(self.blocks())
+
+    def part(self, begin: int, end: int) -> "Document":
+        """Return the bytes from `begin` to `end` of this text as a text."""
+        return Document(f"{self.name}[{begin}:{end}]", self.path, self.begin + begin, self.begin + end)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the text in blocks of bytes."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
-            return file.read(self.end - self.begin)
+            left = self.size
+            while left and (block := file.read(min(left, BLOCK_BYTES))):
+                left -= len(block)
+                yield block
 
     def chunks(self) -> Iterator[str]:
-        """Yield the text in chunks, of whole lines if they are short, so that its tokens need not fit into memory."""
-        lines, size = [], 0
-        for line in self.read().decode().splitlines(keepends=True):
-            for start in range(0, len(line), CHUNK_CHARACTERS):
-                lines.append(line[start : start + CHUNK_CHARACTERS])
-                size += len(lines[-1])
-                if size >= CHUNK_CHARACTERS:
-                    yield "".join(lines)
-                    lines, size = [], 0
-        yield "".join(lines)
+        """Yield the text in chunks, of whole lines if they are short."""
+        decoder, rest = codecs.getincrementaldecoder("utf-8")(), ""
+        for block in self.blocks():
+            text = rest + decoder.decode(block)
+            cut = text.rfind("\n") + 1 or len(text)
+            yield text[:cut]
+            rest = text[cut:]
+        if rest:
+            yield rest
 
 
 class Text(NamedTuple):
@@ -67,6 +78,9 @@ class Text(NamedTuple):
     def read(self) -> bytes:
         return self.content.encode()
 
+    def blocks(self) -> Iterator[bytes]:
+        yield self.read()
+
     def chunks(self) -> Iterator[str]:
         yield self.content
 
@@ -79,23 +93,27 @@ def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False)
     """
     documents: list[Document] = []
     unreadable, empty, copies = [], [], []
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     for path in paths:
         name = path.relative_to(root).as_posix() if path != root else path.name
         try:
-            content = path.read_bytes()
-            problem = not_text(content)
+            file = Document(name, path, 0, path.stat().st_size)
+            problem = not_text(file.blocks())
+            has_bom = next(file.blocks(), b"").startswith(codecs.BOM_UTF8)
+            document = file._replace(begin=len(codecs.BOM_UTF8) if has_bom else 0)
+            is_empty = not any(block.strip() for block in document.blocks())
+            key = digest([document._replace(name="")])
         except OSError as error:
-            content, problem = b"", f"can't be read ({error.strerror})"
-        begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+            unreadable.append(f"{path} can't be read ({error.strerror})")
+            continue
         if problem:
             unreadable.append(f"{path} {problem}")
-        elif not content[begin:].strip():
+        elif is_empty:
             empty.append(name)
-        elif (first := seen.setdefault(hashlib.sha256(content[begin:]).digest(), name)) != name and not copies_too:
+        elif (first := seen.setdefault(key, name)) != name and not copies_too:
             copies.append(f"{name} (of {first})")
         else:
-            documents.append(Document(name, path, begin, len(content)))
+            documents.append(document)
     for problem in unreadable[:MAX_NAMED]:
         log.warning(f"Left out: {problem}")
     if len(unreadable) > MAX_NAMED:
@@ -106,17 +124,22 @@ def whole_documents(paths: Iterable[Path], root: Path, copies_too: bool = False)
     return documents
 
 
-def not_text(content: bytes) -> str:
-    """Return why the content of a file is not UTF-8 text; empty if it is."""
-    for encoding, begins in OTHER_BOMS.items():
-        if content.startswith(begins):
-            why = f"it is {encoding}; iconv -f {encoding} -t UTF-8 converts it"
+def not_text(blocks: Iterable[bytes]) -> str:
+    """Return why the content of a file, in blocks, is not UTF-8 text; empty if it is."""
+    decoder, read, has_zeros = codecs.getincrementaldecoder("utf-8")(), 0, False
+    for block in chain(blocks, [b""]):
+        for encoding, begins in OTHER_BOMS.items():
+            if not read and block.startswith(begins):
+                why = f"it is {encoding}; iconv -f {encoding} -t UTF-8 converts it"
+                return f"can't be read as UTF-8 text ({why})"
+        begin = read - len(decoder.getstate()[0])  # of what it decodes: half a character may be left from before
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            why = f"byte {begin + error.start}: {error.reason}; iconv -f <its encoding> -t UTF-8 converts it"
             return f"can't be read as UTF-8 text ({why})"
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        return f"can't be read as UTF-8 text ({error}; iconv -f <its encoding> -t UTF-8 converts it)"
-    return "can't be read as text: it holds zero bytes" if b"\0" in content else ""
+        read, has_zeros = read + len(block), has_zeros or b"\0" in block
+    return "can't be read as text: it holds zero bytes" if has_zeros else ""
 
 
 def split_documents(
@@ -133,24 +156,26 @@ def split_documents(
         return chosen
     splits: dict[str, list[Document]] = {"train": [], "val": [], "test": []}
     for document in documents:
-        content = document.read()
+        size = document.size
         first, second = (1 - val_fraction - test_fraction), (1 - test_fraction)
-        slack = round(len(content) * min(val_fraction, test_fraction) / 4)
-        cuts = [0, *(_cut(content, round(len(content) * part), slack) for part in (first, second)), len(content)]
+        slack = min(round(size * min(val_fraction, test_fraction) / 4), BLOCK_BYTES)
+        cuts = [0, *(_cut(document, round(size * part), slack) for part in (first, second)), size]
         for name, begin, end in zip(splits, cuts, cuts[1:], strict=False):
             if begin < end:
-                part_name, offset = f"{document.name}[{begin}:{end}]", document.begin
-                splits[name].append(Document(part_name, document.path, offset + begin, offset + end))
+                splits[name].append(document.part(begin, end))
     return splits
 
 
-def _cut(content: bytes, near: int, slack: int) -> int:
+def _cut(document: Document, near: int, slack: int) -> int:
     """Find a cut after a line, a sentence or a word, at most `slack` bytes before `near`; else between characters."""
     low = max(0, near - slack)
+    content = document.part(low, near).read()
     for end in CUT_PATTERNS:
-        if places := [match.end() for match in re.finditer(end, content[low:near])]:
+        if places := [match.end() for match in re.finditer(end, content)]:
             return low + places[-1]
-    while near < len(content) and content[near] & 0xC0 == 0x80:  # inside a character of several bytes
+    for byte in document.part(near, min(near + 3, document.size)).read():  # inside a character of several bytes
+        if byte & 0xC0 != 0x80:
+            break
         near += 1
     return near
 
@@ -159,10 +184,15 @@ def digest(documents: Iterable[Document | Text]) -> str:
     """Return the SHA-256 of names and texts. Raises RefusedError if a file can no longer be read."""
     sha = hashlib.sha256()
     for document in documents:
+        sha.update(f"{document.name}\0{document.size}\0".encode())
         try:
-            content = document.read()
+            for block in document.blocks():
+                sha.update(block)
         except OSError as error:
             raise RefusedError(f"{document.path} can no longer be read ({error.strerror})") from error
-        sha.update(f"{document.name}\0{len(content)}\0".encode())
-        sha.update(content)
     return sha.hexdigest()
+
+
+def format_bytes(size: float) -> str:
+    """Format a number of bytes."""
+    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -49,7 +49,7 @@ class PromptDataModule(TokenizedDataModule):
             content = path.read_bytes()
         except OSError as error:
             raise refusal("input", source, f"can't be read ({error.strerror})") from error
-        if problem := not_text(content):
+        if problem := not_text([content]):
             raise refusal("input", source, problem)
         return [content.decode("utf-8-sig")]
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..engine import refusal
 from ..engine.order import batches
-from .documents import Document, split_documents
+from .documents import Document, format_bytes, split_documents
 from .prompts import PromptDataModule
 from .tokenizer import Vocabulary
 from .windows import NGRAM, TokenWindows, WindowOrder, evaluation_windows, token_keys, training_windows
@@ -111,8 +111,3 @@ class TokenDataModule(PromptDataModule):
             trainer=self.trainer,
         )  # fmt: skip
         return batches(data, order, self.num_workers)
-
-
-def format_bytes(size: float) -> str:
-    """Format a number of bytes."""
-    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
