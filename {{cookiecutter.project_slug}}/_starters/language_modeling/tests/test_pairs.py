@@ -12,6 +12,7 @@ import torch
 from conftest import NO_LOGGER, Command, fitting
 from starter import SMALL, letter_pairs
 
+from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.pairs import PairsDataModule
 from {{ cookiecutter.package_name }}.datamodules.rows import read_rows
 from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary
@@ -211,3 +212,18 @@ def test_other_pairs_are_tested_without_those_of_the_training(run: Path, command
     samples = json.loads((run / "metrics.json").read_text())["samples"]
     assert result["left_out"] == samples["train"] + samples["val"]
     assert result["samples"] == len(letter_pairs()) + len(new) - result["left_out"]
+
+
+def test_a_run_that_starts_from_another_can_use_its_vocabulary(run: Path, command: Command, own_data: Path) -> None:
+    words = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=[default]", *NO_LOGGER, *fitting(SMALL))
+    text = ("datamodule=text", f"datamodule.root={own_data}", "init_from=runs/pairs")
+    for name, more in {"own": (), "same": ("datamodule.vocabulary=runs/pairs",)}.items():
+        status, output = command("train.py", f"name={name}", *words, *text, *more, "trainer.limit_train_batches=2")
+        assert status == 0, output
+    merges = {
+        name: load_run(run.with_name(name)).model.hparams["statistics"]["merges"] for name in ("pairs", "own", "same")
+    }
+    assert merges["same"] == merges["pairs"] != merges["own"]
+    status, output = command("train.py", "name=none", *words, *text, "datamodule.vocabulary=runs/none")
+    assert status == 2
+    assert "\ndatamodule.vocabulary=runs/none: expected the folder of a finished run of a language model" in output

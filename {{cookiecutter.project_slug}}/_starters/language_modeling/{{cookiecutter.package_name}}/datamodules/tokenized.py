@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import numpy as np
 from pydantic import Field
 
-from ..engine import Above0Below1, Length, RefusedError, Seed
+from ..engine import Above0Below1, Length, RefusedError, Seed, refusal
 from .base import TensorDataModule
 from .documents import Document, Text, digest
 from .splits import check_split
@@ -26,13 +26,15 @@ class TokenFacts(TypedDict):
 class TokenizedDataModule(TensorDataModule):
     """Texts as tokens: those of each split are one array mapped from a file, with the end token before each text.
 
-    `tokenizer` is `bytes`, or `bpe` with `vocab_size` tokens.
+    `tokenizer` is `bytes`, or `bpe` with `vocab_size` tokens; `vocabulary` is a finished run whose vocabulary is used
+    instead, for a training that starts from its weights.
     """
 
     def __init__(
         self,
         tokenizer: Literal["bpe", "bytes"] = "bpe",
         vocab_size: Annotated[int, Field(gt=BYTES, le=2**20)] = 2048,
+        vocabulary: str | None = None,
         context: Length = 256,
         val_fraction: Above0Below1 = 0.1,
         test_fraction: Above0Below1 = 0.1,
@@ -44,7 +46,7 @@ class TokenizedDataModule(TensorDataModule):
         except TypeError as error:  # an unknown argument such as `folds`: each fold would learn another vocabulary
             raise RefusedError(f"datamodule: {error}") from error
         check_split(val_fraction, test_fraction, None, None)
-        self.tokenizer, self.vocab_size, self.context = tokenizer, vocab_size, context
+        self.tokenizer, self.vocab_size, self.vocabulary, self.context = tokenizer, vocab_size, vocabulary, context
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.documents: Mapping[str, Sequence[Document | Text]] = {}
         self.statistics: Statistics = {"merges": []}
@@ -72,6 +74,15 @@ class TokenizedDataModule(TensorDataModule):
             self.check_lengths()
 
     def _learn(self) -> Statistics:
+        """Learn the vocabulary, or take that of a run. Raises RefusedError if the run has none."""
+        if self.vocabulary is not None:
+            from .. import load_run  # it imports models, which import datamodules
+
+            try:
+                return load_run(self.vocabulary).model.hparams["statistics"]
+            except (RefusedError, KeyError) as error:
+                why = f"expected the folder of a finished run of a language model ({error})"
+                raise refusal("datamodule.vocabulary", self.vocabulary, why) from error
         return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
 
     @property
