@@ -44,7 +44,7 @@ SWITCHES = {
         "callbacks=[default,early_stopping]", "trainer.max_epochs=20", "callbacks.early_stopping.min_delta=0.7",
         "callbacks.early_stopping.patience=2",
     ),
-    "augmentation": ("++datamodule.flip=true", f"++datamodule.augment=[{', '.join(AUGMENT)}]"),
+    "augmentation": ("++model.mixup=0.2", "++datamodule.flip=true", f"++datamodule.augment=[{', '.join(AUGMENT)}]"),
     "average of the weights, rows within the epoch": (
         "callbacks=[default,ema]",
         "++callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step}",

@@ -1,6 +1,7 @@
 """Augmentation of training images: mirrored halves, and transforms of kornia that draw from a seed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
+from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.models.classifier import mix
 
 Configure = Callable[..., DictConfig]
 
@@ -35,3 +37,20 @@ def test_further_transforms_draw_by_seed_epoch_and_position_alone(configure: Con
     assert one.shape == images.shape
     with pytest.raises(RefusedError, match="changes the shape of images from 1 x 8 x 8 to 1 x 9 x 9"):
         build_datamodule(configure("++datamodule.augment=[{_target_:kornia.augmentation.Resize,size:[9,9]}]"))
+
+
+def test_mixup_trains_on_mixed_images_with_the_classes_of_both(configure: Configure) -> None:
+    cfg = configure("model=mlp", "++model.mixup=0.4", "model.class_weights=balanced", "model.network.dropout=0")
+    data = build_datamodule(cfg)
+    model: Any = build_model(cfg, data).train()
+    images, targets = next(iter(data.train_dataloader()))
+    torch.manual_seed(3)
+    loss = model.training_step((images, targets), 0)
+    torch.manual_seed(3)
+    mixed, share, partners = mix(images, 0.4)
+    assert 0.5 <= share < 1
+    assert torch.allclose(mixed[5], share * images[5] + (1 - share) * images[partners[5]])
+    one_hot = torch.eye(10)[targets]
+    both = share * one_hot + (1 - share) * one_hot[partners]
+    expected = -(both * model.class_weights * model(mixed).log_softmax(1)).sum(1).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any
 
+import torch
+from pydantic import NonNegativeFloat
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
@@ -28,7 +30,8 @@ class Classifier(LightningModule):
     only plain values. The datamodule provides `input_shape` (C, H, W), `class_names` and the `statistics` of the
     training images. `class_weights` is "balanced" or the relative weight of each class in the loss. Of two classes,
     `positive_class` is the one that scores are of (see positive_class_of), and `threshold` the probability from which
-    it is decided for, or the score on the validation images by which it is chosen (see Decision).
+    it is decided for, or the score on the validation images by which it is chosen (see Decision). With `mixup`
+    above 0 it trains on images that are mixed in pairs (see mix).
     """
 
     class_weights: Tensor | None
@@ -54,6 +57,7 @@ class Classifier(LightningModule):
         class_weights: ClassWeights = None,
         positive_class: str | int | None = None,
         threshold: Threshold = None,
+        mixup: NonNegativeFloat = 0.0,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -89,7 +93,15 @@ class Classifier(LightningModule):
     # 2. Train loop
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, self.train_metrics)[0]
+        if not self.hparams["mixup"]:
+            return self._step(batch, self.train_metrics)[0]
+        images, targets = batch
+        images, share, partners = mix(images, self.hparams["mixup"])
+        logits = self(images)
+        losses = [weighted_cross_entropy(logits, each, self.class_weights) for each in (targets, targets[partners])]
+        loss = share * losses[0] + (1 - share) * losses[1]
+        self.train_metrics.update(loss, logits, targets)  # accuracy is that of the larger share
+        return loss
 
     def on_train_epoch_end(self) -> None:
         metrics = self.train_metrics.compute()
@@ -143,3 +155,15 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(self, self.parameters(), monitor="val/loss")
+
+
+def mix(images: Tensor, alpha: float) -> tuple[Tensor, float, Tensor]:
+    """Mix each of `images` (B, C, H, W) with another of the batch (mixup, Zhang et al. 2018).
+
+    Returns the mixed images, the share of the first one in each, drawn from Beta(alpha, alpha) and at least 0.5, and
+    the numbers (B,) of the others.
+    """
+    share = torch.distributions.Beta(alpha, alpha).sample().item()
+    share = max(share, 1 - share)
+    partners = torch.randperm(len(images), device=images.device)
+    return share * images + (1 - share) * images[partners], share, partners
