@@ -20,7 +20,7 @@ MIN_ROWS = 50  # for an importance, however many columns there are
 class PredictedRows(NamedTuple):
     """All test rows: numbers (N, F, 2), categories (N, C), targets, and predictions (N,) or logits (N, K).
 
-    Targets are classes (N,) or numbers (N, 2), each as two float32.
+    Targets are classes (N,) or numbers (N, 2), each as two float32; several are (N, K, 2), and predictions (N, K).
     """
 
     numbers: Tensor
@@ -37,10 +37,10 @@ class PredictedRows(NamedTuple):
 class TabularReport(Callback):
     """After the test, write a table of all rows to the run's `predictions/`, and save plots.
 
-    These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number or, for a class,
-    `confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png`. The importance of a column is the
-    rise of the error when its values are permuted among `rows` test rows, `repeats` times; fewer rows and repeats if
-    that would take longer than `seconds`. A plot that can't be drawn is a warning.
+    These are `importance.png`, with `predicted_and_true.png` and `residuals.png` for a number, `residuals_1.png` and so
+    on for several, or, for a class, `confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png`.
+    The importance of a column is the rise of the error when its values are permuted among `rows` test rows, `repeats`
+    times; fewer rows and repeats if that would take longer than `seconds`. A plot that can't be drawn is a warning.
     """
 
     def __init__(self, rows: PositiveInt = 2000, repeats: PositiveInt = 3, seconds: PositiveFloat = 30) -> None:
@@ -61,7 +61,7 @@ class TabularReport(Callback):
         if found is None:
             return
         tested = PredictedRows(*found)
-        name, class_names = without_formulas(pl_module.hparams["target"]), pl_module.hparams["class_names"]
+        name, class_names = without_formulas(named(pl_module)), pl_module.hparams["class_names"]
         if class_names:
             classes = Predicted(tested.predictions.softmax(-1), tested.targets, tested.predictions)
             classes = classes._replace(decisions=decisions_of(pl_module, classes.probabilities))
@@ -70,11 +70,21 @@ class TabularReport(Callback):
             write_test_table(trainer, header, [*columns, *classes.probabilities.T.numpy()])
             save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(classes, name, class_names, path))
             save_class_plots(trainer, pl_module, classes, class_names, "rows")
-        else:
+        elif isinstance(pl_module.hparams["target"], str):
             write_test_table(trainer, ["row", "target", "prediction"], [tested.true, tested.predictions.numpy()])
-            save_plot(trainer, "predicted_and_true", lambda path: draw_predictions(tested, name, path))
-            save_plot(trainer, "residuals", lambda path: draw_residuals(tested, name, path))
+            self._draw_numbers(trainer, tested, name)
+        else:
+            names = pl_module.hparams["target"]
+            header = ["row", *(f"{kind}_{each}" for kind in ("target", "prediction") for each in names)]
+            write_test_table(trainer, header, [*tested.true.T, *tested.predictions.numpy().T])
+            for place, each in enumerate(names):
+                own = tested._replace(targets=tested.targets[:, place], predictions=tested.predictions[:, place])
+                self._draw_numbers(trainer, own, without_formulas(each), f"_{place + 1}")
         save_plot(trainer, "importance", lambda path: self._draw_importance(pl_module, tested, path))
+
+    def _draw_numbers(self, trainer: Trainer, tested: PredictedRows, name: str, suffix: str = "") -> None:
+        save_plot(trainer, f"predicted_and_true{suffix}", lambda path: draw_predictions(tested, name, path))
+        save_plot(trainer, f"residuals{suffix}", lambda path: draw_residuals(tested, name, path))
 
     def _draw_importance(self, model: LightningModule, tested: PredictedRows, path: Path) -> None:
         names = [*model.hparams["numbers"], *model.hparams["categories"]]
@@ -91,11 +101,17 @@ class TabularReport(Callback):
         rises = importance(model, chosen, repeats, deadline=begun + 2 * self.seconds)
         if len(rises) < len(names):
             log.warning(f"Importance: {len(rises):,} of {len(names):,} columns were measured in {2 * self.seconds:g} s")
-        error = f"root mean squared error of {without_formulas(model.hparams['target'])}"
+        error = f"root mean squared error of {without_formulas(named(model))}"
         target: Any = model.target
         weighted = "" if getattr(target, "weights", None) is None else "weighted "
         unit = f"{weighted}log loss" if model.hparams["class_names"] else error
         draw_importance(names[: len(rises)], rises, f"{unit} on {len(chosen.targets):,}", path)
+
+
+def named(model: LightningModule) -> str:
+    """Name the target, or the number of targets."""
+    target = model.hparams["target"]
+    return target if isinstance(target, str) else f"{len(target)} targets, in standard deviations"
 
 
 def spaced(tested: PredictedRows, count: int) -> PredictedRows:
@@ -111,15 +127,18 @@ def importance(
 ) -> Tensor:
     """Compute the rise of the error when a column is permuted, for each column and each of `repeats`: (F + C, R).
 
-    The error is the log loss, or the root mean squared error. Only columns measured before `deadline`, in seconds of
-    time.monotonic(), or the first `columns`, are returned. Source: Breiman, "Random Forests", 2001, section 10.
+    The error is the log loss, or the root mean squared error, in standard deviations if there are several targets. Only
+    columns measured before `deadline`, in seconds of time.monotonic(), or the first `columns`, are returned. Source:
+    Breiman, "Random Forests", 2001, section 10.
     """
 
     def error(numbers: Tensor, categories: Tensor) -> Tensor:
         parts = zip(numbers.split(4096), categories.split(4096), strict=True)
         predictions = torch.cat([model(*(part.to(model.device) for part in each)) for each in parts])
         loss = model.target.loss(predictions, tested.targets.to(model.device)).cpu()
-        return loss if model.hparams["class_names"] else loss.sqrt() * model.target.std.cpu()
+        if model.hparams["class_names"]:
+            return loss
+        return loss.sqrt() * (1 if model.target.std.ndim else model.target.std.cpu())
 
     generator = torch.Generator().manual_seed(0)
     before = error(tested.numbers, tested.categories)

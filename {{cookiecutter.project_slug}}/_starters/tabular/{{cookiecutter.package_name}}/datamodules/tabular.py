@@ -4,7 +4,6 @@ To use your own table, give a file (table.py), or subclass TabularDataModule and
 """
 
 import itertools
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -16,33 +15,26 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine import Above0Below1, From0Below1, RefusedError, Seed, log, refusal
+from ..engine import Above0Below1, From0Below1, Seed, log, refusal
 from ..engine.order import content_keys
-from ..models.classes import decide
-from ..models.features import Statistics, two_floats
+from ..models.features import Statistics
 from .base import TensorDataModule
 from .columns import (
     Columns,
     Wishes,
     category_statistics,
-    check_precision,
     choose_columns,
     encode,
     find_dates,
     number_statistics,
-    refuse_foreign,
     sources,
-    spread,
     unfamiliar,
 )
 from .dates import expanded
-from .kinds import holds_dates
 from .rows import Asked, divide, row_weights, strata_of
 from .splits import check_split
-from .tables import add_columns, is_numeric, need_columns, numbers, read_table, texts
-
-MAX_CLASSES = 1000
-MAX_GRADES = 10  # whole numbers that a target may hold and still be a class
+from .tables import add_columns, need_columns, read_table
+from .target_columns import MAX_GRADES, are_numbers, encode_targets, find_classes, prediction_columns, target_statistics
 
 
 class Table(NamedTuple):
@@ -57,8 +49,8 @@ class TabularFacts(TypedDict):
 
     numbers: list[str]  # number columns
     categories: list[str]  # category columns
-    target: str  # the column to predict
-    class_names: list[str]  # in the order of the logits; empty if the target is a number
+    target: str | list[str]  # the column to predict, or several
+    class_names: list[str]  # in the order of the logits; empty if a number is predicted
     statistics: Statistics
 
 
@@ -67,8 +59,9 @@ class TabularDataModule(TensorDataModule):
 
     Numbers are those of the table, NaN if missing, each as two float32 (see two_floats); categories are codes (see
     columns.py). `target` is the column to predict, by default the last. It is a class (B,) if its column holds texts,
-    0 and 1 alone, or is listed in `categories`, else a number (B, 2). `columns` predict it; by default all others
-    except those in `drop`. Dates give their parts (dates.py), the texts of `ordinal` columns their places.
+    0 and 1 alone, or is listed in `categories`, else a number (B, 2); a list of K targets is numbers (B, K, 2).
+    `columns` predict it; by default all others except those in `drop`. Dates give their parts (dates.py), the texts of
+    `ordinal` columns their places.
 
     Which rows test: those that `split`, a column, says; the latest by `time`, a column; else some at random, stratified
     by class, or by up to ten quantile bins of the number, with all rows of one of the `groups`, a column, in one split.
@@ -83,7 +76,7 @@ class TabularDataModule(TensorDataModule):
 
     def __init__(
         self,
-        target: str | None = None,
+        target: str | list[str] | None = None,
         columns: list[str] | None = None,
         drop: list[str] | None = None,
         categories: list[str] | None = None,
@@ -106,7 +99,8 @@ class TabularDataModule(TensorDataModule):
         check_split(val_fraction, test_fraction, folds, fold)
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
-        self.target, self.drop = target or "", drop or []
+        self.target = target[0] if isinstance(target, list) and len(target) == 1 else target or ""
+        self.drop = drop or []
         orders = {name: [str(text) for text in order] for name, order in (ordinal or {}).items()}
         self.wishes = Wishes(columns, categories or [], numbers or [], dates or {}, orders)
         self.weights, self.split, self.time, self.groups = weights, split, time, groups
@@ -135,16 +129,18 @@ class TabularDataModule(TensorDataModule):
         self.target = self.target or self.trained.get("target") or frame.columns[-1]
         self._check_columns(frame, path)
         found = self._find_columns(frame, path)
-        numeric = self._is_number(frame, path)
+        known = self.trained.get("target") == self.target
+        numeric = not self.trained["class_names"] if known else are_numbers(frame, self.target, self.wishes, path)
         if self.balance and numeric:
             raise refusal("datamodule.balance", True, "is for classes; the target is a number: expected false")
         tables = [Table(expanded(frame, found, path), path)]
         if other is not None:
-            need_columns(other.frame, [*sources(self.chosen, found), self.target], other.path, "datamodule.test")
+            need_columns(other.frame, [*sources(self.chosen, found), *self.targets], other.path, "datamodule.test")
             tables.append(Table(expanded(other.frame, found, other.path), other.path))
-        if not numeric:
-            self._name_classes(tables)
-        targets = torch.cat([self._targets(*table, numeric) for table in tables])
+        if isinstance(self.target, str) and not numeric:
+            columns = [table.frame[[self.target]] for table in tables]
+            self.class_names = find_classes(columns, path, self.trained.get("class_names", ()))
+        targets = torch.cat([encode_targets(*table, self.target, self.class_names) for table in tables])
         parts = self._divide(tables[0], targets[: len(frame)], numeric, other)
         rows = np.concatenate([table.frame.index for table in tables])
         self.ids = {name: rows[index.numpy()].tolist() for name, index in parts.items()}
@@ -171,7 +167,7 @@ class TabularDataModule(TensorDataModule):
             need_columns(frame, self._trained_sources(), path, "datamodule.root")
             self.chosen = Columns(self.trained["numbers"], self.trained["categories"])
             return trained
-        used = {self.target, self.groups, self.split, self.weights, *self.drop}
+        used = {*self.targets, self.groups, self.split, self.weights, *self.drop}
         others = [name for name in frame.columns if name not in used]
         later = self.time is not None
         found = find_dates(frame, others if named is None else named, self.wishes, path, later)
@@ -192,7 +188,8 @@ class TabularDataModule(TensorDataModule):
             self.groups,
         )  # fmt: skip
         tested = None if other is None else len(table.frame) + torch.arange(len(other.frame))
-        strata = strata_of(targets.double().sum(-1).numpy(), asked) if numeric else targets
+        first = targets if isinstance(self.target, str) else targets[:, 0]
+        strata = strata_of(first.double().sum(-1).numpy(), asked) if numeric else targets
         form = self.wishes.dates.get(self.time or "", "")
         parts, self.origin = divide(*table, asked, strata, self.class_names, tested, form)
         if other is not None:
@@ -204,19 +201,20 @@ class TabularDataModule(TensorDataModule):
         wishes = self.wishes
         single = {"weights": self.weights, "split": self.split, "time": self.time, "groups": self.groups}
         named: dict[str, Any] = {
-            "target": [self.target], "columns": wishes.columns, "drop": self.drop, "categories": wishes.categories,
+            "target": self.targets, "columns": wishes.columns, "drop": self.drop, "categories": wishes.categories,
             "numbers": wishes.numbers, "dates": wishes.dates, "ordinal": wishes.ordinal,
             **{key: [name] for key, name in single.items() if name},
         }  # fmt: skip
         for key, columns in named.items():
             need_columns(frame, [*(columns or [])], path, f"datamodule.{key}")
-        if wishes.columns is not None and self.target in wishes.columns:
-            why = f"{self.target!r} is the target: it would predict itself"
-            raise refusal("datamodule.columns", wishes.columns, why)
-        for name in {self.target, *(wishes.columns or [])}.intersection(self.drop):
+        for name in {*self.targets}.intersection(wishes.columns or []):
+            raise refusal("datamodule.columns", wishes.columns, f"{name!r} is the target: it would predict itself")
+        if len({*self.targets}) < len(self.targets):
+            raise refusal("datamodule.target", self.target, "expected each column once")
+        for name in {*self.targets, *(wishes.columns or [])}.intersection(self.drop):
             raise refusal("datamodule.drop", self.drop, f"{name!r} is the target or one of datamodule.columns")
         for key, name in single.items():
-            if name == self.target:
+            if name in self.targets:
                 raise refusal(f"datamodule.{key}", name, "is the target; expected another column, or null")
         kinds = {key: {*named[key]} for key in ("categories", "numbers", "dates", "ordinal")}
         for (key, columns), (other, others) in itertools.combinations(kinds.items(), 2):
@@ -237,54 +235,6 @@ class TabularDataModule(TensorDataModule):
             why = f"the model was trained on {name!r} as a number; leave it out"
             raise refusal("datamodule.categories", self.wishes.categories, why)
 
-    def _is_number(self, frame: pd.DataFrame, path: Path) -> bool:
-        """Return True if the target is a number, False if it is a class; ask in the log where both are possible."""
-        name, column = self.target, frame[self.target]
-        if self.trained.get("target") == name:
-            return not self.trained["class_names"]
-        if name in self.wishes.categories or name in self.wishes.numbers:
-            return name in self.wishes.numbers
-        refuse_foreign(frame, [name], path)
-        if holds_dates(column):
-            why = "expected a number or a class: datamodule.categories or another datamodule.target"
-            raise RefusedError(f"{path}, column {name!r}: the target holds dates; {why}")
-        if not is_numeric(column):
-            return False
-        values = np.unique(numbers(frame, name, path, _class_hint(name)))
-        if set(values) == {0.0, 1.0}:
-            log.info(f"Is the target {name!r} a class? It is 0 or 1: yes. datamodule.numbers=[{name}] makes it none")
-            return False
-        if len(values) <= MAX_GRADES and (values == np.round(values)).all():
-            seen = f"{len(values)} whole numbers, {values[0]:g} to {values[-1]:g}"
-            why = f"It holds {seen}: no. datamodule.categories=[{name}] makes it one"
-            log.info(f"Is the target {name!r} a class? {why}")
-        return True
-
-    def _targets(self, frame: pd.DataFrame, path: Path, numeric: bool) -> Tensor:
-        return self._number_target(frame, path) if numeric else self._class_target(frame, path)
-
-    def _number_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Return the target as numbers (N, 2)."""
-        values = numbers(frame, self.target, path, _class_hint(self.target))
-        _check_complete(pd.Series(values, index=frame.index), self.target, path)
-        if np.ptp(values) == 0:
-            why = f"the target is {values[0]:.10g} in each row; nothing to predict"
-            raise RefusedError(f"{path}, column {self.target!r}: {why}")
-        return two_floats(torch.tensor(values))
-
-    def _name_classes(self, tables: list[Table]) -> None:
-        """Set `class_names`: those of all tables, or of a trained model."""
-        found = {text for table in tables for text in texts(table.frame, self.target).dropna().unique()}
-        self.class_names = sorted({*found, *self.trained.get("class_names", ())})
-        if not 2 <= len(self.class_names) <= MAX_CLASSES:
-            why = f"the target has {len(self.class_names)} different values; expected 2 to {MAX_CLASSES:,} classes"
-            raise RefusedError(f"{tables[0].path}, column {self.target!r}: {why}")
-
-    def _class_target(self, frame: pd.DataFrame, path: Path) -> Tensor:
-        """Return the target as class indices (N,)."""
-        values = _check_complete(texts(frame, self.target), self.target, path)
-        return torch.from_numpy(pd.Index(self.class_names).get_indexer(pd.Index(values))).long()
-
     def _learn_statistics(self, training: pd.DataFrame, path: Path, targets: Tensor, found: Statistics) -> None:
         """Set `statistics` of the training rows, with the dates and ordinal columns in `found`."""
         self.statistics = {
@@ -298,9 +248,12 @@ class TabularDataModule(TensorDataModule):
         if self.class_names:
             self.statistics["class_counts"] = torch.bincount(targets, minlength=len(self.class_names)).tolist()
         elif len(targets):
-            values = targets.double().sum(-1).numpy()
-            self.statistics["target"] = {"mean": float(values.mean()), "std": spread(values)}
-            check_precision(training[self.target], values, values.mean(), spread(values), path)
+            self.statistics["target"] = target_statistics(training, self.target, targets, path)
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the columns to predict."""
+        return [self.target] if isinstance(self.target, str) else list(self.target)
 
     @property
     def facts(self) -> TabularFacts:
@@ -315,9 +268,10 @@ class TabularDataModule(TensorDataModule):
 
     def describe(self) -> str:
         """Summarise the data in one line for the log."""
-        kind = f"{len(self.class_names)} classes" if self.class_names else "a number"
+        several = "a number" if isinstance(self.target, str) else f"{len(self.target)} numbers"
+        kind = f"{len(self.class_names)} classes" if self.class_names else several
         columns = f"{len(self.chosen.numbers)} columns of numbers, {len(self.chosen.categories)} of categories"
-        text = f"{self.target} ({kind}) from {columns}, rows: {self.split_sizes()} ({self.origin})"
+        text = f"{', '.join(self.targets)} ({kind}) from {columns}, rows: {self.split_sizes()} ({self.origin})"
         if 0 < len(self.class_names) <= MAX_GRADES:
             counts = torch.bincount(torch.cat([split[2] for split in self.splits.values()]), minlength=2).tolist()
             text += "; " + ", ".join(f"{count:,} {name}" for count, name in zip(counts, self.class_names, strict=True))
@@ -359,32 +313,10 @@ class TabularDataModule(TensorDataModule):
         return Path(source).name
 
     def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
-        """Write the input's rows and columns, with `prediction` and, for classes, `probability_<class>` added."""
+        """Write the input's rows and columns, with the predictions added (see target_columns.py)."""
         if self.input_table is None:
             raise RuntimeError("call read_inputs() first")
-        values, class_names = torch.cat(outputs).double().cpu().numpy(), hparams["class_names"]
-        if class_names:
-            decisions = decide(torch.from_numpy(values), **hparams.get("decision", {})).numpy()
-            added = {"prediction": np.asarray(class_names, dtype=object)[decisions]}
-            added |= {f"probability_{name}": values[:, k].round(6) for k, name in enumerate(class_names)}
-        else:
-            added = {"prediction": values.round(digits(hparams["statistics"]["target"]["std"]))}
+        values = torch.cat(outputs).double().cpu().numpy()
+        added = prediction_columns(values, hparams)
         add_columns(self.input_table.path, path, added, self.input_table.frame.index)
         return len(values)
-
-
-def _class_hint(target: str) -> str:
-    """Advice for a text in a target of numbers."""
-    return f"; if the target is a class: datamodule.categories=[{target}]"
-
-
-def digits(std: float) -> int:
-    """Return the decimals of a prediction: a network computes about 7 digits, in units of `std`."""
-    return min(300, max(0, 7 - math.floor(math.log10(std))))
-
-
-def _check_complete(values: pd.Series, column: str, path: Path) -> pd.Series:
-    """Return the values of a target. Raises RefusedError if one is missing."""
-    if values.isna().any():
-        raise RefusedError(f"{path}, row {values.isna().idxmax()}, column {column!r}: the target is missing")
-    return values

@@ -20,10 +20,10 @@ class NumberStatistics(TypedDict):
 
 
 class TargetStatistics(TypedDict):
-    """Statistics of a target that is a number."""
+    """Statistics of a target that is a number; of several, in their order."""
 
-    mean: float
-    std: Positive
+    mean: float | list[float]
+    std: Positive | list[Positive]
 
 
 class DateStatistics(TypedDict):

@@ -16,7 +16,7 @@ Batch = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor]  #
 
 
 class TabularModel(LightningModule):
-    """Train `network` to predict one column of a table, a number or a class, from other columns.
+    """Train `network` to predict one column of a table, a number or a class, or several numbers, from other columns.
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides the column names (`numbers`, `categories`, `target`), `class_names` and
@@ -45,7 +45,7 @@ class TabularModel(LightningModule):
         optimizer: OptimizerConfig,
         numbers: list[str],
         categories: list[str],
-        target: str,
+        target: str | list[str],
         class_names: list[str],
         statistics: Statistics,
         scheduler: SchedulerConfig | None = None,
@@ -58,7 +58,7 @@ class TabularModel(LightningModule):
         self.save_hyperparameters()
         self.features = Features(numbers, categories, statistics)
         of_classes = {"class_weights": class_weights, "positive_class": positive_class, "threshold": threshold}
-        self.target = target_of(class_names, statistics, **of_classes)
+        self.target = target_of(class_names, statistics, target, **of_classes)
         names = {"loss", *self.target.scored_by}
         own = {name: mode for name, mode in self.logged.items() if name.partition("/")[2] in names}
         self.logged = own | {f"val/{name}": "max" for name in self.target.scored_by if "/" in name}
@@ -101,7 +101,7 @@ class TabularModel(LightningModule):
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Predict the target (B,) in its unit, float64, or logits (B, K), from numbers (B, F, 2) and codes (B, C).
 
-        A number is the sum of two float32 (see `two_floats`), NaN if it is missing.
+        Several targets are (B, K). A number is the sum of two float32 (see `two_floats`), NaN if it is missing.
         """
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
         return self.target.decode(network(*self.features(numbers, categories)))
@@ -141,7 +141,7 @@ class TabularModel(LightningModule):
         self.hparams["decision"] = self.decision.plain() if self.decision else {}
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Predict numbers (B,) or class probabilities (B, K)."""
+        """Predict numbers (B,), several (B, K), or class probabilities (B, K)."""
         return self.target.to_prediction(self(*batch))
 
     def _step(self, batch: Batch, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
-"""Targets: a number or a class. Each has its loss and metrics, and decodes the outputs of a network."""
+"""Targets: a number, several numbers, or a class. Each has its loss and metrics, and decodes a network's outputs."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,47 +15,57 @@ from .features import Statistics, as_float64, scaled, two_floats
 
 
 class NumberTarget(nn.Module):
-    """A number, standardised by `mean` and `std` of the training rows for networks and losses.
+    """A number, standardised by `mean` and `std` of the training rows for networks and losses; or K of them, `names`.
 
     Targets (B, 2) are two_floats and predictions (B,) float64: float32 can't tell 1,000,000,000 from 1,000,000,001.
+    Those of K numbers are (B, K, 2) and (B, K).
     """
 
-    num_outputs = 1
     scored_by = ("mae", "rmse", "r2")
     decision: Decision | None = None
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: float, std: float) -> None:
+    def __init__(self, mean: float | list[float], std: float | list[float], names: Sequence[str] = ()) -> None:
         super().__init__()
         self.register_buffer("mean", two_floats(torch.tensor(mean, dtype=torch.float64)))
         self.register_buffer("std", torch.tensor(std))
+        self.num_outputs, self.names = self.std.numel(), names
 
     def decode(self, outputs: Tensor) -> Tensor:
-        """Decode outputs (B, 1) to numbers (B,) in the target's unit, float64."""
-        return as_float64(self.mean).sum() + as_float64(self.std) * as_float64(outputs[:, 0])
+        """Decode outputs (B, K) to numbers (B, K), or (B,) if there is one target, in the targets' units, float64."""
+        outputs = outputs if self.std.ndim else outputs[:, 0]
+        return as_float64(self.mean).sum(-1) + as_float64(self.std) * as_float64(outputs)
 
     def loss(self, predictions: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Mean squared error in units of `std`, with `weights` (B,) of the rows."""
         if weights is None:
             return F.mse_loss(*self.normalized(predictions, targets))
-        return (weights * F.mse_loss(*self.normalized(predictions, targets), reduction="none")).mean()
+        errors = F.mse_loss(*self.normalized(predictions, targets), reduction="none")
+        return (weights * errors.view(len(weights), -1).mean(1)).mean()
 
     def scores(self, split: str) -> Metric | MetricCollection:
-        return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), "r2": R2Score()})
+        squared = MeanSquaredError(num_outputs=self.num_outputs)
+        return MetricCollection({"mae": MeanAbsoluteError(), "mse": squared, "r2": R2Score()})
 
     def normalized(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardise predictions and targets to float32 (B,), which is precise wherever the target lies."""
-        centred = (predictions - as_float64(self.mean).sum()) / as_float64(self.std)
+        """Standardise predictions and targets to float32 of their shape, precise wherever the targets lie."""
+        centred = (predictions - as_float64(self.mean).sum(-1)) / as_float64(self.std)
         return centred.to(self.std), scaled(targets, self.mean, self.std)
 
     def in_units(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Convert the metrics of normalized numbers to the target's unit; the loss stays in units of `std`."""
-        mae, rmse = metrics["mae"] * self.std, metrics["mse"].sqrt() * self.std
-        return {"loss": metrics["loss"], "mae": mae, "rmse": rmse, "r2": metrics["r2"]}
+        """Convert the metrics of normalized numbers to the target's unit; the loss stays in units of `std`.
+
+        Of several targets, all metrics are means in units of `std`, beside `rmse_<name>` in the unit of each.
+        """
+        mse, unit = metrics["mse"], torch.ones_like(self.std[0]) if self.std.ndim else self.std
+        rmse = mse.mean().sqrt() * unit
+        own = dict(zip(self.names, mse.sqrt() * self.std, strict=True)) if self.std.ndim else {}
+        means = {"loss": metrics["loss"], "mae": metrics["mae"] * unit, "rmse": rmse, "r2": metrics["r2"]}
+        return means | {f"rmse_{name}": each for name, each in own.items()}
 
     def to_prediction(self, predictions: Tensor) -> Tensor:
-        """Return the predictions (B,) for predict.py."""
+        """Return the predictions for predict.py."""
         return predictions
 
 
@@ -96,8 +107,10 @@ class ClassTarget(nn.Module):
         return logits.softmax(-1)
 
 
-def target_of(class_names: list[str], statistics: Statistics, **options: Any) -> NumberTarget | ClassTarget:
-    """Make a class target if there are class names, else a number target.
+def target_of(
+    class_names: list[str], statistics: Statistics, target: str | list[str], **options: Any
+) -> NumberTarget | ClassTarget:
+    """Make a class target if there are class names, else a target of one number or of several.
 
     The options of a class are `class_weights`, `positive_class` and `threshold`. Raises RefusedError if one is given
     for a number, or does not fit the classes.
@@ -106,8 +119,14 @@ def target_of(class_names: list[str], statistics: Statistics, **options: Any) ->
         for name, value in options.items():
             if value is not None:
                 raise refusal(f"model.{name}", value, "is for classes; the target is a number: expected null")
-        return NumberTarget(**statistics["target"])
+        return NumberTarget(**statistics["target"], names=[] if isinstance(target, str) else metric_names(target))
     counts = statistics.get("class_counts", [])
     positive = positive_class_of(options["positive_class"], class_names, counts)
     decision = Decision(options["threshold"], positive, len(class_names))
     return ClassTarget(class_names, decision, weights_of(options["class_weights"], class_names, counts))
+
+
+def metric_names(targets: Sequence[str]) -> list[str]:
+    """Name targets by letters, digits and `_` alone, which all loggers take; by their numbers if two would be equal."""
+    names = [re.sub(r"\W+", "_", each).strip("_") for each in targets]
+    return names if len({*names, ""}) > len(names) else [str(number) for number in range(1, len(names) + 1)]
