@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_inputs, read_pixels
-from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, class_folders, divide, read_labelled
+from {{ cookiecutter.package_name }}.datamodules.image_sources import class_folders
+from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, divide, read_labelled
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 
@@ -248,19 +249,23 @@ def test_splits_that_are_folders_are_used_and_others_cut_from_train(tmp_path: Pa
 
     data, folders = given("train", "val", "test")
     assert parts_of(data) == folders
-    assert "Splits are the folders train, val, test; val_fraction is not used; test_fraction is not used" in logged
+    assert "Splits: train 20 (folder train), val 20 (folder val), test 20 (folder test)" in logged
     measured = divide(data, 0.0, 1.0, 0, None, None)  # as evaluate.py does on other data
     assert {data.ids[number] for number in measured["test"].tolist()} == folders["test"]
     folds = [parts_of(data, folds=4, fold=number) for number in (1, 2, 3, 4)]
     assert all(parts["test"] == folders["test"] for parts in folds)
     assert set.union(*(parts["val"] for parts in folds)) == folders["train"] | folders["val"]
-    for missing, kept, words in (("val", "test", "(val_fraction=0.2)"), ("test", "val", "(test_fraction=0.25)")):
+    cut = {
+        "val": "train 16 (the rest of folder train), val 4 (val_fraction=0.2 of folder train), test 20 (folder test)",
+        "test": "train 15 (the rest of folder train), val 20 (folder val), test 5 (test_fraction=0.25 of folder train)",
+    }
+    for missing, kept in (("val", "test"), ("test", "val")):
         data, folders = given("train", kept)
         parts = parts_of(data)
         assert parts[kept] == folders[kept]
         assert parts["train"] | parts[missing] == folders["train"]
         assert len(parts[missing]) == {"val": 4, "test": 5}[missing]
-        assert any(f"{missing} is cut from train {words}" in line for line in logged)
+        assert f"Splits: {cut[missing]}" in logged
 
 
 def test_equal_images_stay_in_one_split_and_are_logged(logged: list[str]) -> None:

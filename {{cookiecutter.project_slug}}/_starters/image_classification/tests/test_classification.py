@@ -169,6 +169,30 @@ def test_other_data_is_measured_whole_without_what_was_trained_on(command: Comma
     assert f" of {counted} images" in output
 
 
+def test_test_images_of_their_own_are_all_tested_and_belong_to_the_run(command: Command) -> None:
+    write_digits(command.folder / "most", range(40))
+    write_digits(command.folder / "held_out", range(40, 60))
+    words = ("datamodule=image_folder", "datamodule.root=most", "datamodule.size=8", "datamodule.channels=1")
+    own = ("datamodule.test=held_out", "datamodule.test_fraction=0")
+    status, output = command("train.py", "name=given", *words, *own, *SHORT)
+    assert status == 0, output
+    assert "test 200 (datamodule.test=held_out)" in output
+    metrics = json.loads((command.folder / "runs" / "given" / "metrics.json").read_text())
+    assert metrics["samples"] == {"train": 360, "val": 40, "test": 200}
+    status, output = command("evaluate.py", "run=runs/given")
+    assert status == 0, output
+    same = json.loads((command.folder / "runs" / "given" / "evaluation_best.json").read_text())
+    assert (same["test"], same["left_out"]) == (metrics["test"], 0)
+    write_digits(command.folder / "third", range(60, 70))
+    status, output = command("evaluate.py", "run=runs/given", "datamodule.root=third")
+    assert status == 0, output
+    other = json.loads((command.folder / "runs" / "given" / "evaluation_best_on_third.json").read_text())
+    assert other["samples"] + other["left_out"] == 100
+    status, output = command("evaluate.py", "run=runs/given", "datamodule.test=third")
+    assert (status, len(output.strip().splitlines())) == (2, 1)
+    assert "datamodule.test=third: the run's own data keeps its split" in output
+
+
 def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:
     status, output = command("predict.py", "run=runs/first", f"input={own_data}")
     assert status == 0, output

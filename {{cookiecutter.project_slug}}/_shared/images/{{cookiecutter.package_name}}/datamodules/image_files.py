@@ -231,14 +231,15 @@ def some(paths: Sequence[Path], root: Path) -> str:
     return ", ".join(names) + (", …" if len(paths) > MAX_NAMED else "")
 
 
-def left_out(contents: Folder, problems: Sequence[str] = ()) -> list[str]:
-    """Return log lines that count the files left out and name the first: hidden files, other files, and `problems`.
-
-    `problems` holds one line per unreadable file.
-    """
+def left_out(contents: Folder) -> list[str]:
+    """Return log lines that count the files left out and name the first: hidden files and other files."""
     kinds = {"hidden or system files": contents.hidden, "not images": contents.others}
-    lines = [f"Left out as {kind}: {len(each):,} ({some(each, contents.root)})" for kind, each in kinds.items() if each]
-    lines += [f"Left out: {problem}" for problem in problems[:MAX_NAMED]]
+    return [f"Left out as {kind}: {len(each):,} ({some(each, contents.root)})" for kind, each in kinds.items() if each]
+
+
+def unread(problems: Sequence[str]) -> list[str]:
+    """Return log lines for files that can't be read, of which `problems` holds a message each."""
+    lines = [f"Left out: {problem}" for problem in problems[:MAX_NAMED]]
     if len(problems) > MAX_NAMED:
         lines.append(f"Left out for similar reasons: {len(problems) - MAX_NAMED:,} more, {len(problems):,} in all")
     return lines

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine import Above0Below1, Seed
+from ..engine import Above0Below1, From0Below1, Seed
 from .base import TensorDataModule
 from .image_splits import LabelledImages, divide
 from .splits import check_split
@@ -29,7 +29,7 @@ class LabelledImagesDataModule(TensorDataModule):
     def __init__(
         self,
         val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
+        test_fraction: From0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,

@@ -1,9 +1,9 @@
-"""Your own images, of any size: one folder per class or a single flat folder, or such folders for each split."""
+"""Your own images, of any size: one folder per class or a single flat folder, or such for each split, or a list."""
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import DirectoryPath
+from pydantic import DirectoryPath, FilePath
 
 from ..engine import Side
 from .image_files import colour
@@ -12,15 +12,17 @@ from .images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images in `root/<class>/` or `root/<split>/<class>/`; of a single class, in `root` or `root/<split>`.
+    """Images in `root/<class>/` or `root/<split>/<class>/`; of one class, in `root` or `root/<split>`; or of a list.
 
+    `test`, another folder or list, is the test split; without it the one that comes with `root`, or a part of it.
     `channels` is 1 (grey) or 3 (colour); transparent pixels show the colour `background`. Images are resized to `size`
     pixels a side, read once and kept in memory. Unreadable, hidden and other files are logged and skipped.
     """
 
     def __init__(
         self,
-        root: DirectoryPath,
+        root: DirectoryPath | FilePath,
+        test: DirectoryPath | FilePath | None = None,
         size: Side = 16,
         channels: Literal[1, 3] = 3,
         background: str = "white",
@@ -28,9 +30,15 @@ class ImageFolderDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**options)
         colour(background)  # raises RefusedError if it is not a colour
-        self.root, self.size, self.channels, self.background = Path(root), size, channels, background
+        self.root, self.test = Path(root), None if test is None else Path(test)
+        self.size, self.channels, self.background = size, channels, background
+
+    def take_whole(self) -> None:
+        super().take_whole()
+        self.test = None
 
     def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
-        return read_labelled(self.root, shape, self.background, self.folds, one_class=True, classes=classes)
+        options: dict[str, Any] = {"one_class": True, "classes": classes, "test": self.test}
+        return read_labelled(self.root, shape, self.background, self.folds, **options)

@@ -1,38 +1,51 @@
-"""Your own images, of any size: one folder, or one folder per split."""
+"""Your own images, of any size: one folder, one folder per split, or a list."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import DirectoryPath
+from pydantic import DirectoryPath, FilePath
 from torch import Tensor
 
-from .image_files import Remarks, as_tensor, colour, composited, decoded, image_files, left_out, log_lines
-from .image_splits import split_folders
+from .image_files import Remarks, as_tensor, colour, composited, decoded, log_lines, unread
+from .image_lists import UNSPLIT
+from .image_sources import find_images
 from .regions import RegionDataModule
 
 
 class ImageFolderDataModule(RegionDataModule):
-    """Images in `root`, at the best quality you have: the low images are made from them.
+    """Images in `root`, a folder or a list, at the best quality you have: the low images are made from them.
 
     Their regions are kept in memory, 3 bytes per pixel. If the folders in `root` are train, val and test, they are the
-    splits. Transparent pixels show the colour `background`. Unreadable files are logged and skipped.
+    splits; `test`, another folder or list, is the test split. Transparent pixels show the colour `background`.
+    Unreadable files are logged and skipped.
     """
 
-    def __init__(self, root: DirectoryPath, background: str = "white", **options: Any) -> None:
+    def __init__(
+        self,
+        root: DirectoryPath | FilePath,
+        test: DirectoryPath | FilePath | None = None,
+        background: str = "white",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         colour(background)  # raises RefusedError if it is not a colour
-        self.root, self.background = Path(root), background
+        self.root, self.test, self.background = Path(root), None if test is None else Path(test), background
+
+    def take_whole(self) -> None:
+        super().take_whole()
+        self.test = None
 
     def load_images(self) -> Iterator[tuple[str, Tensor]]:
-        contents = image_files(self.root, "datamodule.root")
-        splits = split_folders(contents, with_classes=False)
+        found = find_images(self.root, self.test, classes="none")
+        split_of = {path: part.split for part in found.parts for path in part.files}
+        self.origins = found.origins
         problems: list[str] = []
         remarks = Remarks(self.background)
-        for file, image in decoded(contents.images, problems):
+        for file, image in decoded(split_of, problems):
             remarks.add(image)
-            name = file.relative_to(self.root).as_posix()
-            if splits:
-                self.split_of[name] = next(split for split, top in splits.items() if top in file.parents)
+            name = found.names[file]
+            if split_of[file] != UNSPLIT:
+                self.split_of[name] = split_of[file]
             yield name, as_tensor(composited(image, 3, self.background))
-        log_lines([*left_out(contents, problems), *remarks.lines()])
+        log_lines([*found.lines, *unread(problems), *remarks.lines()])

@@ -14,12 +14,13 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine import Above0Below1, Draws, FailedError, Pixels, RefusedError, Seed, log, refusal
+from ..engine import Above0Below1, Draws, FailedError, From0Below1, Pixels, RefusedError, Seed, log, refusal
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
 from .augmentation import random_crops
 from .base import TensorDataModule
 from .image_files import Decoded, Folder, as_tensor, decode, decoded, image_files, left_out, log_lines
-from .image_splits import UNSPLIT, digest, indices_of, log_splits
+from .image_lists import UNSPLIT
+from .image_splits import check_test, digest, indices_of, log_splits
 from .resize import downscale
 from .splits import check_split, split_as_given, split_at_random
 
@@ -118,7 +119,7 @@ class RegionDataModule(TensorDataModule):
         gap: NonNegativeInt = 10,
         crops: Draws = 1,
         val_fraction: Above0Below1 = 0.1,
-        test_fraction: Above0Below1 = 0.2,
+        test_fraction: From0Below1 = 0.2,
         split_seed: Seed = 0,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
@@ -135,6 +136,7 @@ class RegionDataModule(TensorDataModule):
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.folds, self.fold = folds, fold
         self.split_of: dict[str, str] = {}  # split of each image, if the data comes with splits
+        self.origins: dict[str, str] = {}  # where these splits come from
         self.files: list[Path] = []  # input files of predict.py, and the names of their outputs
         self.names: list[str] = []
         self.image_keys = np.empty(0, np.uint64)  # hash of the content of each image from `load_images`
@@ -164,7 +166,11 @@ class RegionDataModule(TensorDataModule):
         self.image_keys = np.concatenate(keys)
         log_lines(f"Left out: {each}" for each in small)
         image_numbers = torch.tensor(images)
+        check_test(self.test_fraction, self.split_of.values())
         index = self._split(image_numbers, splits)
+        sizes = {split: len(numbers) for split, numbers in index.items()}
+        origins = {split: self.origins.get(split, f"given as {split}") for split in self.split_of.values()}
+        log_splits(sizes, origins, self.val_fraction, self.test_fraction, self.folds, self.fold)
         self.ids = {split: [ids[number] for number in numbers.tolist()] for split, numbers in index.items()}
         empty = regions[0][None][:0]
         return {
@@ -195,7 +201,6 @@ class RegionDataModule(TensorDataModule):
         fractions, options = (self.val_fraction, self.test_fraction, self.split_seed), {"sample_name": "regions"}
         folds: dict[str, Any] = {"folds": self.folds, "fold": self.fold, **options}
         if UNSPLIT not in splits:
-            log_splits(splits, self.val_fraction, self.test_fraction, self.folds)
             parts = indices_of(splits)
             whole = len(images[parts["train"]].unique()) >= MIN_WHOLE_IMAGES
             return split_as_given(parts, *fractions, **folds, groups=images if whole else None)._asdict()
