@@ -27,8 +27,17 @@ class RefusedError(Exception):
 class FailedError(Exception):
     """Ends a command during work, with exit status 1. Its arguments are the lines to print."""
 
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(_without_traceback, lines))
+
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+def _without_traceback(line: object) -> object:
+    """Return the message of an error from a worker of a DataLoader, which comes with its traceback before it."""
+    text = str(line)
+    return text.rpartition("FailedError: ")[2].rstrip() if "Original Traceback" in text else line
 
 
 class StoppedError(BaseException):

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_inputs, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_pixels
 from {{ cookiecutter.package_name }}.datamodules.image_sources import class_folders
 from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, divide, read_labelled
+from {{ cookiecutter.package_name }}.datamodules.image_store import read_inputs
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 
@@ -307,5 +308,5 @@ def test_arrays_and_folders_that_can_not_be_predicted_are_refused(tmp_path: Path
 
 def test_images_that_do_not_fit_into_memory_are_refused(tmp_path: Path) -> None:
     root = lay(tmp_path, many("cat dog"))
-    with pytest.raises(RefusedError, match=r"datamodule.size=60000: 12 images of 3x60000x60000 take 1,036.8 GB"):
+    with pytest.raises(RefusedError, match=r"datamodule.size=60000: 8 images of 3x60000x60000 at a time take 172.8 GB"):
         read_labelled(root, (3, 60_000, 60_000), "white")

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.callbacks.report import in_two_lines, worst_of
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
+from {{ cookiecutter.package_name }}.datamodules.image_store import as_floats
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule
 from {{ cookiecutter.package_name }}.models.classes import ClassScores, Decision, quick_scores
@@ -32,7 +33,7 @@ SHORT = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "callbacks=[default]
 def test_batches_have_the_shape_and_range_that_the_facts_tell(option: str, configure: Configure) -> None:
     cfg = configure(f"datamodule={option}", "datamodule.batch_size=16")
     data = build_datamodule(cfg)
-    images, targets = next(iter(data.train_dataloader()))
+    images, targets = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert images.shape == (16, *data.facts["input_shape"])
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1
@@ -94,11 +95,13 @@ def test_transparent_images_are_predicted_with_the_background_of_training(tmp_pa
         data = ImageFolderDataModule(root=tmp_path, size=8, background=background, channels=1)
         data.setup("fit")
         names = [name for split in data.splits for name in data.ids[split]]
-        learnt = dict(zip(names, torch.cat([images for images, _ in data.splits.values()]), strict=True))
+        splits = [as_floats(images[torch.arange(len(images))]) for images, _ in data.splits.values()]
+        learnt = dict(zip(names, torch.cat(splits), strict=True))
         for name, image in learnt.items():
             assert np.abs(image[0].numpy() - grey * (1 - shares[name] / 255)).max() < 1.5 / 255
         data.read_inputs(str(tmp_path), {"input_shape": [1, 8, 8]})
-        assert all(torch.equal(image, learnt[name]) for name, image in zip(data.names, data.inputs[0], strict=True))
+        inputs = as_floats(data.inputs[0][torch.arange(len(data.names))])
+        assert all(torch.equal(image, learnt[name]) for name, image in zip(data.names, inputs, strict=True))
     for colour in ("whit", "#12", "#00000000", ""):
         with pytest.raises(RefusedError, match=r"datamodule.background(=.*)?: expected a colour such as white"):
             ImageFolderDataModule(root=tmp_path, background=colour)
@@ -156,7 +159,7 @@ def test_other_data_is_measured_whole_without_what_was_trained_on(command: Comma
     model, data = known
     data.root = command.folder / "mine"
     data.setup("fit")
-    seen = {image.numpy().tobytes() for split in ("train", "val") for image in data.splits[split][0]}
+    seen = {as_floats(image).numpy().tobytes() for split in ("train", "val") for image in data.splits[split][0]}
     right, counted = 0, 0
     for path in sorted((command.folder / "new").rglob("*.png")):
         image = torch.from_numpy(np.asarray(Image.open(path)).astype(np.float32) / 255)[None]

@@ -13,6 +13,7 @@ from PIL import Image
 from starter import photograph
 from torch import Tensor
 
+from {{ cookiecutter.package_name }}.datamodules import image_folder
 from {{ cookiecutter.package_name }}.datamodules.augmentation import random_crops
 from {{ cookiecutter.package_name }}.datamodules.image_files import as_tensor
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
@@ -50,6 +51,17 @@ def test_of_many_images_whole_ones_are_held_out(tmp_path: Path) -> None:
     of = {split: {each.split()[0] for each in ids} for split, ids in data.ids.items()}
     assert sum(map(len, of.values())) == len(set.union(*of.values())) == 12
     assert len(of["train"]) > 6
+
+
+def test_images_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice 3 bytes a pixel: of the image, and of the regions cut from it."""
+    photograph(0, 0, 0, 200, 100).save(tmp_path / "1.png")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    monkeypatch.setattr(image_folder, "free_memory", lambda: 119_999)
+    with pytest.raises(RefusedError, match=r"2 images take 0.0 GB of memory; 0.0 GB are free; give fewer or smaller"):
+        ImageFolderDataModule(tmp_path, region=48).setup()
+    monkeypatch.setattr(image_folder, "free_memory", lambda: 120_000)
+    ImageFolderDataModule(tmp_path, region=48).setup()
 
 
 def loaded(root: Path, caplog: pytest.LogCaptureFixture) -> ImageFolderDataModule:

@@ -119,8 +119,8 @@ def _declared(saved: DictConfig, name: str) -> Any:
 
 # Keys that may change in a resumed run without changing its result.
 HARMLESS = (
-    "resume", "save_minutes", "logger", "datamodule.num_workers", "trainer.enable_progress_bar",
-    "trainer.enable_model_summary", "trainer.detect_anomaly",
+    "resume", "save_minutes", "logger", "datamodule.num_workers", "datamodule.memory",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.detect_anomaly",
 )  # fmt: skip
 WITH_RERUN = ("rerun", "name", "resume", "save_minutes", "logger")
 

@@ -105,6 +105,7 @@ def _train(cfg: DictConfig, folder: RunFolder, before: RunFolder | None) -> None
     if rank() == 0:
         typed = [override.text for override in overrides()]
         origin = provenance.describe_origin(cfg, typed, datamodule.fingerprint(), trainer.world_size)
+        origin["data_sha256_of"] = getattr(datamodule, "fingerprint_of", "content")
         resume, step, rows = _saved_state(cfg, folder, origin, trial) if folder.continued else (None, 0, 0)
         provenance.record_start(folder, origin)
         record_seen(cfg, folder, datamodule)

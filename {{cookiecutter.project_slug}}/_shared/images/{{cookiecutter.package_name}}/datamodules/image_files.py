@@ -2,18 +2,20 @@
 
 import re
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..engine import RefusedError, log, refusal
+from .memory import cores
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # some of Pillow's other formats start external programs
@@ -29,6 +31,8 @@ SYSTEM_NAMES = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 }  # fmt: skip
 MAX_NAMED = 5  # files named in a message
+MAX_THREADS = 8  # images decoded at a time: large ones take hundreds of megabytes
+T = TypeVar("T")
 
 # Pixels
 
@@ -49,19 +53,39 @@ def decode(path: Path) -> Decoded:
     Raises one of UNREADABLE if the file is not a complete image, or has over 89 million pixels, which is Pillow's
     limit.
     """
+    with pillows_warnings():
+        return _decode(path)
+
+
+@contextmanager
+def pillows_warnings() -> Iterator[None]:
+    """Ignore Pillow's warnings, except that an image is too large. It holds in all threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
-                profile = image.info.get("icc_profile")
-                dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
-                pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
-        except (*UNREADABLE, MemoryError):
-            raise
-        except Exception as error:  # a broken file can raise anything in a decoder
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+        yield
+
+
+def pixel_count(path: Path) -> int:
+    """Return the number of pixels of an image file, from its header; 0 if it can't be read."""
+    try:
+        with pillows_warnings(), Image.open(path, formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # a broken file can raise anything
+        return 0
+
+
+def _decode(path: Path) -> Decoded:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
+            profile = image.info.get("icc_profile")
+            dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
+            pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
+    except (*UNREADABLE, MemoryError):
+        raise
+    except Exception as error:  # a broken file can raise anything in a decoder
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
 
 
@@ -118,63 +142,54 @@ def as_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
 
 
-def decoded(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[Path, Decoded]]:
-    """Read image files one by one; add a message to `problems` for each that can't be read."""
-    for path in paths:
-        try:
-            image = decode(path)
-        except UNREADABLE as error:
-            problems.append(f"{path} can't be read as an image ({type(error).__name__}: {error})")
-        else:
-            yield path, image
-
-
 class Remarks:
     """Counts of the conversions that images needed, for the log."""
 
     def __init__(self, background: str = "white") -> None:
         self.composited, self.counts = f"composited on {background} where they are transparent", Counter[str]()
 
-    def add(self, image: Decoded) -> None:
-        self.counts.update(["reduced to 8 bits per channel"] if image.reduced else [])
-        self.counts.update(["of 16 bits, but nearly black (below a sixteenth of the range)"] if image.dark else [])
-        self.counts.update([self.composited] if image.alpha else [])
+    def traits(self, image: Decoded) -> list[str]:
+        """Return the conversions that an image needs."""
+        traits = {
+            "reduced to 8 bits per channel": image.reduced,
+            "of 16 bits, but nearly black (below a sixteenth of the range)": image.dark,
+            self.composited: image.alpha is not None,
+        }
+        return [trait for trait, present in traits.items() if present]
 
     def lines(self) -> list[str]:
         return [f"Images {remark}: {count:,}" for remark, count in self.counts.items()]
 
 
-class Read(NamedTuple):
-    """Readable files, their images (N, C, H, W), a message for each unreadable file, and remarks."""
+def decoded(
+    paths: Iterable[Path], problems: list[str], convert: Callable[[Decoded], T], remarks: Remarks
+) -> Iterator[tuple[Path, T]]:
+    """Read image files, some at a time in threads: yield, in their order, what `convert` makes of each image.
 
-    files: list[Path]
-    images: Tensor
-    problems: list[str]
-    remarks: Remarks
+    Adds a message to `problems` for each that can't be read, and the conversions of the others to `remarks`.
+    """
 
+    def read(path: Path) -> tuple[list[str], T]:
+        image = _decode(path)
+        return remarks.traits(image), convert(image)
 
-def read_images(paths: Sequence[Path], shape: Sequence[int], background: str = "white") -> Read:
-    """Read image files as floats in [0, 1], resized to `shape` (C, H, W)."""
-    channels, height, width = shape
-    readable: list[Path] = []
-    problems: list[str] = []
-    remarks = Remarks(background)
-    images = torch.empty(len(paths), *shape)
-    for path, image in decoded(paths, problems):
-        small = composited(image, channels, background).resize((width, height), Image.Resampling.BILINEAR)
-        images[len(readable)] = as_tensor(small).float() / 255
-        readable.append(path)
-        remarks.add(image)
-    return Read(readable, images[: len(readable)], problems, remarks)
+    def taken(path: Path, result: Future[tuple[list[str], T]]) -> Iterator[tuple[Path, T]]:
+        try:
+            traits, value = result.result()
+        except UNREADABLE as error:
+            problems.append(f"{path} can't be read as an image ({type(error).__name__}: {error})")
+        else:
+            remarks.counts.update(traits)
+            yield path, value
 
-
-def check_memory(key: str, value: object, count: int, shape: Sequence[int]) -> None:
-    """Raises RefusedError if `count` images of `shape` (C, H, W) and one copy of them do not fit into memory."""
-    needed, free = 2 * 4 * count * int(np.prod(shape, dtype=object)), psutil.virtual_memory().available
-    if needed > free:
-        size = "x".join(map(str, shape))
-        why = f"{count:,} images of {size} take {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"
-        raise refusal(key, value, why)
+    with pillows_warnings(), ThreadPoolExecutor(min(cores(), MAX_THREADS)) as pool:
+        waiting: deque[tuple[Path, Future[tuple[list[str], T]]]] = deque()
+        for path in paths:
+            waiting.append((path, pool.submit(read, path)))
+            if len(waiting) > MAX_THREADS:
+                yield from taken(*waiting.popleft())
+        while waiting:
+            yield from taken(*waiting.popleft())
 
 
 # Folders
@@ -249,38 +264,3 @@ def log_lines(lines: Iterable[str]) -> None:
     """Write lines to the log. Call it after the last check, since a refusal is a single line."""
     for line in lines:
         (log.warning if line.startswith("Left out") else log.info)(line)
-
-
-# Input of predict.py
-
-
-def read_inputs(path: Path, shape: Sequence[int], background: str = "white") -> tuple[list[str], Tensor, list[str]]:
-    """Read an image, a folder or an .npy file: names, images (N, C, H, W), and a message for each unreadable file."""
-    if path.suffix.lower() == ".npy":
-        images = _read_array(path, shape)
-        return [f"{path.name}[{i}]" for i in range(len(images))], images, []
-    contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
-    check_memory("input", path, len(contents.images), shape)
-    files, images, problems, remarks = read_images(contents.images, shape, background)
-    if files:
-        log_lines([*left_out(contents), *remarks.lines()])
-    return [file.relative_to(contents.root).as_posix() for file in files], images, problems
-
-
-def _read_array(path: Path, shape: Sequence[int]) -> Tensor:
-    """Read images (N, C, H, W), or (N, H, W) or (H, W) if C is 1: bytes in 0–255, or floats in [0, 1]."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false header allocates nothing
-    except (OSError, ValueError, EOFError) as error:
-        raise RefusedError(f"input={path}: can't be read as an array ({error})") from error
-    expected = "x".join(map(str, ("N", *shape)))
-    size = int(np.prod(shape))
-    if array.shape[-2:] != tuple(shape[1:]) or array.size == 0 or array.size % size or array.ndim > 4:
-        raise RefusedError(f"input={path}: its shape is {array.shape}, the model takes {expected}")
-    if array.dtype == np.uint8:
-        array = array / 255
-    if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= 0 and array.max() <= 1):  # NaN fails
-        raise RefusedError(
-            f"input={path}: {array.dtype} from {array.min()} to {array.max()}; expected uint8, or floats in [0, 1]"
-        )
-    return torch.from_numpy(array.reshape(-1, *shape).astype(np.float32))

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 
 from ..engine import RefusedError, log, refusal
-from .image_files import check_memory, log_lines, read_images, unread
+from .image_files import Remarks, log_lines, unread
 from .image_lists import UNSPLIT
 from .image_sources import ClassFolder, find_images
+from .image_store import ImageStore, Memory, read_store
 from .splits import split_as_given, split_at_random
 
 
 class LabelledImages(NamedTuple):
-    """`images` (N, C, H, W) as floats in [0, 1], `targets` (N,) as integers, and `class_names` in that order.
+    """`images` (N, C, H, W), `targets` (N,) as integers, and `class_names` in that order.
+
+    The images are floats in [0, 1], bytes, or an ImageStore.
 
     `ids` (N) identify images in messages: a file or a number. `splits` (N) is the split of each image, train, val or
     test, if the data comes with splits; `origins` says where each of them comes from.
     """
 
-    images: Tensor
+    images: Any
     targets: Tensor
     class_names: list[str]
     ids: Sequence[Any]
@@ -41,6 +44,7 @@ def read_labelled(
     one_class: bool = False,
     classes: Sequence[str] | None = None,
     test: Path | None = None,
+    memory: Memory = "auto",
 ) -> LabelledImages:
     """Read the images in `root`: one folder per class, one folder per split with class folders inside, or a list.
 
@@ -50,8 +54,9 @@ def read_labelled(
     found = find_images(root, test, "optional" if one_class else "required", least=2 if classes is None else 1)
     parts = found.parts
     part_of = {path: part for part in parts for path in part.files}
-    check_memory("datamodule.size", shape[-1], len(part_of), shape)
-    files, images, problems, remarks = read_images(list(part_of), shape, background)
+    problems: list[str] = []
+    remarks = Remarks(background)
+    files, images = read_store(list(part_of), shape, background, memory, problems, remarks)
     counts = Counter(part_of[path].folder for path in files)
     splits = {part.split for part in parts}
     _check_counts(root, parts, counts, folds, whole=classes is not None)
@@ -135,10 +140,13 @@ def check_test(test_fraction: float, splits: Collection[str]) -> None:
         raise refusal("datamodule.test_fraction", test_fraction, why)
 
 
-def equal_images(images: Tensor) -> list[int]:
+def equal_images(images: Any) -> list[int]:
     """Number the distinct images: exact copies among `images` (N, C, H, W) get the same number."""
-    numbers: dict[bytes, int] = {}
-    return [numbers.setdefault(digest(image), len(numbers)) for image in images]
+    numbers: dict[Hashable, int] = {}
+    if isinstance(images, ImageStore) and not images.knows_content:
+        return [*range(len(images))]
+    keys = images.keys.tolist() if isinstance(images, ImageStore) else map(digest, images)
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def digest(image: Tensor) -> bytes:

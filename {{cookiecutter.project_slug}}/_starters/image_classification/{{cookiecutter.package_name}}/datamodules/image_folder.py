@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import DirectoryPath, FilePath
+from pydantic import DirectoryPath, FilePath, PositiveFloat
 
 from ..engine import Side
 from .image_splits import LabelledImages, read_labelled
+from .image_store import Memory
 from .images import ImageDataModule
 
 
@@ -14,8 +15,9 @@ class ImageFolderDataModule(ImageDataModule):
     """Images in `root/<class>/` or `root/<split>/<class>/`, or of the list `root`; `channels`: 1 (grey) or 3 (colour).
 
     `test`, another folder or list, is the test split; without it the one that comes with `root`, or a part of it.
-    Images are resized to `size` pixels a side, read once and kept in memory: 12 kB per image of 3×32×32. Unreadable
-    files, hidden files and files of other types are logged and skipped. `split_folders` says which folders are splits.
+    Images are resized to `size` pixels a side. With `memory` "auto", what fits into half of the free memory is kept
+    there, 3 kB per image of 3×32×32, and the others are read from disk as they are needed; "disk": all are; a number:
+    at most so many GB are kept. Unreadable files, hidden files and files of other types are logged and skipped.
     """
 
     def __init__(
@@ -24,11 +26,13 @@ class ImageFolderDataModule(ImageDataModule):
         test: DirectoryPath | FilePath | None = None,
         size: Side = 32,
         channels: Literal[1, 3] = 3,
+        memory: Literal["auto", "disk"] | PositiveFloat = "auto",
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root, self.test = Path(root), None if test is None else Path(test)
         self.size, self.channels = size, channels
+        self.memory: Memory = memory
 
     def take_whole(self) -> None:
         super().take_whole()
@@ -37,4 +41,5 @@ class ImageFolderDataModule(ImageDataModule):
     def load_images(self) -> LabelledImages:
         shape, whole = (self.channels, self.size, self.size), self.test_fraction == 1
         classes = self.trained.get("class_names", ()) if whole else None
-        return read_labelled(self.root, shape, self.background, self.folds, classes=classes, test=self.test)
+        options: dict[str, Any] = {"classes": classes, "test": self.test, "memory": self.memory}
+        return read_labelled(self.root, shape, self.background, self.folds, **options)

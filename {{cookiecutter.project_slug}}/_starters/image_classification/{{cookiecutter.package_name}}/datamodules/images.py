@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..engine import From0Below1, RefusedError
 from ..models.classes import ClassStatistics, decide
 from .augmentation import apply_seeded, random_affine
-from .image_files import colour, read_inputs
+from .image_files import colour
+from .image_store import read_inputs
 from .labelled_images import LabelledImagesDataModule
 
 
@@ -76,7 +77,8 @@ class ImageDataModule(LabelledImagesDataModule):
                 raise RefusedError(f"datamodule.augment: changes the shape of images from {sizes}; expected the same")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment training images, a whole batch at a time on its device."""
+        """Convert to floats, and augment training images, a whole batch at a time on its device."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
         if self.trainer is None or not self.trainer.training:
             return batch
         images, *others = batch

@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..datamodules.image_store import as_floats
 from ..datamodules.images import sheet
 from ..engine import save_figure, save_plot
 
@@ -72,10 +73,10 @@ def _sample(model: Any, noise: Tensor) -> Tensor:
 def real_images(trainer: Any, classes: int) -> Tensor:
     """Return the first test images of each class (rows, REAL_COLUMNS, C, H, W), white if it has fewer."""
     images, targets = trainer.datamodule.splits["test"]
-    chosen = images.new_ones(min(MAX_ROWS, classes), REAL_COLUMNS, *images.shape[1:])
+    chosen = torch.ones(min(MAX_ROWS, classes), REAL_COLUMNS, *images.shape[1:])
     for row, cells in enumerate(chosen):
-        real = images[targets == row][:REAL_COLUMNS]
-        cells[: len(real)] = real
+        numbers = (targets == row).nonzero()[:REAL_COLUMNS, 0]
+        cells[: len(numbers)] = as_floats(images[numbers])
     return chosen
 
 

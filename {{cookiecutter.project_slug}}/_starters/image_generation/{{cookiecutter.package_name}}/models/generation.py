@@ -8,8 +8,10 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from ..datamodules.image_store import as_floats
 from .frechet import frechet_distance, train_judge
 
+REAL_BATCH = 1024  # real images compared at a time
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) in [0, 1], classes (B,)
 
 
@@ -62,8 +64,8 @@ class ImageGenerator(LightningModule):
         for distance in self.distances.values():
             distance.update(images, real=True)
 
-    def images_of(self, split: str) -> Batch:
-        """Return images and classes of a split of the trainer's datamodule."""
+    def images_of(self, split: str) -> tuple[Any, Tensor]:
+        """Return images, a tensor or an ImageStore, and classes of a split of the trainer's datamodule."""
         trainer: Any = self.trainer
         return trainer.datamodule.splits[split]
 
@@ -74,10 +76,12 @@ class ImageGenerator(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the distance of the generated images and, for comparison, of the real validation images."""
-        real = self.images_of("val")[0][self.trainer.global_rank :: self.trainer.world_size]
+        real = self.images_of("val")[0]
+        own = torch.arange(len(real))[self.trainer.global_rank :: self.trainer.world_size]
         self.log("test/frechet", self.distances["generated"].compute(), sync_dist=True)
-        if len(real):
-            self.distances["real"].update(real.to(self.device), real=False)
+        if len(own):
+            for index in own.split(REAL_BATCH):
+                self.distances["real"].update(as_floats(real[index]).to(self.device), real=False)
             self.log("test/frechet_real", self.distances["real"].compute(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -7,9 +7,11 @@ from typing import Any
 from pydantic import DirectoryPath, FilePath
 from torch import Tensor
 
-from .image_files import Remarks, as_tensor, colour, composited, decoded, log_lines, unread
+from ..engine import RefusedError
+from .image_files import Decoded, Remarks, as_tensor, colour, composited, decoded, log_lines, pixel_count, unread
 from .image_lists import UNSPLIT
 from .image_sources import find_images
+from .memory import free_memory
 from .regions import RegionDataModule
 
 
@@ -40,12 +42,22 @@ class ImageFolderDataModule(RegionDataModule):
         found = find_images(self.root, self.test, classes="none")
         split_of = {path: part.split for part in found.parts for path in part.files}
         self.origins = found.origins
+        self._check_memory([*split_of])
         problems: list[str] = []
         remarks = Remarks(self.background)
-        for file, image in decoded(split_of, problems):
-            remarks.add(image)
+        for file, pixels in decoded(split_of, problems, self._pixels, remarks):
             name = found.names[file]
             if split_of[file] != UNSPLIT:
                 self.split_of[name] = split_of[file]
-            yield name, as_tensor(composited(image, 3, self.background))
+            yield name, pixels
         log_lines([*found.lines, *unread(problems), *remarks.lines()])
+
+    def _check_memory(self, files: list[Path]) -> None:
+        """Raises RefusedError if the images, and their regions beside them, do not fit into memory."""
+        needed, free = 2 * 3 * sum(map(pixel_count, files)), free_memory()
+        if needed > free:
+            why = f"{len(files):,} images take {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"
+            raise RefusedError(f"datamodule.root={self.root}: {why}; give fewer or smaller images", "datamodule.root")
+
+    def _pixels(self, image: Decoded) -> Tensor:
+        return as_tensor(composited(image, 3, self.background))

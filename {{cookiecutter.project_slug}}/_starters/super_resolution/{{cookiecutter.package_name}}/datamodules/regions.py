@@ -18,7 +18,7 @@ from ..engine import Above0Below1, Draws, FailedError, From0Below1, Pixels, Refu
 from ..engine.order import BatchOrder, TensorBatches, batches, content_keys
 from .augmentation import random_crops
 from .base import TensorDataModule
-from .image_files import Decoded, Folder, as_tensor, decode, decoded, image_files, left_out, log_lines
+from .image_files import Decoded, Folder, Remarks, as_tensor, decode, decoded, image_files, left_out, log_lines
 from .image_lists import UNSPLIT
 from .image_splits import check_test, digest, indices_of, log_splits
 from .resize import downscale
@@ -278,10 +278,14 @@ class RegionDataModule(TensorDataModule):
         path, reduced, lost = Path(source), 0, 0
         problems: list[str] = []
         contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
-        for file, image in decoded(contents.images, problems):
+
+        def told(image: Decoded) -> tuple[bool, bool]:
+            return image.reduced, image.profile is not None and rgb_profile(image) is None
+
+        for file, (is_reduced, loses_profile) in decoded(contents.images, problems, told, Remarks()):
             self.files.append(file)
-            reduced += image.reduced
-            lost += image.profile is not None and rgb_profile(image) is None
+            reduced += is_reduced
+            lost += loses_profile
         if not self.files:
             raise RefusedError(f"input={source}: no image could be read; {problems[0]}")
         log_lines(left_out(contents))
