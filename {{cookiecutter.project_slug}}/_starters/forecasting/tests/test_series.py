@@ -114,6 +114,26 @@ def test_the_shorter_season_that_a_message_offers_is_of_use(tmp_path: Path) -> N
         assert len(module(tmp_path, real_counts(100)[: 2 * rows], seasons=[24], **arguments).splits["train"][0])
 
 
+def test_a_column_of_splits_says_where_validation_and_test_begin(tmp_path: Path) -> None:
+    rows = real_counts(100)
+    parts = ["Train"] * 1500 + ["valid"] * 500 + ["test"] * 400
+    arguments = {"context": 48, "seasons": [24], "split": "part"}
+    data = module(tmp_path, rows.assign(part=parts), **arguments)
+    assert {name: (int(at.min()), int(at.max())) for name, (at,) in data.splits.items()} == {
+        "train": (48, 1500 - 24), "val": (1500, 2000 - 24), "test": (2000, 2400 - 24),
+    }  # fmt: skip
+    for row, split, message in (
+        (1600, "train", "row 1602, column 'part': its time is that of another split"),
+        (1600, "tset", "row 1602, column 'part': 'tset' is no split; expected train, val or test"),
+        (slice(1500, 2000), "train", "no row is of val"),
+    ):
+        changed = np.array([*parts], object)
+        changed[row] = split
+        with pytest.raises(RefusedError) as refused:
+            module(tmp_path, rows.assign(part=changed), **arguments)
+        assert message in str(refused.value)
+
+
 def test_times_of_another_kind_than_the_training_s_are_refused_in_words(tmp_path: Path) -> None:
     data = module(tmp_path, real_counts(100))
     data.trained = {"zoned": True}

@@ -14,6 +14,10 @@ from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
 MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
@@ -30,6 +34,7 @@ class Panel(NamedTuple):
     clock: Clock = Clock()
     covariates: Sequence[RawCovariate] = ()
     filled: np.ndarray | None = None
+    bounds: tuple[int, int] | None = None  # the columns at which validation and test begin, where the file says so
 
     def label(self, row: int, time: pd.Timestamp) -> str:
         """Return series and time, however the file writes times: in UTC, marked with Z, if they have a zone."""
@@ -41,7 +46,7 @@ class Panel(NamedTuple):
 class Columns(NamedTuple):
     """Column names of a table; `time_format` is for strftime, None for ISO 8601.
 
-    In a `wide` table every column is a series, except that of times and the `covariates` of each kind.
+    In a `wide` table every column is a series, except those of times, of the `split` and of `covariates` of each kind.
     """
 
     time: str
@@ -49,6 +54,7 @@ class Columns(NamedTuple):
     series: str | None = None
     time_format: str | None = None
     wide: bool = False
+    split: str | None = None
     covariates: Mapping[str, Sequence[str]] = {}
 
 
@@ -64,6 +70,8 @@ def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, ah
     panel = (read_wide if columns.wide else read_long)(frame, columns, path, gaps)
     if gaps == "interpolate":
         panel = filled(panel, path)
+    if columns.split and not ahead:
+        panel = panel._replace(bounds=read_bounds(frame, columns, path, panel))
     if ahead or not (there := ~np.isnan(panel.values).all(0)).any():
         return panel
     end = int(np.flatnonzero(there)[-1]) + 1
@@ -105,7 +113,7 @@ def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
 
 def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
     """Read a table with a column a series; each begins at its first value and ends at its last one."""
-    shared = {columns.time, *(name for names in columns.covariates.values() for name in names)}
+    shared = {columns.time, columns.split, *(name for names in columns.covariates.values() for name in names)}
     names = [name for name in frame.columns if name not in shared]
     if not names:
         raise RefusedError(f"{path}: no column is a series; there are {', '.join(map(str, frame.columns))}")
@@ -131,6 +139,31 @@ def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     each = [in_panel(raw, place, shape) for raw in raws]
     covariates = [raw._replace(values=np.broadcast_to(raw.values, panel.shape)) for raw in each]
     return Panel([str(name) for name in names], panel, counts.min(), step, clock, covariates)
+
+
+def read_bounds(frame: pd.DataFrame, columns: Columns, path: Path, panel: Panel) -> tuple[int, int]:
+    """Return the columns of the panel at which validation and test begin, by a column of splits.
+
+    Raises RefusedError if they do not follow each other in time.
+    """
+    name = str(columns.split)
+    need_columns(frame, [name], path, "datamodule.split")
+    words = texts(frame, name)
+    splits = words.str.lower().map(SPLIT_NAMES)
+    values = 0.0 if columns.wide else numbers(frame, columns.value, path)
+    wrong = (splits.isna() & ~(np.isnan(values) & words.isna())).to_numpy()  # rows ahead may have neither
+    if wrong.any():
+        raise refused(frame, path, wrong, name, f"{words[wrong].iloc[0]!r} is no split; expected train, val or test")
+    at = panel.step.number(read_times(frame, columns.time, columns.time_format, path).at) - panel.first
+    begins = {split: at[(splits == split).to_numpy()] for split in ("train", "val", "test")}
+    if gone := [split for split, each in begins.items() if not len(each)]:
+        raise refusal("datamodule.split", name, f"no row is of {gone[0]}; expected train, val and test")
+    val, test = int(begins["val"].min()), int(begins["test"].min())
+    expected = np.where(at < val, "train", np.where(at < test, "val", "test"))
+    if (mixed := (splits.notna() & (splits != expected)).to_numpy()).any():
+        why = "its time is that of another split; expected train before val before test, alike in all series"
+        raise refused(frame, path, mixed, name, why)
+    return val, test
 
 
 def after_last(values: np.ndarray, rows: np.ndarray, allowed: bool) -> np.ndarray:
@@ -234,7 +267,7 @@ def check_columns(columns: Columns) -> None:
         key, given = ("series", columns.series) if columns.series else ("static_covariates", static)
         raise refusal(f"datamodule.{key}", given, "is of a long table; in a wide one each column is a series")
     uses = {"time": [columns.time], "value": [] if columns.wide else [columns.value]}
-    uses |= {"series": [columns.series] if columns.series else []}
+    uses |= {key: [name] for key, name in (("series", columns.series), ("split", columns.split)) if name}
     uses |= {f"{kind}_covariates": names for kind, names in columns.covariates.items()}
     taken: dict[str, str] = {}
     for key, names in uses.items():

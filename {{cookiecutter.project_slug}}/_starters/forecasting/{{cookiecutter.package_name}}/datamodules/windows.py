@@ -94,8 +94,8 @@ class WindowsDataModule(TensorDataModule):
     is a lower bound of the values, such as 0 for counts. Training windows begin `stride` steps apart, others
     `eval_stride`. `gaps` says what happens to a missing step or value: it is refused, interpolated linearly, or the
     windows that contain it are skipped. Columns of `past_covariates` are known until a forecast begins, those of
-    `future_covariates` also for its steps; `static_covariates` belong to a series. `time`, `value`, `series`, `wide`
-    and `time_format` describe files; see panel.py.
+    `future_covariates` also for its steps; `static_covariates` belong to a series. `split` names the
+    split of each row. `time`, `value`, `series`, `wide` and `time_format` describe files; see panel.py.
     """
 
     sample_name = "windows"
@@ -117,6 +117,7 @@ class WindowsDataModule(TensorDataModule):
         time_format: str | None = None,
         gaps: Gaps = "refuse",
         wide: bool = False,
+        split: str | None = None,
         past_covariates: list[str] | None = None,
         future_covariates: list[str] | None = None,
         static_covariates: list[str] | None = None,
@@ -134,7 +135,7 @@ class WindowsDataModule(TensorDataModule):
         self.chosen = Choice(0, 0, [], 1, 0.0)
         kinds = {"past": past_covariates, "future": future_covariates, "static": static_covariates}
         covariates = {kind: names or [] for kind, names in kinds.items()}
-        self.columns = Columns(time, value, series, time_format, wide, covariates)
+        self.columns = Columns(time, value, series, time_format, wide, split, covariates)
         check_columns(self.columns)
         self.learnt: list[Covariate] = []  # the covariates, as the training has them
         self.unit = value  # axis label in plots
@@ -152,6 +153,8 @@ class WindowsDataModule(TensorDataModule):
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
         length = self.panel.values.shape[1]
         parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
+        if (bounds := self.panel.bounds) and self.folds is None and self.test_fraction < 1:
+            parts = range(bounds[0]), range(*bounds), range(bounds[1], length)
         self.trained_until = parts[1].stop
         self.chosen = self._choose(self.panel.values[:, : len(parts[0]) or length])
         self.learnt = self.trained.get("covariates") or learn(self.panel.covariates, len(parts[0]) or length)
