@@ -78,7 +78,8 @@ def test_bar_is_drawn_ten_times_a_second_whatever_a_step_takes(seconds: float, m
     bar = progress.Bar()
     monkeypatch.setattr(bar, "_draw", lambda trainer, text: drawn.append(now[0]))
     bar.train_progress_bar = SimpleNamespace(n=0)  # type: ignore[assignment]
-    trainer: Any = SimpleNamespace(num_training_batches=5, progress_bar_metrics={}, current_epoch=0)
+    shown: Any = {"progress_bar_metrics": {}, "callback_metrics": {}, "checkpoint_callback": None}
+    trainer: Any = SimpleNamespace(num_training_batches=5, current_epoch=0, **shown)
     for batch in range(1000):
         trainer.current_epoch = batch // 5
         bar.on_train_batch_end(trainer, None, None, None, batch % 5)  # type: ignore[arg-type]

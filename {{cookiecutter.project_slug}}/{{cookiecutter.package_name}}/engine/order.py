@@ -65,9 +65,8 @@ class BatchOrder(SequentialSampler):
         if self.seed is None:
             order = torch.arange(self.size)[self.rank :: self.world]
         else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            strata = self.strata
-            order = torch.randperm(self.size, generator=generator) if strata is None else balanced(strata, generator)
+            rng = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(self.size, generator=rng) if self.strata is None else balanced(self.strata, rng)
             order = order[self.rank :: self.world]
             order = order[: self.size // self.world]  # the same number of steps in each process
         return order.split(self.batch_size)

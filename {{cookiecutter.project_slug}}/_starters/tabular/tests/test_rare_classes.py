@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run(command: Command, rare: pd.DataFrame) -> Path:
     words = ("model.class_weights=balanced", "model.threshold=f1", "monitor=val/average_precision")
     status, output = command("train.py", "name=rare", *RARE, *words, *SHORT)
     assert status == 0, output
+    assert re.search(r"Epoch 1 of 2, .*val/average_precision \d", output)  # what is monitored is shown
     return command.folder / "runs" / "rare"
 
 

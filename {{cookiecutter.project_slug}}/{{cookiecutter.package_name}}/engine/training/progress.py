@@ -152,7 +152,9 @@ def metrics_text(trainer: Trainer, outputs: Any = None) -> str:
 
     `outputs` are those of `training_step`. Reading a loss waits for a GPU.
     """
+    monitor = getattr(trainer.checkpoint_callback, "monitor", None)
     metrics: dict[str, Any] = dict(trainer.progress_bar_metrics)
+    metrics |= {key: value for key, value in trainer.callback_metrics.items() if key == monitor}
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
     if loss is not None and not any(key.startswith("train/") for key in metrics):
         metrics = {"loss": loss, **metrics}

@@ -137,7 +137,7 @@ def draw_precision_recall(
         share = true.float().mean().item()
         axes.axhline(share, color="0.6", linestyle=":", linewidth=1, label=f"chance ({share:.3f})")
     axes.set(xlabel="recall", ylabel="precision")
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="best")
     save_figure(axes.figure, path)
 
 
