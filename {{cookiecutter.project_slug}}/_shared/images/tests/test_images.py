@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
-from {{ cookiecutter.package_name }}.datamodules.image_files import UNREADABLE, decode, look_into, read_pixels
+from {{ cookiecutter.package_name }}.datamodules.image_files import (
+    UNREADABLE,
+    Remarks,
+    decode,
+    look_into,
+    read_pixels,
+    srgb_transform,
+)
 from {{ cookiecutter.package_name }}.datamodules.image_sources import class_folders
 from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, divide, read_labelled
-from {{ cookiecutter.package_name }}.datamodules.image_store import read_inputs
+from {{ cookiecutter.package_name }}.datamodules.image_store import read_inputs, resized
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 
@@ -82,6 +89,24 @@ def test_values_whose_white_is_not_known_are_not_read(tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / "a.tif")
         with pytest.raises(UNREADABLE, match="8 or 16"):
             decode(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_colours_of_a_profile_are_converted_to_srgb(name: str, tmp_path: Path) -> None:
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    plain = Image.new("RGB", (9, 7), (230, 60, 50))
+    plain.save(tmp_path / name, icc_profile=bytes(content), quality=100, lossless=True)
+    assert srgb_transform(decode(tmp_path / name).profile) is None
+    places = {bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * 20, 12)}
+    red, blue = places[b"rXYZ"], places[b"bXYZ"]
+    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"  # swaps red and blue
+    plain.save(tmp_path / name, icc_profile=bytes(content), quality=100, lossless=True)
+    image = decode(tmp_path / name)
+    shown = resized(image, (3, 7, 9), "white")
+    assert np.abs(shown.permute(1, 2, 0).numpy().astype(int) - (50, 60, 230)).max() <= 2
+    assert Remarks().traits(image) == ["converted to sRGB from the colour profile in their file"]
+    plain.save(tmp_path / name, icc_profile=b"broken", quality=100, lossless=True)
+    assert srgb_transform(decode(tmp_path / name).profile) is None
 
 
 @pytest.mark.parametrize(("background", "rgb"), [("white", (255, 255, 255)), ("#204060", (32, 64, 96))])

@@ -1,17 +1,19 @@
 """Find image files and read them, or arrays, as tensors of one shape; report the files that are left out."""
 
+import io
 import re
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..engine import RefusedError, log, refusal
@@ -30,6 +32,8 @@ SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+contents", "__pycache__",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
 }  # fmt: skip
+# Colours by which a profile is told from sRGB.
+PROBE = Image.fromarray(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 100, 50], [90, 90, 90]]], np.uint8))
 MAX_NAMED = 5  # files named in a message
 MAX_THREADS = 8  # images decoded at a time: large ones take hundreds of megabytes
 T = TypeVar("T")
@@ -131,6 +135,30 @@ def composited(image: Decoded, channels: int, background: str) -> Image.Image:
     return pixels.convert(MODES[channels])
 
 
+def in_srgb(image: Decoded) -> Decoded:
+    """Convert pixels to sRGB, unless they have no colour profile for RGB that differs from it."""
+    transform = srgb_transform(image.profile) if image.pixels.mode == "RGB" else None
+    if transform is None:
+        return image
+    pixels = image.pixels.copy()
+    ImageCms.applyTransform(pixels, transform, inPlace=True)
+    return image._replace(pixels=pixels, profile=None)
+
+
+@lru_cache(maxsize=16)
+def srgb_transform(profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform of RGB pixels to sRGB; None if it changes nothing, or if the profile can't be used."""
+    if profile is None:
+        return None
+    try:
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, "RGB", "RGB")
+        shown = np.asarray(ImageCms.applyTransform(PROBE, transform))
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    return transform if np.abs(shown.astype(int) - np.asarray(PROBE)).max() > 2 else None
+
+
 def read_pixels(path: Path, channels: int, background: str = "white") -> Image.Image:
     """Read one image at its own size, upright and composited. Raises as `decode` does."""
     return composited(decode(path), channels, background)
@@ -154,6 +182,7 @@ class Remarks:
             "reduced to 8 bits per channel": image.reduced,
             "of 16 bits, but nearly black (below a sixteenth of the range)": image.dark,
             self.composited: image.alpha is not None,
+            "converted to sRGB from the colour profile in their file": image.pixels.mode == "RGB" and bool(srgb_transform(image.profile)),
         }
         return [trait for trait, present in traits.items() if present]
 

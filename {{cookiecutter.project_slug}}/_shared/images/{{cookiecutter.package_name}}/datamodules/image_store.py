@@ -23,6 +23,7 @@ from .image_files import (
     decode,
     decoded,
     image_files,
+    in_srgb,
     left_out,
     log_lines,
 )
@@ -113,7 +114,7 @@ class ImageStore:
 def resized(image: Decoded, shape: Sequence[int], background: str) -> Tensor:
     """Convert to bytes of `shape` (C, H, W)."""
     channels, height, width = shape
-    return as_tensor(composited(image, channels, background).resize((width, height), Image.Resampling.BILINEAR))
+    return as_tensor(composited(in_srgb(image), channels, background).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def as_floats(images: Tensor) -> Tensor:
