@@ -11,7 +11,7 @@ import pytest
 
 from my_project.engine.errors import RefusedError
 
-read_inputs = pytest.importorskip("my_project.datamodules.image_files", reason="it reads no images").read_inputs
+read_inputs = pytest.importorskip("my_project.datamodules.image_store", reason="it reads no images").read_inputs
 
 SHAPE = (1, 8, 8)
 

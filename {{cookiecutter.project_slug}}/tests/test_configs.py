@@ -61,7 +61,7 @@ def test_experiment_composes(option: str, configure: Configure) -> None:
 def test_each_model_is_built_for_each_datamodule(model: str, datamodule: str, configure: Configure) -> None:
     cfg = configure(f"model={model}", f"datamodule={datamodule}", "datamodule.batch_size=3")
     data = build_datamodule(cfg)
-    batch = next(iter(data.train_dataloader()))
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert len(outputs(build_model(cfg, data), batch)) == len(batch[0])
 
 

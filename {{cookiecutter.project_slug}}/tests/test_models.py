@@ -23,7 +23,7 @@ def model_and_batch(option: str, configure: Configure) -> tuple[LightningModule,
     seed_everything(0, verbose=False)
     cfg = configure(f"model={option}", "datamodule.batch_size=16", *fitting(SMALL, option))
     data = build_datamodule(cfg)
-    return build_model(cfg, data), next(iter(data.train_dataloader()))
+    return build_model(cfg, data), data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
 
 
 def test_outputs_are_finite_and_samples_of_a_batch_do_not_mix(option: str, configure: Configure) -> None:

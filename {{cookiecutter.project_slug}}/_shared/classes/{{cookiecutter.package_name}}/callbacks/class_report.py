@@ -196,31 +196,38 @@ def draw_reliability(
     if positive is not None:
         confidence, right = probabilities[:, positive], targets == positive
         subject = event = class_names[positive].replace("$", r"\$")
-    values = confidence.double().numpy()
-    bins = np.clip((values * BINS).astype(int), 0, BINS - 1)
-    sizes = np.bincount(bins, minlength=BINS)
-    filled = sizes > 0
-    mean = np.bincount(bins, values, BINS)[filled] / sizes[filled]
-    fraction = np.bincount(bins, right.numpy(), BINS)[filled] / sizes[filled]
+    sizes, mean, fraction = binned(confidence.double().numpy(), right.numpy())
     figure = Figure(figsize=(5.2, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="calibrated")
-    limits = abs(wilson(fraction, sizes[filled]) - fraction)
+    limits = abs(wilson(fraction, sizes[sizes > 0]) - fraction)
     label = "bin, with its 95 % interval"
     upper.errorbar(mean, fraction, limits, marker="o", markersize=4, capsize=2, linewidth=1, label=label)
     upper.set(ylabel=f"fraction that is {event}", xlim=(-0.02, 1.02), ylim=(-0.05, 1.05))
     upper.legend(fontsize=8)
     lower.bar((np.arange(BINS) + 0.5) / BINS, sizes, width=0.9 / BINS, color="steelblue")
-    if sizes.max() > 50 * sizes[filled].min():
+    if sizes.max() > 50 * sizes[sizes > 0].min():
         lower.set_yscale("log")
         lower.set_ylim(bottom=0.5)
     lower.set(xlabel=f"probability of {subject}", ylabel=f"test {samples}")
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     error = calibration_error(probabilities, targets, positive).item()
-    size = f"{len(values):,} test {samples}"
+    size = f"{len(targets):,} test {samples}"
     figure.suptitle(f"Reliability of the probability of {subject}\n{size}, calibration error {error:.4f}", fontsize=10)
     save_figure(figure, path)
+
+
+def binned(probabilities: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divide `probabilities` (N,) into BINS of equal width.
+
+    Returns the samples in each bin (BINS,) and, for each that has some, the mean probability and the fraction `true`.
+    """
+    bins = np.clip((probabilities * BINS).astype(int), 0, BINS - 1)
+    sizes = np.bincount(bins, minlength=BINS)
+    filled = sizes > 0
+    mean, fraction = (np.bincount(bins, values, BINS)[filled] / sizes[filled] for values in (probabilities, true))
+    return sizes, mean, fraction
 
 
 def wilson(fraction: np.ndarray, sizes: np.ndarray, z: float = 1.96) -> np.ndarray:
