@@ -35,7 +35,8 @@ class Called(TorchDispatchMode):
         if name.endswith("median") and len(args) == 1:
             name = "median of all"  # without indices
         self.count += 1
-        weighted = name == "bincount" and (len(args) > 1 or (kwargs or {}).get("weights") is not None)
+        weights = args[1] if len(args) > 1 else (kwargs or {}).get("weights")
+        weighted = name == "bincount" and weights is not None
         summed = name == "cumsum" and args[0].is_floating_point()
         if name in NONE_THERE or weighted or summed:
             self.raising.add(name)

@@ -178,11 +178,12 @@ class Remarks:
 
     def traits(self, image: Decoded) -> list[str]:
         """Return the conversions that an image needs."""
+        converted = image.pixels.mode == "RGB" and srgb_transform(image.profile) is not None
         traits = {
             "reduced to 8 bits per channel": image.reduced,
             "of 16 bits, but nearly black (below a sixteenth of the range)": image.dark,
             self.composited: image.alpha is not None,
-            "converted to sRGB from the colour profile in their file": image.pixels.mode == "RGB" and bool(srgb_transform(image.profile)),
+            "converted to sRGB from the colour profile in their file": converted,
         }
         return [trait for trait, present in traits.items() if present]
 

@@ -114,7 +114,8 @@ class ImageStore:
 def resized(image: Decoded, shape: Sequence[int], background: str) -> Tensor:
     """Convert to bytes of `shape` (C, H, W)."""
     channels, height, width = shape
-    return as_tensor(composited(in_srgb(image), channels, background).resize((width, height), Image.Resampling.BILINEAR))
+    pixels = composited(in_srgb(image), channels, background)
+    return as_tensor(pixels.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def as_floats(images: Tensor) -> Tensor:

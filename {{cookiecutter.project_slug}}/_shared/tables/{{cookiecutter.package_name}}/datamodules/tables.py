@@ -26,7 +26,7 @@ SAMPLE_VALUES = 20_000  # of a column of texts, by which it is told whether they
 LARGE_CSV = 2**25  # bytes, from which a CSV file is read by Arrow, in a fifth of the time
 # Bytes of memory that training on a value of a table takes, with its copies; and on a byte of a CSV file.
 BYTES_PER_VALUE = 40
-BYTES_PER_CSV_BYTE = 7
+BYTES_PER_CSV_BYTE = 8
 MAX_VALUES = 2**28  # where the memory is not known: a small file can claim more rows than memory holds
 MAX_SHOWN = 20  # column names in a message
 
