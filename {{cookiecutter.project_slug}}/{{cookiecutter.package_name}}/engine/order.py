@@ -1,6 +1,7 @@
 """The order of batches: a function of (seed, epoch), so that a resumed run continues with the next batch."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -98,6 +99,8 @@ def batches(data: Sequence[Tensor] | Dataset, order: BatchOrder, num_workers: in
         batch_size=None,
         sampler=order,
         num_workers=num_workers,
+        # They share the memory of this process; Python 3.14 would send them a copy.
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=ignore_signals,
     )

@@ -294,3 +294,12 @@ def test_a_decision_is_chosen_where_both_classes_are_and_is_a_score() -> None:
     test = ClassScores(["malignant", "benign"], decision)
     test.update(logits[::2], targets[::2])
     assert test.compute()["threshold"].item() == scores["threshold"]
+
+
+def test_a_threshold_that_is_chosen_comes_from_the_checkpoint_a_number_from_the_config() -> None:
+    for choice, threshold in (("f1", 0.7), (0.3, 0.3)):
+        decision = Decision(choice, 1, 2)
+        decision.load({"decision_threshold": 0.7})
+        assert decision.threshold == threshold
+    decision.others = [Decision(0.9, 0, 2)]  # of the other class, so 0.1 of this one
+    assert decision.threshold == pytest.approx(0.2)

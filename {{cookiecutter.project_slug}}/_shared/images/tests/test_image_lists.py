@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ def test_what_is_missing_or_twice_in_a_list_is_refused_by_row(rows: list[dict[st
     cases: dict[str, tuple[list[dict[str, str]], tuple[str, ...]]] = {
         "row 2 has no label": ([rows[0], {**rows[1], "label": " "}], columns),
         "rows 1 and 3; expected one row for each image": ([*rows[:2], rows[0]], columns),
+        "rows 1 and 2; expected one row": ([rows[0], {**rows[1], "file": f"no/../{rows[0]['file']}"}], columns),
         "1 of 120 files do not exist, such as no.png": ([*rows[1:], {**rows[0], "file": "no.png"}], columns),
         "row 1: no such split as 'trian'; expected train, val or test; did you mean train": (
             [{**rows[0], "split": "trian"}],
@@ -170,6 +172,24 @@ def test_test_data_that_does_not_fit_is_refused(rows: list[dict[str, str]], tmp_
         read(divided, write(tmp_path / "test.csv", rows[60:], "file", "label"))
     with pytest.raises(RefusedError, match=r"datamodule.test_fraction=0: leaves no images to test on"):
         read(data, test_fraction=0)
+
+
+def test_test_data_in_or_around_the_rest_is_not_trained_on(rows: list[dict[str, str]], tmp_path: Path) -> None:
+    data, test = tmp_path / "data", tmp_path / "data" / "test"
+    for row in rows:
+        file = data / row["label"] / Path(row["file"]).name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((tmp_path / row["file"]).read_bytes())
+    for root, classes in ((data, "required"), (data / "one", "none")):
+        with pytest.raises(RefusedError, match="^datamodule.root="):
+            find_images(root, Path(os.path.relpath(data)), classes)
+    for row in rows[::3]:
+        (test / row["label"]).mkdir(parents=True, exist_ok=True)
+        (test / row["label"] / Path(row["file"]).name).symlink_to(tmp_path / row["file"])
+    found = find_images(data, Path(os.path.relpath(test)), "none")
+    trained = [file for part in found.parts if part.split == "train" for file in part.files]
+    assert len(trained) == len(rows)
+    assert not any(file.is_symlink() for file in trained)
 
 
 def test_images_without_classes_need_no_labels(rows: list[dict[str, str]], tmp_path: Path) -> None:

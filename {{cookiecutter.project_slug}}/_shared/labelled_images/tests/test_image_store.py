@@ -159,6 +159,37 @@ def test_memory_that_a_container_may_use_is_what_is_free(tmp_path: Path) -> None
     assert memory.free_memory(tmp_path) > 10_000_000  # the groups are gone
 
 
+def test_cores_and_memory_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    every = memory.cores(tmp_path)
+    for limit, cores in (("max 100000", every), ("100000 100000", 1), ("9000000 100000", min(90, every))):
+        (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{limit}\n")
+        assert memory.cores(tmp_path) == cores
+    monkeypatch.setattr(image_store, "free_memory", lambda: 8_000_000)
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert image_store.count_held("auto", 9999, (1, 10, 10)) == 9999
+    assert image_store.count_held("auto", 99_999, (1, 10, 10)) == 40_000
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert image_store.count_held("auto", 99_999, (1, 10, 10)) == 10_000
+    assert image_store.count_held(0.004, 99_999, (1, 10, 10)) == 10_000
+
+
+def test_large_images_of_one_size_and_name_are_not_taken_for_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_store, "MAX_CHECKED", 0)
+    noise = np.random.default_rng(0)
+    for root in ("ours", "theirs"):
+        for number in range(40):
+            (tmp_path / root / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+            pixels = noise.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / root / "ab"[number % 2] / f"{number}.bmp")
+    ours, theirs = (data_of(tmp_path / root) for root in ("ours", "theirs"))
+    assert not theirs.is_seen(ours.trained_on()).any()
+    assert data_of(tmp_path / "ours", split_seed=1).is_seen(ours.trained_on()).any()
+
+
 def words_of(root: Path, *options: str) -> list[str]:
     return ["datamodule=image_folder", f"datamodule.root={root}", "datamodule.size=8", *SMALL, *options]
 

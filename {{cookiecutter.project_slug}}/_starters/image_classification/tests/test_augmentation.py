@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
+from {{ cookiecutter.package_name }}.engine.training.trainer import datamodule_of
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.models.classifier import mix
 
@@ -37,6 +38,15 @@ def test_further_transforms_draw_by_seed_epoch_and_position_alone(configure: Con
     assert one.shape == images.shape
     with pytest.raises(RefusedError, match="changes the shape of images from 1 x 8 x 8 to 1 x 9 x 9"):
         build_datamodule(configure("++datamodule.augment=[{_target_:kornia.augmentation.Resize,size:[9,9]}]"))
+
+
+def test_only_training_builds_the_transforms(configure: Configure) -> None:
+    """Those of an untrusted run could take any amount of memory, and kornia need not be installed to predict."""
+    data: Any = datamodule_of(
+        configure("++datamodule.augment=[{_target_:torch.nn.Linear,in_features:1000000000,out_features:1000000000}]")
+    )
+    data.setup("test")
+    assert data.transforms == []
 
 
 def test_mixup_trains_on_mixed_images_with_the_classes_of_both(configure: Configure) -> None:

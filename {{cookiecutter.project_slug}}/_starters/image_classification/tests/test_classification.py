@@ -194,6 +194,8 @@ def test_test_images_of_their_own_are_all_tested_and_belong_to_the_run(command: 
     status, output = command("evaluate.py", "run=runs/given", "datamodule.test=third")
     assert (status, len(output.strip().splitlines())) == (2, 1)
     assert "datamodule.test=third: the run's own data keeps its split" in output
+    (command.folder / "held_out").rename(command.folder / "elsewhere")
+    assert command("evaluate.py", "run=runs/given", "datamodule.root=third")[0] == 0
 
 
 def test_prediction_names_each_file_and_goes_on_after_a_broken_one(run: Path, command: Command, own_data: Path) -> None:

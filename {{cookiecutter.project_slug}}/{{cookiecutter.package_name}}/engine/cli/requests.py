@@ -56,6 +56,8 @@ def choose_run(cfg: DictConfig) -> ChosenRun:
             reason = "the run's own data keeps its split, other data (datamodule.root=…) is measured whole"
             raise RefusedError(f"{text}: {reason}; leave it out", key)
     _reduce(saved, cfg, changes)
+    if any(key == "datamodule.root" for _, key in changes) and "test" in saved.datamodule:
+        saved.datamodule.test = None  # other data is measured whole; the test data of the training may be gone
     check_config(saved, reads_data="input" not in options)
     if "input" in options:
         _check_prediction(saved, options)

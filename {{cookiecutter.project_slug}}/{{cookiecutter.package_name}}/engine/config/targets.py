@@ -20,6 +20,9 @@ ALLOWED_TARGETS = (
     "torchmetrics.retrieval", "torchmetrics.segmentation",
 )  # fmt: skip
 
+# Left out of these: it downloads a model, with any argument of the function that loads it.
+REFUSED_MODULES = ("kornia.augmentation._2d.intensity.dissolving",)
+
 _CALLBACKS = (
     "BackboneFinetuning", "BatchSizeFinder", "DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging",
     "GradientAccumulationScheduler", "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary",
@@ -135,6 +138,8 @@ def allowed(target: Any, key: str = "_target_", place: Place = Place.ANY) -> Def
 def _place_in(names: Names, target: str) -> Place | None:
     """Return the first place that lists this class: by its path, by its name within a package, or by its package."""
     home, _, name = target.rpartition(".")
+    if home in REFUSED_MODULES:
+        return None
     for place, entries in names.items():
         for entry in entries:
             package, _, last = entry.rpartition(".")

@@ -27,7 +27,7 @@ from .trackers import build_loggers
 
 def datamodule_of(cfg: DictConfig) -> Any:
     """Build the datamodule of a config; reads no data. Raises RefusedError if it is not a LightningDataModule."""
-    datamodule = build(cfg.datamodule, place=Place.ANY)
+    datamodule = build(cfg.datamodule, recursive=False, place=Place.ANY)  # as a model: it builds its parts itself
     if not isinstance(datamodule, LightningDataModule):
         raise refusal("datamodule._target_", cfg.datamodule._target_, "is not a LightningDataModule")
     return datamodule

@@ -116,7 +116,8 @@ class Decision:
         """The threshold in use; None if the most probable class is decided for."""
         if self.choice is None:
             return None
-        return sum([self.own, *(each.own for each in self.others)]) / (1 + len(self.others))
+        others = [each.own if each.positive == self.positive else 1 - each.own for each in self.others]
+        return sum([self.own, *others]) / (1 + len(self.others))
 
     def plain(self) -> dict[str, Any]:
         """Return the arguments of `decide`, as plain values."""
@@ -138,7 +139,8 @@ class Decision:
         value = checkpoint.get("decision_threshold", self.own)
         if not isinstance(value, float) or not 0 <= value <= 1:
             raise RefusedError(f"decision_threshold of the checkpoint is {value!r}; expected a number from 0 to 1")
-        self.own = value
+        if isinstance(self.choice, str):  # a number is that of the config
+            self.own = value
 
 
 def decide(probabilities: Tensor, positive: int | None = None, threshold: float | None = None) -> Tensor:

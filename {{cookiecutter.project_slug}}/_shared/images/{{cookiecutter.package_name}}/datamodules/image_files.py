@@ -84,6 +84,7 @@ def _decode(path: Path) -> Decoded:
         with Image.open(path, formats=FORMATS) as image:
             bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
             profile = image.info.get("icc_profile")
+            profile = profile if isinstance(profile, bytes) else None  # a broken TIFF holds numbers
             dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
             pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
     except (*UNREADABLE, MemoryError):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ def read_list(path: Path, key: str, needs_label: bool) -> list[Listed]:
             why = f"row {number}: no such split as {split!r}; expected train, val or test"
             raise refusal(key, path, why, SPLIT_NAMES, split.lower())
         file = path.parent / values["file"]
-        if (first := images.setdefault(file, number)) != number:
+        if (first := images.setdefault(Path(os.path.abspath(file)), number)) != number:
             why = f"{values['file']} is in rows {first} and {number}; expected one row for each image"
             raise RefusedError(f"{key}={path}: {why}", key)
         if not file.is_file():

@@ -165,7 +165,8 @@ def _find(source: Path, classes: Classes, least: int, key: str, without: Path | 
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    top = folder.resolve()
+    return path.resolve().is_relative_to(top) or path.parent.resolve().is_relative_to(top)  # also a link in it
 
 
 def _listed_images(source: Path, classes: Classes, least: int, key: str) -> FoundImages:
@@ -198,7 +199,7 @@ def _with_test(found: FoundImages, root: Path, test: Path, classes: Classes) -> 
             why = f"{part.folder} is not a class of train ({', '.join(known[:MAX_NAMED])})"
             raise refusal(key, test, why, known, part.name)
     twice: set[Path] = set()
-    if root.is_file() or test.is_file():  # else one folder lies in the other
+    if root.is_file() or test.is_file() or root.resolve().is_relative_to(test.resolve()):
         held_out = {path.resolve() for path in tested.names}
         twice = {path for path in found.names if path.resolve() in held_out}
     parts = [

@@ -27,11 +27,12 @@ from .image_files import (
     left_out,
     log_lines,
 )
-from .memory import free_memory
+from .memory import free_memory, processes_here
 
 Memory = Literal["auto", "disk"] | float  # where images are kept; a number: at most so many GB of them in memory
 
 MAX_CHECKED = 4 * 10**9  # bytes of files that are all read once before training; of more only what memory holds
+UNCOMPRESSED = (".bmp", ".tif", ".tiff")  # as a rule
 AUTO_FRACTION = 0.5  # of the free memory; the rest is for the model, for batches and for other programs
 
 
@@ -166,6 +167,10 @@ def read_store(
         readable, keys, stamps = [*files], [], []
         for file, fact in zip(files, facts, strict=True):
             name = f"{file.parent.name}/{file.name} {fact.st_size}"
+            if file.suffix.lower() in UNCOMPRESSED:  # of one size: numbered frames may have equal names too
+                with file.open("rb") as opened:
+                    opened.seek(fact.st_size // 2)
+                    name += opened.read(4096).hex()
             keys.append(key_of(name.encode()))
             stamps.append(key_of(f"{name} {fact.st_mtime_ns}".encode()))
     return readable, ImageStore(readable, shape, background, held[: len(readable)], keys, stamps)
@@ -189,8 +194,8 @@ def count_held(memory: Memory, count: int, shape: Sequence[int]) -> int:
     if memory == "disk":
         return 0
     if memory == "auto":
-        return min(count, int(free * AUTO_FRACTION) // size)
-    fitting = min(count, int(memory * 1e9) // size)
+        return min(count, int(free * AUTO_FRACTION / processes_here()) // size)
+    fitting = min(count, int(memory * 1e9 / processes_here()) // size)
     if fitting * size > free:
         why = (
             f"{fitting:,} images of {form} take {fitting * size / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"

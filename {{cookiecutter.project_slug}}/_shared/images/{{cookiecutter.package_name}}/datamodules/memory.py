@@ -1,5 +1,6 @@
 """The memory and the cores that this process may use, in containers and cluster jobs too."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def _free_in_group(group: Path, limit_file: str, use_file: str) -> int | None:
         return None
 
 
-def cores() -> int:
+def cores(system: Path = Path("/")) -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # not Linux; "max", without a limit
+        quota, period = map(int, (system / "sys/fs/cgroup/cpu.max").read_text().split())
+        allowed = max(1, min(allowed, -(-quota // period)))
+    return allowed
+
+
+def processes_here() -> int:
+    """Return how many processes of a training share this machine, as far as their launcher says."""
+    given = (os.environ.get(name, "") for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE"))
+    return next((max(1, int(number)) for number in given if number.isdigit()), 1)

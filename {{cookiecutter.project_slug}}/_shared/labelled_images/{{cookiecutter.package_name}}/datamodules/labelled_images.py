@@ -13,7 +13,7 @@ from ..engine.order import BatchOrder, batches
 from .base import TensorDataModule
 from .image_splits import LabelledImages, divide
 from .image_store import ImageStore, as_floats, check_batch
-from .memory import cores
+from .memory import cores, processes_here
 from .splits import check_split
 
 
@@ -67,7 +67,7 @@ class LabelledImagesDataModule(TensorDataModule):
         super().setup(stage)
         stores = [part[0] for part in [*self.splits.values(), self.inputs] if part and isinstance(part[0], ImageStore)]
         if self.chooses_workers and not all(store.in_memory for store in stores):
-            self.num_workers = max(1, cores() // (self.trainer.num_devices if self.trainer else 1))
+            self.num_workers = max(1, cores() // (self.trainer.num_devices if self.trainer else processes_here()))
         for store in stores:
             if not store.in_memory:
                 check_batch(min(self.batch_size, len(store)), store.image_shape, self.num_workers)

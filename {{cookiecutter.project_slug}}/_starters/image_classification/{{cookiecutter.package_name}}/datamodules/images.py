@@ -12,7 +12,7 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
-from ..engine import From0Below1, RefusedError
+from ..engine import Config, From0Below1, RefusedError, build
 from ..models.classes import ClassStatistics, decide
 from .augmentation import apply_seeded, random_affine
 from .image_files import colour
@@ -45,7 +45,7 @@ class ImageDataModule(LabelledImagesDataModule):
         shift: From0Below1 = 0.0,
         zoom: From0Below1 = 0.0,
         flip: bool = False,
-        augment: list[nn.Module] | None = None,
+        augment: list[Config] | None = None,
         background: str = "white",
         balance: bool = False,
         **options: Any,
@@ -55,7 +55,7 @@ class ImageDataModule(LabelledImagesDataModule):
         colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom, self.flip = rotate, shift, zoom, flip
-        self.transforms = augment or []
+        self.augment, self.transforms = augment or [], list[nn.Module]()
         self.names: list[str] = []  # file names of the images given to predict.py
 
     def strata(self) -> Tensor | None:
@@ -69,7 +69,8 @@ class ImageDataModule(LabelledImagesDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if self.transforms and stage == "fit":
+        if self.augment and stage == "fit":
+            self.transforms = [build(node) for node in self.augment]
             images = torch.zeros(2, *self.facts["input_shape"])
             made = apply_seeded(self.transforms, images, seed=0)
             if made.shape != images.shape:
@@ -98,7 +99,8 @@ class ImageDataModule(LabelledImagesDataModule):
 
         Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
-        self.names, images, unreadable = read_inputs(Path(source), hparams["input_shape"], self.background)
+        memory = getattr(self, "memory", "auto")
+        self.names, images, unreadable = read_inputs(Path(source), hparams["input_shape"], self.background, memory)
         if not self.names:
             raise RefusedError(
                 f"input={source}: no image could be read" + "".join(f"; {why}" for why in unreadable[:1])

@@ -8,7 +8,18 @@ from pydantic import DirectoryPath, FilePath
 from torch import Tensor
 
 from ..engine import RefusedError
-from .image_files import Decoded, Remarks, as_tensor, colour, composited, decoded, log_lines, pixel_count, unread
+from .image_files import (
+    Decoded,
+    Remarks,
+    as_tensor,
+    colour,
+    composited,
+    decoded,
+    in_srgb,
+    log_lines,
+    pixel_count,
+    unread,
+)
 from .image_lists import UNSPLIT
 from .image_sources import find_images
 from .memory import free_memory
@@ -60,4 +71,4 @@ class ImageFolderDataModule(RegionDataModule):
             raise RefusedError(f"datamodule.root={self.root}: {why}; give fewer or smaller images", "datamodule.root")
 
     def _pixels(self, image: Decoded) -> Tensor:
-        return as_tensor(composited(image, 3, self.background))
+        return as_tensor(composited(in_srgb(image), 3, self.background))
