@@ -146,7 +146,7 @@ def test_what_is_missing_or_twice_in_a_list_is_refused_by_row(rows: list[dict[st
     for why, (content, names) in cases.items():
         with pytest.raises(RefusedError) as refused:
             read(write(tmp_path / "list.csv", content, *names))
-        assert str(refused.value).startswith(f"datamodule.root={tmp_path / 'list.csv'}: ")
+        assert str(refused.value).startswith("datamodule.root=")
         assert why in str(refused.value)
         assert "\n" not in str(refused.value)
     broken = {"a.json": "{", "b.json": "[1]", "c.csv": "", "d.jsonl": "[" * 100_000, "e.txt": "file,label"}

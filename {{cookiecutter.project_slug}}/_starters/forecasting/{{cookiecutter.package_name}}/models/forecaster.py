@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..datamodules.covariates import Covariate, channel_kinds
 from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
 from .covariates import Covariates
-from .linear import MAX_WEIGHTS, Problem, fit_linear
+from .linear_forecast import MAX_WEIGHTS, Problem, fit_linear
 from .metrics import Calibration, ForecastMetrics, quantile_loss
 from .optimization import build_optimizer, parameter_groups
 

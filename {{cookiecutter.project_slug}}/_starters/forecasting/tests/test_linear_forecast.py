@@ -14,7 +14,7 @@ from starter import real_counts
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.seasons import naive_anchor, seen_seasons
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
-from {{ cookiecutter.package_name }}.models.linear import Problem, fit_linear
+from {{ cookiecutter.package_name }}.models.linear_forecast import Problem, fit_linear
 
 
 def hours(days: int, seed: int = 0) -> np.ndarray:

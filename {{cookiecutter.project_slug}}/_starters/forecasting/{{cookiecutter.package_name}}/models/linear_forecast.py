@@ -34,7 +34,7 @@ def fit_linear(train: Problem, val: Problem, levels: Tensor) -> tuple[Tensor, Te
         if (remain.abs() * val.unit).mean() < (errors.abs() * val.unit).mean():
             best, errors = weights, remain
     spread = errors.quantile(levels.double(), 0).T
-    return best.float(), (spread - errors.median(0).values[:, None]).float()
+    return best.float(), (spread - errors.quantile(0.5, 0)[:, None]).float()
 
 
 def ridge(train: Problem) -> list[Tensor]:
