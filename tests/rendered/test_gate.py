@@ -193,10 +193,11 @@ def suspicious(node: ast.ClassDef) -> Iterator[str]:
 
 def passed_on(init: ast.FunctionDef) -> Iterator[str]:
     """Yield calls, other than that of the base class, to which a constructor passes its open keyword arguments."""
-    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call) and init.args.kwarg):
+    kwargs = init.args.kwarg.arg if init.args.kwarg else ""
+    for call in (node for node in ast.walk(init) if isinstance(node, ast.Call)):
         words = [ast.unparse(word.value) for word in call.keywords if word.arg is None]
-        if init.args.kwarg.arg in words and not ast.unparse(call.func).endswith(".__init__"):
-            yield f"{ast.unparse(call.func)}(**{init.args.kwarg.arg})"
+        if kwargs in words and not ast.unparse(call.func).endswith(".__init__"):
+            yield f"{ast.unparse(call.func)}(**{kwargs})"
 
 
 NOT_TARGETS = (

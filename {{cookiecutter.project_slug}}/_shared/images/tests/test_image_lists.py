@@ -181,7 +181,7 @@ def test_test_data_in_or_around_the_rest_is_not_trained_on(rows: list[dict[str, 
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes((tmp_path / row["file"]).read_bytes())
     for root, classes in ((data, "required"), (data / "one", "none")):
-        with pytest.raises(RefusedError, match="^datamodule.root="):
+        with pytest.raises(RefusedError, match=r"^datamodule\.root="):
             find_images(root, Path(os.path.relpath(data)), classes)
     for row in rows[::3]:
         (test / row["label"]).mkdir(parents=True, exist_ok=True)

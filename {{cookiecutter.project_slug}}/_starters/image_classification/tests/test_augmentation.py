@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.training.trainer import datamodule_of
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
+from {{ cookiecutter.package_name }}.engine.training.trainer import datamodule_of
 from {{ cookiecutter.package_name }}.models.classifier import mix
 
 Configure = Callable[..., DictConfig]

@@ -99,7 +99,7 @@ class ImageDataModule(LabelledImagesDataModule):
 
         Returns one line for each file that can't be read. Raises RefusedError if none can.
         """
-        memory = getattr(self, "memory", "auto")
+        memory: Any = getattr(self, "memory", "auto")  # of files
         self.names, images, unreadable = read_inputs(Path(source), hparams["input_shape"], self.background, memory)
         if not self.names:
             raise RefusedError(
