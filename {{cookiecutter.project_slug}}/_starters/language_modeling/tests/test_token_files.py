@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from {{ cookiecutter.package_name }}.datamodules import documents, token_files
-from {{ cookiecutter.package_name }}.datamodules.documents import Document, not_text, whole_documents
+from {{ cookiecutter.package_name }}.datamodules.documents import Document, Text, not_text, whole_documents
 from {{ cookiecutter.package_name }}.datamodules.library import LibraryDataModule
 from {{ cookiecutter.package_name }}.datamodules.token_files import merges_of, tokens_of
 from {{ cookiecutter.package_name }}.datamodules.tokenizer import Vocabulary
@@ -48,23 +48,25 @@ def write_source(path: Path) -> Path:
     return path
 
 
+def work(text: Path, killed_at: int) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", WORK, str(text), str(killed_at)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+
 def test_a_killed_process_loses_little_and_the_tokens_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = write_source(tmp_path / "book.txt")
 
-    def work(cache: str, killed_at: int) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
-        words = [sys.executable, "-c", WORK, str(text), str(killed_at)]
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-
-    whole = work("whole", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "whole"))
+    whole = work(text, 0)
     assert whole.returncode == 0, whole.stderr
     total, lost = int(whole.stdout), 0
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "killed"))
     for killed_at in (9, 1, 6):
-        assert work("killed", killed_at).returncode == -signal.SIGKILL
+        assert work(text, killed_at).returncode == -signal.SIGKILL
         lost += killed_at
-    rest = work("killed", 0)
+    rest = work(text, 0)
     assert rest.returncode == 0, rest.stderr
     assert total > 30
     assert total - 13 <= int(rest.stdout) <= total - 8  # of 8, 0 and 5 pieces, those since the last save are lost
@@ -72,6 +74,19 @@ def test_a_killed_process_loses_little_and_the_tokens_are_the_same(
     assert files[0].name == files[1].name
     assert files[0].read_bytes() == files[1].read_bytes()
     assert {path.suffix for path in files[1].parent.iterdir()} == {".tokens", ".lock"}
+
+
+def test_a_save_without_its_tokens_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_source(tmp_path / "book.txt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert work(text, 0).returncode == 0
+    tokens = next(tmp_path.rglob("*.tokens"))
+    whole = tokens.read_bytes()
+    tokens.unlink()
+    tokens.with_suffix(".saved").write_text("[5, 1000000]")
+    assert work(text, 1).returncode == -signal.SIGKILL
+    assert work(text, 0).returncode == 0
+    assert tokens.read_bytes() == whole
 
 
 def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +109,18 @@ def test_a_vocabulary_is_learnt_from_a_part_of_a_large_text(tmp_path: Path, monk
     learnt: list[Any] = []
     monkeypatch.setattr(token_files, "learn_merges", lambda texts, size: learnt.extend(texts) or [])
     monkeypatch.setattr(documents, "BLOCK_BYTES", 2**16)
-    monkeypatch.setattr(token_files, "LEARNT_BYTES", 2**19)
+    monkeypatch.setattr(token_files, "LEARNT_BYTES", 700_000)
     merges_of(whole_documents([text], text), 300)
-    assert 0.9 < sum(map(len, learnt)) / 2**19 < 1.1
+    assert 0.9 < sum(map(len, learnt)) / 700_000 < 1.0
     chunks = [*Document("book", text, 0, 2_000_000).chunks()]
-    assert learnt == chunks[::4]
+    assert learnt == chunks[::3]
+
+
+def test_a_vocabulary_is_learnt_from_answers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    texts = [Text(str(number), tmp_path, "xyz xyz" if number % 2 else "a" * 7) for number in range(100)]
+    monkeypatch.setattr(token_files, "LEARNT_BYTES", 420)  # of 700: half of the texts are too many
+    assert {*b"xyz"} & {byte for merge in merges_of(texts, 300) for byte in merge}
 
 
 @pytest.mark.parametrize("text", ["line\n" * 3000, "ä€語🙂" * 3000, "a\r\nb\n\n" * 2500, "x" * 9999 + "\n", ""])

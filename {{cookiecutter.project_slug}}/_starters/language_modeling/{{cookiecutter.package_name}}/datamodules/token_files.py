@@ -22,8 +22,8 @@ from ..engine import RefusedError, log
 from .documents import Document, Text, digest, format_bytes
 from .tokenizer import Vocabulary, learn_merges
 
-VERSION = 3  # of the file format, part of the hash
-LEARNT_BYTES = 2**26  # of text, evenly spaced, are enough to learn a vocabulary from
+VERSION = 4  # of the file format, part of the hash
+LEARNT_BYTES = 2**26  # of text, evenly spaced, at most: enough to learn a vocabulary from
 SAVED_BYTES = 2**22  # text whose tokens are written between two saves
 SECONDS = 10.0  # between two lines of the log
 
@@ -80,7 +80,7 @@ def cached(name: str, write: Callable[[BinaryIO], None]) -> Path:
 def merges_of(documents: Sequence[Document | Text], vocab_size: int) -> list[list[int]]:
     """Learn the merges of a BPE of `vocab_size` tokens from texts, or load those of the same texts from the cache."""
     size = sum(document.size for document in documents)
-    step = max(1, -(-size // LEARNT_BYTES))
+    step = max(1, -(-size // LEARNT_BYTES)) | 1  # odd: an even one would take the prompts of pairs without the answers
 
     def write(file: BinaryIO) -> None:
         log.info(f"Learning a vocabulary of {vocab_size:,} tokens from {format_bytes(size / step)} of text")
@@ -113,6 +113,8 @@ def saves_of(path: Path) -> Path:
 def _write_tokens(documents: Sequence[Document | Text], vocabulary: Vocabulary, kind: np.dtype, path: Path) -> None:
     """Write the tokens to `path`, after those that an interrupted process has saved."""
     is_begun = path.exists() and saves_of(path).exists()
+    if not is_begun:
+        saves_of(path).unlink(missing_ok=True)  # it is of another file, which is gone
     saved, size = json.loads(saves_of(path).read_text()) if is_begun else (0, 0)
     progress = Progress(sum(document.size for document in documents))
     with path.open("r+b" if saved else "wb") as file:
