@@ -271,6 +271,24 @@ def test_memory_is_known_on_linux() -> None:
         assert 10**8 < (tables.available_memory() or 0) < 10**14
 
 
+def test_cached_files_of_a_container_are_free_memory(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    assert tables.available_memory(tmp_path) == 8_192_000
+    files = {"max": "5000000\n", "current": "4900000\n", "stat": "anon 100000\ninactive_file 4700000\n"}
+    for name, content in files.items():
+        (group / f"memory.{name}").write_text(content)
+    assert tables.available_memory(tmp_path) == 4_800_000
+    (group / "memory.stat").write_text("anon 4900000\n")
+    assert tables.available_memory(tmp_path) == 100_000
+    (group / "memory.current").write_text("5000001\n")
+    assert tables.available_memory(tmp_path) == 1
+    (group / "memory.max").write_text("max\n")
+    assert tables.available_memory(tmp_path) == 8_192_000
+
+
 LARGE = {  # read by Arrow if they are large, unless Arrow does not read them as pandas does
     "plain": "a,b\n1,x\n2,y\n",
     "byte order mark, other line ends, quotes": '\ufeffa,"b, c"\r\n1,"x, y"\r\n2,"say ""z"""\r\n',

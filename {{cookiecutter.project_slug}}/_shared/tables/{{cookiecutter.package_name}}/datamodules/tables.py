@@ -95,16 +95,21 @@ def _check_memory(path: Path, suffix: str, key: str) -> None:
         raise refusal(key, path, f"holds {claim}, for which about {have}; expected fewer rows or columns")
 
 
-def available_memory() -> int | None:
-    """Return the bytes that this process may still use, by /proc and the limits of its container; None if unknown."""
+def available_memory(system: Path = Path("/")) -> int | None:
+    """Return the bytes that this process may still use, by /proc and the limits of its container; None if unknown.
+
+    Cached files count as free, since the kernel drops them for a process that needs memory.
+    """
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
+    group = system / "sys/fs/cgroup"
     try:
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
-        return min(free, int(limit) - int(used))
+        limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        held = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        return max(1, min(free, limit - used + int(held.get("inactive_file", 0))))
     except (OSError, ValueError):  # no limit
         return free
 
