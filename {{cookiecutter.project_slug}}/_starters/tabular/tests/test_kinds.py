@@ -157,6 +157,15 @@ def test_a_number_is_never_refused_for_its_rare_values(kind: str, folds: int | N
     assert sum(map(len, data.ids.values())) == len(TARGETS[kind])
 
 
+@pytest.mark.parametrize("folds", [None, 10])
+def test_a_number_is_not_refused_if_few_large_ones_train(folds: int | None, tmp_path: Path) -> None:
+    columns = {"y": np.arange(400.0) ** 1.5, "part": ["train"] * 200 + ["test"] * 199 + ["train"]}
+    fold = {"folds": folds, "fold": 1} if folds else {}
+    data = built(columns, tmp_path / "mine.csv", split="part", **fold)
+    assert data.ids["test"] == [*range(202, 401)]
+    assert (len(data.ids["train"]) + len(data.ids["val"]), len(data.ids["val"])) == (201, 21)
+
+
 @pytest.mark.parametrize("least", [1, 13, 40])
 def test_ranges_hold_at_least_as_many_as_are_to_be_divided(least: int) -> None:
     for values in TARGETS.values():

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def divide(
         cut = [name for name in Split._fields if name not in given]
         _need_test("test" not in cut, asked)
         origin = f"column {asked.split!r}" + (f"; {' and '.join(cut)} cut from train at random" if cut else "")
-        return split_as_given(given, *fractions, strata=strata, groups=groups, **options), origin
+        return _as_given(given, *fractions, strata=strata, names=strata_names, groups=groups, **options), origin
     if asked.time is not None:
         return _in_time(frame, asked, path, tested, date_form)
     origin = f"whole groups of {asked.groups!r}" if asked.groups else "at random"
@@ -84,6 +84,18 @@ def divide(
     return split_at_random(
         len(frame), *fractions, strata=strata, groups=groups, strata_names=strata_names, **options
     ), origin
+
+
+def _as_given(
+    given: dict[str, Tensor], *fractions: Any, strata: Tensor | None, names: list[str], **options: Any
+) -> Split:
+    """Use the splits of `given`. If bins of a number, strata without names, are too small in train, use no strata."""
+    try:
+        return split_as_given(given, *fractions, strata=strata, **options)
+    except RefusedError:
+        if strata is None or names:
+            raise
+        return split_as_given(given, *fractions, **options)
 
 
 def _need_test(given: bool, asked: Asked) -> None:
