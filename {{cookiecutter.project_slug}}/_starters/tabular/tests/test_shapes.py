@@ -62,6 +62,7 @@ WRITTEN = {  # 31 January 2024, 12 days before and 12 after it, as files write t
     "%Y-%m-%d": "%Y-%m-%d",
     "with times": "%Y-%m-%dT%H:%M:%S+01:00",
     "days first": "%d/%m/%Y",
+    "days first with times": "%d/%m/%Y %H:%M",
     "months first": "%m/%d/%Y %I:%M %p",
     "German": "%d.%m.%Y",
     "short years": "%m/%d/%y",
@@ -79,6 +80,13 @@ def test_dates_are_read_as_the_file_writes_them(kind: str, tmp_path: Path) -> No
     expected = [datetime.datetime(time.year, time.month, time.day).timestamp() for time in times]
     zone = datetime.datetime(2024, 1, 31).timestamp() - 19_753 * 86_400
     np.testing.assert_allclose(read, [*(stamp - zone + clock for stamp in expected), np.nan])
+    np.testing.assert_allclose(seconds(column, WRITTEN[kind], tmp_path), read)
+
+
+def test_a_clock_without_colons_is_read_by_its_format(tmp_path: Path) -> None:
+    column = pd.Series(["31.01.2024 15.30", "01.02.2024 00.15"], name="day")
+    read = seconds(column, "%d.%m.%Y %H.%M", tmp_path)
+    assert (read - 19_753 * 86_400).tolist() == [15.5 * 3600, 24.25 * 3600]
 
 
 def test_a_date_gives_its_parts_and_the_time_elapsed(tmp_path: Path, logged: Any) -> None:
@@ -120,6 +128,8 @@ UNCLEAR = {
     "two ways": (["3/4/2024", "4/5/2024"] * 20, {}, r"'3/4/2024' is %d/%m/%Y or %m/%d/%Y; .*datamodule.dates={day: "),
     "no date": (["2024-01-31"] * 39 + ["soon"], {}, r"row 41, column 'day': 'soon' is not a date as %Y-%m-%d"),
     "another format": (["2024-01-31"] * 40, {"dates": {"day": "%d.%m.%Y"}}, "row 2, column 'day': '2024-01-31' is not"),
+    "no directive": (["2024-01-31"] * 40, {"dates": {"day": "%Q"}}, "datamodule.dates=%Q: is no format .*'Q' is"),
+    "one twice": (["2024-01-31"] * 40, {"dates": {"day": "%d %d"}}, "datamodule.dates=%d %d: is no format of dates"),
     "twice": (["a", "b"] * 20, {"dates": {"day": "s"}, "categories": ["day"]}, "'day' is in datamodule.dates too"),
     "no such column": (["a", "b"] * 20, {"dates": {"dya": "s"}}, "datamodule.dates: .* did you mean day"),
 }

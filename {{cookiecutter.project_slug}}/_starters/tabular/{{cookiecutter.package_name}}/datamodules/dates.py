@@ -5,6 +5,7 @@ that predict.py reads another table in the same way.
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ TIME_PATTERN = (
     r"^(?P<day>.*?)(?:(?:^|[T ]+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:[.,]\d+)?))?"
     r" ?(?P<half>[AaPp]\.?[Mm]\.?)?)? ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)?$"
 )
+CLOCK_FORMAT_PATTERN = re.compile("[T ]*%[HIT]")  # where the clock begins in a format
 DAY = 86_400.0  # seconds
 MIN_ROWS_PER_DAY = 10  # with fewer, nothing can be learnt of a single day
 MAX_DAYS = 1000
@@ -106,7 +108,18 @@ def _split(column: pd.Series) -> pd.DataFrame:
 
 
 def _days(days: np.ndarray, form: str) -> pd.Series:
-    return pd.Series(pd.to_datetime(pd.Series(days, dtype=object), format=form, errors="coerce"))
+    """Read the days (N,), without the clock if _split has cut it off. Raises RefusedError for a bad format."""
+    column = pd.Series(days, dtype=object)
+    stamps = pd.Series(pd.NaT, column.index)
+    for each in dict.fromkeys((form, CLOCK_FORMAT_PATTERN.split(form)[0] or form)):
+        try:
+            stamps = pd.Series(pd.to_datetime(column, format=each, errors="coerce"))
+        except (ValueError, re.error) as error:
+            why = f"is no format of dates ({error}); expected one such as %d/%m/%Y %H:%M"
+            raise refusal("datamodule.dates", form, why) from error
+        if stamps.notna().any():
+            break
+    return stamps
 
 
 def date_statistics(frame: pd.DataFrame, form: str, name: str, path: Path, later: bool) -> DateStatistics:
