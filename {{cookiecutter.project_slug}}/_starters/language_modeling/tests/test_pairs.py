@@ -128,6 +128,21 @@ def test_equal_prompts_stay_in_one_split_and_a_column_says_the_split(tmp_path: P
     assert data.sample_ids("val", torch.tensor([0])) == ["line 5"]
 
 
+def test_equal_prompts_of_train_do_not_validate(tmp_path: Path) -> None:
+    given = [(f"{k % 50}?", f"answer {k}", "train" if k % 50 < 45 else "test") for k in range(200)]
+    data = made(write_pairs(tmp_path / "split.jsonl", given, ("prompt", "answer", "split")))
+    prompts = {name: {row.texts[0] for row in rows} for name, rows in data.rows.items()}
+    assert not prompts["train"] & prompts["val"]
+    assert prompts["test"] == {f"{k}?" for k in range(45, 50)}
+    assert len(data.rows["train"]) + len(data.rows["val"]) == 180
+
+
+def test_a_file_of_prompts_may_have_a_column_split(tmp_path: Path) -> None:
+    rows = [("one?", "holdout"), ("two?", "")]
+    asked = write_pairs(tmp_path / "questions.csv", rows, ("prompt", "split"))
+    assert PairsDataModule(tmp_path, vocab_size=300, context=40, batch_size=7).read_prompts(asked) == ["one?", "two?"]
+
+
 def test_pairs_longer_than_a_window_are_left_out_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

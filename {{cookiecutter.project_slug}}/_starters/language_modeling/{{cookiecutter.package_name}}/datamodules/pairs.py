@@ -98,7 +98,7 @@ class PairsDataModule(PromptDataModule):
         """Read the column of prompts of a table; else `source` is a prompt, or a text file that holds one."""
         path = Path(source)
         if path.is_file() and path.suffix.lower() in SUFFIXES:
-            return [row.texts[0] for row in read_rows(path, {"prompt": self.prompt}, "input")]
+            return [row.texts[0] for row in read_rows(path, {"prompt": self.prompt}, "input", with_splits=False)]
         return super().read_prompts(source)
 
     def predictions_name(self, source: str) -> str:

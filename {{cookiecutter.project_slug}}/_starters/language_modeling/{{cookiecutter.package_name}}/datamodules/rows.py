@@ -30,11 +30,13 @@ class Row(NamedTuple):
     split: str
 
 
-def read_rows(path: Path, columns: Mapping[str, str], key: str = "datamodule.root") -> list[Row]:
+def read_rows(
+    path: Path, columns: Mapping[str, str], key: str = "datamodule.root", with_splits: bool = True
+) -> list[Row]:
     """Read the texts in `columns`, by key; rows with an empty text are left out and named in the log.
 
-    A column `split` holds train, val or test. Raises RefusedError, which names `key` and the line, if the file or a row
-    can't be read.
+    With `with_splits`, a column `split` holds train, val or test. Raises RefusedError, which names `key` and the line,
+    if the file or a row can't be read.
     """
     if not path.is_file():
         raise refusal(key, path, "no such file")
@@ -46,7 +48,7 @@ def read_rows(path: Path, columns: Mapping[str, str], key: str = "datamodule.roo
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line, record in _records(file, path.suffix.lower()):
                 texts = tuple(_text(record, key, column, line) for key, column in columns.items())
-                row = Row(line, texts, _split(record, line))
+                row = Row(line, texts, _split(record, line) if with_splits else "")
                 if all(text.strip() for text in texts):
                     rows.append(row)
                 else:
@@ -127,15 +129,15 @@ def divide(
     rows: Sequence[Row], val_fraction: float, test_fraction: float, seed: int, sample_name: str
 ) -> dict[str, list[Row]]:
     """Divide rows as their splits say, or at random. Rows with the same first text stay in one split."""
+    numbers: dict[str, int] = {}
+    groups = torch.tensor([numbers.setdefault(row.texts[0], len(numbers)) for row in rows])
+    repeated = groups if len(numbers) < len(rows) else None
     if rows[0].split:
         names = [row.split for row in rows]
         if "train" not in names and test_fraction < 1:
             raise RefusedError("datamodule.root: no row has the split train", "datamodule.root")
         given = {name: torch.tensor([n for n, each in enumerate(names) if each == name]) for name in {*names}}
-        parts = split_as_given(given, val_fraction, test_fraction, seed, sample_name=sample_name)
+        parts = split_as_given(given, val_fraction, test_fraction, seed, groups=repeated, sample_name=sample_name)
     else:
-        numbers: dict[str, int] = {}
-        groups = torch.tensor([numbers.setdefault(row.texts[0], len(numbers)) for row in rows])
-        repeated = groups if len(numbers) < len(rows) else None
         parts = split_at_random(len(rows), val_fraction, test_fraction, seed, groups=repeated, sample_name=sample_name)
     return {name: [rows[number] for number in part.tolist()] for name, part in parts._asdict().items()}
