@@ -84,13 +84,18 @@ def test_metrics_are_named_by_letters_that_any_logger_takes() -> None:
     assert metric_names(["€", "price"]) == ["1", "2"]
 
 
-def test_several_targets_are_trained_evaluated_and_predicted(mine: Path, command: Command) -> None:
+@pytest.fixture(scope="module")
+def run(mine: Path, command: Command) -> Path:
+    """The folder of a run with two targets."""
     status, output = command(
         "train.py", "name=several", "datamodule=table", f"datamodule.root={mine}", "datamodule.target=[price,carat]",
         "trainer.max_epochs=8", "trainer.accelerator=cpu", "callbacks.report.seconds=1",
     )  # fmt: skip
     assert status == 0, output
-    run = command.folder / "runs" / "several"
+    return command.folder / "runs" / "several"
+
+
+def test_several_targets_are_trained_evaluated_and_predicted(mine: Path, run: Path, command: Command) -> None:
     plots = {path.stem for path in (run / "plots").glob("*.png")}
     assert plots >= {f"{name}_{number}" for name in ("predicted_and_true", "residuals") for number in (1, 2)}
     assert "importance" in plots
@@ -114,3 +119,16 @@ def test_several_targets_are_trained_evaluated_and_predicted(mine: Path, command
     assert tested["r2"] > 0.7
     status, output = command("evaluate.py", "run=runs/several", f"datamodule.root={mine}")
     assert status == 0, output
+
+
+@pytest.mark.parametrize("target", ["price", ["price", "carat", "depth"]])
+def test_a_checkpoint_with_statistics_of_other_targets_is_refused_in_one_line(
+    target: str | list[str], mine: Path, run: Path, command: Command
+) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    content["hyper_parameters"]["target"] = target
+    torch.save(content, run / "checkpoints" / "spoilt.ckpt")
+    words = ("run=runs/several", "checkpoint=runs/several/checkpoints/spoilt.ckpt", f"input={mine}", "output=no.csv")
+    status, output = command("predict.py", *words)
+    assert (status, output.strip().count("\n")) == (2, 0), output
+    assert "is not a checkpoint of TabularModel: its statistics are not those of the target" in output

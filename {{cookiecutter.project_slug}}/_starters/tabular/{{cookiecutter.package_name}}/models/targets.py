@@ -113,12 +113,15 @@ def target_of(
     """Make a class target if there are class names, else a target of one number or of several.
 
     The options of a class are `class_weights`, `positive_class` and `threshold`. Raises RefusedError if one is given
-    for a number, or does not fit the classes.
+    for a number, or does not fit the classes, and ValueError if the statistics are not those of the targets.
     """
     if not class_names:
         for name, value in options.items():
             if value is not None:
                 raise refusal(f"model.{name}", value, "is for classes; the target is a number: expected null")
+        number = 0 if isinstance(target, str) else len(target)
+        if any((len(each) if isinstance(each, list) else 0) != number for each in statistics["target"].values()):
+            raise ValueError(f"its statistics are not those of the target {target}")
         return NumberTarget(**statistics["target"], names=[] if isinstance(target, str) else metric_names(target))
     counts = statistics.get("class_counts", [])
     positive = positive_class_of(options["positive_class"], class_names, counts)
