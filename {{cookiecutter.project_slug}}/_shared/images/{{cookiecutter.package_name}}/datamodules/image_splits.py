@@ -95,8 +95,7 @@ def divide(
 ) -> dict[str, Tensor]:
     """Divide images into train, val and test indices (n,): as given, or at random and stratified by class.
 
-    Exact copies stay in one split, unless that leaves too few images to divide. The result is logged. A `test_fraction`
-    of 1 puts all images, or those of the test split that the data comes with, into test.
+    Exact copies stay in one split, unless too few images are left. A `test_fraction` of 1 tests on all, or all given.
     """
     check_test(test_fraction, images.splits or ())
     contents = equal_images(images.images)
@@ -107,14 +106,14 @@ def divide(
             members.setdefault(key, []).append(number)
         groups = list(members.values())
         first = [group[0] for group in groups]
-        strata = images.targets[first]
-        options: dict[str, Any] = {"folds": folds, "fold": fold, "strata": strata, "sample_name": "images"}
+        options: dict[str, Any] = {"folds": folds, "fold": fold, "sample_name": "images"}
+        options["strata"] = images.targets[first]
         if images.splits:
             index = indices_of([images.splits[number] for number in first])
             parts = split_as_given(index, val_fraction, test_fraction, seed, **options)
         else:
-            names = images.class_names
-            parts = split_at_random(len(groups), val_fraction, test_fraction, seed, strata_names=names, **options)
+            options["strata_names"] = images.class_names
+            parts = split_at_random(len(groups), val_fraction, test_fraction, seed, **options)
         numbers = {name: [each for group in part for each in groups[group]] for name, part in parts._asdict().items()}
         return {name: torch.tensor(part, dtype=torch.long) for name, part in numbers.items()}
 
@@ -125,9 +124,9 @@ def divide(
             raise
         parts = divided(range(len(contents)))
     log_lines(images.remarks)
-    sizes = {split: len(part) for split, part in parts.items()}
     origins = {split: images.origins.get(split, f"given as {split}") for split in dict.fromkeys(images.splits or ())}
     if images.remarks or origins:  # images of the user
+        sizes = {split: len(part) for split, part in parts.items()}
         log_splits(sizes, origins, val_fraction, test_fraction, folds, fold)
     log_copies(images, contents, parts)
     return parts

@@ -139,10 +139,9 @@ def read_store(
     `problems`, and copies are found by their pixels. Of more, names, sizes and times are read, and one that can't be
     read later is an error. This depends on the files alone, so that a run is the same wherever its images are kept.
     """
-    facts = [file.stat() for file in files]
     count, size = count_held(memory, len(files), shape), int(np.prod(shape))
     held = torch.empty(count, *shape, dtype=torch.uint8)
-    whole = sum(fact.st_size for fact in facts) <= MAX_CHECKED
+    whole = sum(file.stat().st_size for file in files) <= MAX_CHECKED
     if count:
         log.info(f"Images in memory: {count:,} of {len(files):,} ({count * size / 1e9:,.2f} GB)")
     if count < len(files):
@@ -152,8 +151,7 @@ def read_store(
         small = resized(image, shape, background)
         return small, key_of(small.numpy().tobytes())
 
-    readable: list[Path] = []
-    keys = []
+    readable, keys = list[Path](), list[int]()
     for file, (small, content) in decoded(files if whole else files[:count], problems, convert, remarks):
         if len(readable) < count:
             held[len(readable)] = small
@@ -164,16 +162,23 @@ def read_store(
         if problems:
             raise RefusedError(f"{key}: {problems[0]}; repair it, or take it away", key)
         log.info("Too many to be compared: copies are not looked for, and files are known by name and size")
-        readable, keys, stamps = [*files], [], []
-        for file, fact in zip(files, facts, strict=True):
-            name = f"{file.parent.name}/{file.name} {fact.st_size}"
-            if file.suffix.lower() in UNCOMPRESSED:  # of one size: numbered frames may have equal names too
-                with file.open("rb") as opened:
-                    opened.seek(fact.st_size // 2)
-                    name += opened.read(4096).hex()
-            keys.append(key_of(name.encode()))
-            stamps.append(key_of(f"{name} {fact.st_mtime_ns}".encode()))
+        readable, (keys, stamps) = [*files], known_by_name(files)
     return readable, ImageStore(readable, shape, background, held[: len(readable)], keys, stamps)
+
+
+def known_by_name(files: Sequence[Path]) -> tuple[list[int], list[int]]:
+    """Return keys of names and sizes, and stamps of these and the times."""
+    keys, stamps = [], []
+    for file in files:
+        fact = file.stat()
+        name = f"{file.parent.name}/{file.name} {fact.st_size}"
+        if file.suffix.lower() in UNCOMPRESSED:  # of one size: numbered frames may have equal names too
+            with file.open("rb") as opened:
+                opened.seek(fact.st_size // 2)
+                name += opened.read(4096).hex()
+        keys.append(key_of(name.encode()))
+        stamps.append(key_of(f"{name} {fact.st_mtime_ns}".encode()))
+    return keys, stamps
 
 
 def key_of(content: bytes) -> int:

@@ -80,7 +80,8 @@ class ImageGenerator(LightningModule):
         own = torch.arange(len(real))[self.trainer.global_rank :: self.trainer.world_size]
         self.log("test/frechet", self.distances["generated"].compute(), sync_dist=True)
         if len(own):
-            for index in own.split(min(REAL_BATCH, self.trainer.datamodule.batch_size)):
+            trainer: Any = self.trainer
+            for index in own.split(min(REAL_BATCH, trainer.datamodule.batch_size)):
                 self.distances["real"].update(as_floats(real[index]).to(self.device), real=False)
             self.log("test/frechet_real", self.distances["real"].compute(), sync_dist=True)
 
