@@ -14,6 +14,11 @@ from torch import Tensor
 
 from ..engine import RefusedError, refusal
 
+SPLIT_NAMES = {  # of folders, and in columns, in lower case
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
 
 class Split(NamedTuple):
     """Indices (n,) of the samples of each part."""

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..engine import RefusedError, refusal
+from .splits import SPLIT_NAMES
 
 LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 COLUMNS = {  # what a column is called, in lower case; the first is the name in messages
     "file": ("file", "file_name", "filename", "path", "image"),
     "label": ("label", "class", "class_name", "category"),

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 from ..engine import RefusedError, log, refusal
 from .image_files import MAX_NAMED, Folder, image_files, left_out, some
-from .image_lists import LIST_SUFFIXES, SPLIT_NAMES, UNSPLIT, read_list
+from .image_lists import LIST_SUFFIXES, UNSPLIT, read_list
+from .splits import SPLIT_NAMES
 
 
 def split_folders(contents: Folder, with_classes: bool) -> dict[str, Path]:

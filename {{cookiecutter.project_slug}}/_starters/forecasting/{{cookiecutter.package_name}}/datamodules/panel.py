@@ -9,15 +9,12 @@ import pandas as pd
 
 from ..engine import RefusedError, log, refusal
 from .covariates import RawCovariate, in_panel, read_covariates
+from .splits import SPLIT_NAMES
 from .steps import UNITS, Step, infer_step
 from .tables import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
 MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory
-SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 

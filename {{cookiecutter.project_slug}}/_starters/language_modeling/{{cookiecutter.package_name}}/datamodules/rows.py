@@ -11,14 +11,10 @@ import numpy as np
 import torch
 
 from ..engine import RefusedError, log, refusal
-from .splits import split_as_given, split_at_random
+from .splits import SPLIT_NAMES, split_as_given, split_at_random
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".jsonl", ".json", *SEPARATORS)
-SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 MAX_CELL = 2**30  # characters of a cell; the csv module refuses more than 2**17
 
 

@@ -12,14 +12,11 @@ from torch import Tensor
 from ..engine import RefusedError, refusal
 from .dates import date_format, seconds
 from .kinds import holds_dates
-from .splits import Split, split_as_given, split_at_random, split_in_time
+from .splits import SPLIT_NAMES, Split, split_as_given, split_at_random, split_in_time
 from .tables import numbers, texts
 
 MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
-SPLIT_NAMES = {  # how people call the splits
-    "train": "train", "training": "train", "tr": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test", "holdout": "test",
-}  # fmt: skip
+COLUMN_NAMES = {**SPLIT_NAMES, "tr": "train", "holdout": "test"}  # more names of splits in a column
 
 
 class Asked(NamedTuple):
@@ -113,7 +110,7 @@ def _groups(frame: pd.DataFrame, name: str) -> Tensor:
 def _given(frame: pd.DataFrame, name: str, path: Path) -> dict[str, Tensor]:
     """Return the rows of each split that a column names. Raises RefusedError for another text."""
     words = texts(frame, name)
-    splits = words.map(lambda word: SPLIT_NAMES.get(str(word).lower()), na_action="ignore")
+    splits = words.map(lambda word: COLUMN_NAMES.get(str(word).lower()), na_action="ignore")
     if splits.isna().any():
         row = splits.isna().idxmax()
         why = f"{path}, row {row}: {words[row]!r} is no split; expected train, val or test"
