@@ -205,6 +205,24 @@ def test_a_run_from_disk_that_is_killed_resumes_as_one_from_memory(scans: Path, 
         assert (command.folder / "runs" / "held" / file).read_bytes() == (killed / file).read_bytes()
 
 
+def test_a_run_from_parquet_that_is_killed_resumes_with_the_batches_of_memory(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    from test_image_packs import table, write
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "scans"
+    for part in range(2):
+        write(root / f"train-{part:05}-of-00002.parquet", table(range(120 * part, 120 * part + 120)))
+    batches = [batches_of(data_of(root, **options)) for options in ({}, {"memory": "disk", "num_workers": 2})]
+    pairs = zip(*batches, strict=True)
+    assert all(torch.equal(one, other) for first, second in pairs for one, other in zip(first, second, strict=True))
+    disk = ("datamodule.batch_size=16", "datamodule.memory=disk", "datamodule.num_workers=2")
+    killed = check_killed(command, "packs", *words_of(root, *disk))
+    assert json.loads((killed / "provenance.json").read_text())["data_sha256_of"] == "content"
+
+
 def test_a_file_that_breaks_during_training_is_named_in_one_line(scans: Path, tmp_path: Path) -> None:
     """It is read by a worker, in a process of its own."""
     data = data_of(scans, memory="disk", num_workers=1)

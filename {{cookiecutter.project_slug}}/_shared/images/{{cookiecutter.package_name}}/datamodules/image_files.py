@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..engine import RefusedError, log, refusal
+from .image_packs import content
 from .memory import cores
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -73,7 +74,7 @@ def pillows_warnings() -> Iterator[None]:
 def pixel_count(path: Path) -> int:
     """Return the number of pixels of an image file, from its header; 0 if it can't be read."""
     try:
-        with pillows_warnings(), Image.open(path, formats=FORMATS) as image:
+        with pillows_warnings(), Image.open(content(path), formats=FORMATS) as image:
             return image.width * image.height
     except Exception:  # a broken file can raise anything
         return 0
@@ -81,7 +82,7 @@ def pixel_count(path: Path) -> int:
 
 def _decode(path: Path) -> Decoded:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(content(path), formats=FORMATS) as image:
             bits = re.search(r"\b(?!BGR)[A-Z]+;(12|16|32)", str(image.tile))
             profile = image.info.get("icc_profile")
             profile = profile if isinstance(profile, bytes) else None  # a broken TIFF holds numbers

@@ -1,12 +1,14 @@
-"""Find the classes and splits of images: in folders, in lists, and in test images of their own."""
+"""Find the classes and splits of images: in folders, in lists, in Arrow files, and in test images of their own."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..engine import RefusedError, log, refusal
-from .image_files import MAX_NAMED, Folder, image_files, left_out, some
+from .image_files import MAX_NAMED, Folder, image_files, left_out, look_into, some
 from .image_lists import LIST_SUFFIXES, UNSPLIT, read_list
+from .image_packs import PACK_SUFFIXES, pack_files, read_packs
 from .splits import SPLIT_NAMES
 
 
@@ -140,7 +142,8 @@ class FoundImages(NamedTuple):
 def find_images(root: Path, test: Path | None, classes: Classes, least: int = 2) -> FoundImages:
     """Find the classes and splits of the images in `root`; with `test`, its images are the test split.
 
-    Both are folders, or lists (image_lists.py). Raises RefusedError, which names datamodule.root or datamodule.test.
+    Both are folders, lists (image_lists.py), or Arrow or Parquet files (image_packs.py). Raises RefusedError, which
+    names datamodule.root or datamodule.test.
     """
     found = _find(root, classes, least, "datamodule.root", without=test)
     return found if test is None else _with_test(found, root, test, classes)
@@ -148,8 +151,9 @@ def find_images(root: Path, test: Path | None, classes: Classes, least: int = 2)
 
 def _find(source: Path, classes: Classes, least: int, key: str, without: Path | None = None) -> FoundImages:
     """Find the images of `source`, but not those in the folder `without`."""
-    if not source.is_dir():
-        return _listed_images(source, classes, least, key)
+    packs = pack_files(source)
+    if not source.is_dir() or (packs and not look_into(source).images):
+        return _listed_images(source, packs, classes, least, key)
     contents = image_files(source, key)
     if without is not None and source.resolve() in without.resolve().parents:
         contents = Folder(source, *([path for path in each if not _lies_in(path, without)] for each in contents[1:]))
@@ -170,17 +174,22 @@ def _lies_in(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(top) or path.parent.resolve().is_relative_to(top)  # also a link in it
 
 
-def _listed_images(source: Path, classes: Classes, least: int, key: str) -> FoundImages:
-    if source.suffix.lower() not in LIST_SUFFIXES:
-        raise RefusedError(f"{key}={source}: expected a folder of images, or a list ({', '.join(LIST_SUFFIXES)})", key)
-    listed = read_list(source, key, needs_label=classes == "required")
+def _listed_images(source: Path, packs: Sequence[Path], classes: Classes, least: int, key: str) -> FoundImages:
+    if not packs and source.suffix.lower() not in LIST_SUFFIXES:
+        kinds = ", ".join((*LIST_SUFFIXES, *PACK_SUFFIXES))
+        raise RefusedError(f"{key}={source}: expected a folder of images, or a list ({kinds})", key)
+    if packs:
+        listed = read_packs(source, packs, key, classes)
+    else:
+        listed = read_list(source, key, needs_label=classes == "required")
     parts: dict[tuple[str, str], ClassFolder] = {}
     for each in sorted(listed, key=lambda each: (each.label, each.name)):
         label = "" if classes == "none" else each.label or source.stem
         part = ClassFolder(each.split, label, source / each.split / label, [])
         parts.setdefault((each.split, label), part).files.append(each.file)
     _check_classes(source, [*parts.values()], classes != "required", least, key)
-    origins = {split: f"column of {source.name}" for split in dict.fromkeys(each.split for each in listed) if split}
+    kind = "files" if packs else "column"
+    origins = {split: f"{kind} of {source.name}" for split in dict.fromkeys(each.split for each in listed) if split}
     return FoundImages([*parts.values()], {each.file: each.name for each in listed}, origins, [])
 
 

@@ -26,7 +26,9 @@ from .image_files import (
     in_srgb,
     left_out,
     log_lines,
+    look_into,
 )
+from .image_packs import pack_files, placed, read_packs
 from .memory import free_memory, processes_here
 
 Memory = Literal["auto", "disk"] | float  # where images are kept; a number: at most so many GB of them in memory
@@ -141,7 +143,7 @@ def read_store(
     """
     count, size = count_held(memory, len(files), shape), int(np.prod(shape))
     held = torch.empty(count, *shape, dtype=torch.uint8)
-    whole = sum(file.stat().st_size for file in files) <= MAX_CHECKED
+    whole = sum(placed(file)[2] for file in files) <= MAX_CHECKED
     if count:
         log.info(f"Images in memory: {count:,} of {len(files):,} ({count * size / 1e9:,.2f} GB)")
     if count < len(files):
@@ -170,14 +172,14 @@ def known_by_name(files: Sequence[Path]) -> tuple[list[int], list[int]]:
     """Return keys of names and sizes, and stamps of these and the times."""
     keys, stamps = [], []
     for file in files:
-        fact = file.stat()
-        name = f"{file.parent.name}/{file.name} {fact.st_size}"
-        if file.suffix.lower() in UNCOMPRESSED:  # of one size: numbered frames may have equal names too
-            with file.open("rb") as opened:
-                opened.seek(fact.st_size // 2)
+        pack, begin, size = placed(file)
+        name = f"{file.parent.name}/{file.name} {size}"
+        if pack != file or file.suffix.lower() in UNCOMPRESSED:  # of one size: their names may be equal too
+            with pack.open("rb") as opened:
+                opened.seek(begin + size // 2)
                 name += opened.read(4096).hex()
         keys.append(key_of(name.encode()))
-        stamps.append(key_of(f"{name} {fact.st_mtime_ns}".encode()))
+        stamps.append(key_of(f"{name} {pack.stat().st_mtime_ns}".encode()))
     return keys, stamps
 
 
@@ -224,20 +226,27 @@ def check_batch(batch_size: int, shape: Sequence[int], workers: int) -> None:
 def read_inputs(
     path: Path, shape: Sequence[int], background: str = "white", memory: Memory = "auto"
 ) -> tuple[list[str], Any, list[str]]:
-    """Read an image, a folder or an .npy file: names, images (N, C, H, W), and a message for each unreadable file.
+    """Read an image, a folder, or an .npy, Arrow or Parquet file: names, images (N, C, H, W), and a message for each
+    unreadable file.
 
     The images are floats in [0, 1], or an ImageStore.
     """
     if path.suffix.lower() == ".npy":
         images = _read_array(path, shape)
         return [f"{path.name}[{i}]" for i in range(len(images))], images, []
-    contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+    packs = pack_files(path)
+    if packs and (path.is_file() or not look_into(path).images):
+        contents = Folder(path, [], [], [], [])
+        names = {each.file: each.name for each in read_packs(path, packs, "input", classes="none")}
+    else:
+        contents = image_files(path, "input") if path.is_dir() else Folder(path.parent, [], [path], [], [])
+        names = {file: file.relative_to(contents.root).as_posix() for file in contents.images}
     problems: list[str] = []
     remarks = Remarks(background)
-    files, store = read_store(contents.images, shape, background, memory, problems, remarks, "input")
+    files, store = read_store([*names], shape, background, memory, problems, remarks, "input")
     if files:
         log_lines([*left_out(contents), *remarks.lines()])
-    return [file.relative_to(contents.root).as_posix() for file in files], store, problems
+    return [names[file] for file in files], store, problems
 
 
 def _read_array(path: Path, shape: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Your own images, of any size: one folder per class, one folder per split with class folders inside, or a list."""
+"""Your own images, of any size: folders of classes, folders of splits with such inside, a list, or Arrow files."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,9 @@ from .images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images in `root/<class>/` or `root/<split>/<class>/`, or of the list `root`; `channels`: 1 (grey) or 3 (colour).
+    """Images in `root/<class>/` or `root/<split>/<class>/`, or of `root`, a list or Arrow; `channels`: 1 (grey) or 3.
 
-    `test`, another folder or list, is the test split; without it the one that comes with `root`, or a part of it.
+    `test`, another folder, list or file, is the test split; without it the one that comes with `root`, or a part of it.
     Images are resized to `size` pixels a side. With `memory` "auto", what fits into half of the free memory is kept
     there, 3 kB per image of 3×32×32, and the others are read from disk as they are needed; "disk": all are; a number:
     at most so many GB are kept. Unreadable files, hidden files and files of other types are logged and skipped.

@@ -1,4 +1,4 @@
-"""Your own images, of any size: one folder per class or a single flat folder, or such for each split, or a list."""
+"""Your own images, of any size: folders of classes or a single flat folder, or such for each split, a list, or Arrow."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,9 @@ from .images import ImageDataModule
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images in `root/<class>/` or `root/<split>/<class>/`; of one class, in `root` or `root/<split>`; or of a list.
+    """Images in `root/<class>/` or `root/<split>/<class>/`; of one class, in `root` or `root/<split>`; or a list.
 
-    `test`, another folder or list, is the test split; without it the one that comes with `root`, or a part of it.
+    `test`, another folder, list or file, is the test split; without it the one that comes with `root`, or a part of it.
     `channels` is 1 (grey) or 3 (colour); transparent pixels show the colour `background`. Images are resized to `size`
     pixels a side. `memory` says where they are kept: "auto", "disk", or at most so many GB in memory. Unreadable,
     hidden and other files are logged and skipped.

@@ -1,4 +1,4 @@
-"""Your own images, of any size: one folder, one folder per split, or a list."""
+"""Your own images, of any size: one folder, one folder per split, a list, or Arrow files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +27,10 @@ from .regions import RegionDataModule
 
 
 class ImageFolderDataModule(RegionDataModule):
-    """Images in `root`, a folder or a list, at the best quality you have: the low images are made from them.
+    """Images in `root`, a folder, list or Arrow file, at the best quality you have: the low images are made from them.
 
     Their regions are kept in memory, 3 bytes per pixel. If the folders in `root` are train, val and test, they are the
-    splits; `test`, another folder or list, is the test split. Transparent pixels show the colour `background`.
+    splits; `test`, another folder, list or file, is the test split. Transparent pixels show the colour `background`.
     Unreadable files are logged and skipped.
     """
 
