@@ -1,4 +1,4 @@
-"""Your own images, of any size: folders of classes or a single flat folder, or such for each split, a list, or Arrow."""
+"""Your own images, of any size: folders of classes or a single flat folder, such for each split, a list, or Arrow."""
 
 from pathlib import Path
 from typing import Any, Literal
