@@ -141,30 +141,7 @@ def test_large_data_is_known_by_names_sizes_and_times(
         data_of(scans)
 
 
-def test_memory_that_a_container_may_use_is_what_is_free(tmp_path: Path) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    for version, line, files in (
-        ("", "0::/job/step", ("memory.max", "memory.current", "inactive_file")),
-        ("memory", "4:memory:/job/step", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
-    ):
-        (tmp_path / "proc/self/cgroup").write_text(f"9:name=systemd:/\n{line}\n")
-        job = tmp_path / "sys/fs/cgroup" / version / "job"
-        (job / "step").mkdir(parents=True)
-        for group, limit in ((job, "5000000"), (job / "step", "max")):
-            (group / files[0]).write_text(f"{limit}\n")
-            (group / files[1]).write_text("3000000\n")
-            (group / "memory.stat").write_text(f"cache 9\n{files[2]} 500000\n")
-        assert memory.free_memory(tmp_path) == 2_500_000
-        (tmp_path / "sys").rename(tmp_path / f"sys_{version}")
-    assert memory.free_memory(tmp_path) > 10_000_000  # the groups are gone
-
-
-def test_cores_and_memory_are_those_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
-    every = memory.cores(tmp_path)
-    for limit, cores in (("max 100000", every), ("100000 100000", 1), ("9000000 100000", min(90, every))):
-        (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{limit}\n")
-        assert memory.cores(tmp_path) == cores
+def test_images_are_held_in_half_of_the_memory_shared_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_store, "free_memory", lambda: 8_000_000)
     for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

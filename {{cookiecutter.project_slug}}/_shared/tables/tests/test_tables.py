@@ -2,7 +2,6 @@
 
 import datetime
 import decimal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +11,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from {{ cookiecutter.package_name }}.datamodules import tables
-from {{ cookiecutter.package_name }}.datamodules.tables import (
-    add_columns,
-    is_numeric,
-    need_columns,
-    numbers,
-    read_table,
-    texts,
-    write_table,
-)
+from {{ cookiecutter.package_name }}.datamodules import table_files
+from {{ cookiecutter.package_name }}.datamodules.table_files import add_columns, read_table, write_table
+from {{ cookiecutter.package_name }}.datamodules.table_values import is_numeric, need_columns, numbers, texts
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.logs import log
 
@@ -249,44 +241,19 @@ def test_a_small_file_that_claims_many_rows_is_refused(tmp_path: Path, monkeypat
     zeros = pa.table({"a": pa.array(np.zeros(1_000_000, dtype=np.int8))})
     parquet.write_table(zeros, path, compression="zstd")
     assert path.stat().st_size < 10_000
-    for free, known in ((39 * 10**6, 0), (None, 999_999)):
-        monkeypatch.setattr(tables, "available_memory", lambda free=free: free)
-        monkeypatch.setattr(tables, "MAX_VALUES", known)
-        with pytest.raises(RefusedError, match=r"holds 1,000,000 rows of 1 columns, for which about 0\.0 GB of memory"):
-            read_table(path)
+    monkeypatch.setattr(table_files, "free_memory", lambda: 39 * 10**6)
+    with pytest.raises(RefusedError, match=r"holds 1,000,000 rows of 1 columns, for which about 0\.0 GB of memory"):
+        read_table(path)
 
 
 def test_a_table_that_needs_more_memory_than_there_is_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path, "a,b\n" + "1.25,2.5\n" * 200_000)
-    monkeypatch.setattr(tables, "_read_csv", lambda *_: pytest.fail("was read"))
-    monkeypatch.setattr(tables, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(table_files, "_read_csv", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(table_files, "free_memory", lambda: 10**6)
     with pytest.raises(RefusedError, match=r"mine\.csv: holds 0\.0 GB of text, for which about 0\.0 GB of memory are"):
         read_table(path)
-
-
-def test_memory_is_known_on_linux() -> None:
-    if sys.platform.startswith("linux"):
-        assert 10**8 < (tables.available_memory() or 0) < 10**14
-
-
-def test_cached_files_of_a_container_are_free_memory(tmp_path: Path) -> None:
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
-    assert tables.available_memory(tmp_path) == 8_192_000
-    files = {"max": "5000000\n", "current": "4900000\n", "stat": "anon 100000\ninactive_file 4700000\n"}
-    for name, content in files.items():
-        (group / f"memory.{name}").write_text(content)
-    assert tables.available_memory(tmp_path) == 4_800_000
-    (group / "memory.stat").write_text("anon 4900000\n")
-    assert tables.available_memory(tmp_path) == 100_000
-    (group / "memory.current").write_text("5000001\n")
-    assert tables.available_memory(tmp_path) == 1
-    (group / "memory.max").write_text("max\n")
-    assert tables.available_memory(tmp_path) == 8_192_000
 
 
 LARGE = {  # read by Arrow if they are large, unless Arrow does not read them as pandas does
@@ -315,7 +282,7 @@ def test_a_large_csv_file_is_read_as_a_small_one(kind: str, tmp_path: Path, monk
             return str(error)
 
     small = read()
-    monkeypatch.setattr(tables, "LARGE_CSV", 0)
+    monkeypatch.setattr(table_files, "LARGE_CSV", 0)
     large = read()
     if isinstance(small, pd.DataFrame) and isinstance(large, pd.DataFrame):
         pd.testing.assert_frame_equal(small, large)

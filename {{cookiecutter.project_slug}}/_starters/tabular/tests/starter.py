@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
-from {{ cookiecutter.package_name }}.datamodules.tables import write_table
+from {{ cookiecutter.package_name }}.datamodules.table_files import write_table
 
 OWN_NAME = "mine.csv"  # the user's files in the README
 OWN_DATAMODULE = "table"

@@ -12,7 +12,7 @@ from conftest import Command, fitting
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
+from {{ cookiecutter.package_name }}.datamodules.table_files import read_table, write_table
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.features import CategoryEmbedding, Features
 

@@ -16,7 +16,7 @@ from test_resume import check_killed
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
+from {{ cookiecutter.package_name }}.datamodules.table_files import read_table, write_table
 from {{ cookiecutter.package_name }}.models.classes import Decision
 from {{ cookiecutter.package_name }}.models.targets import ClassTarget
 

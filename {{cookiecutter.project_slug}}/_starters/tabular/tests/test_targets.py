@@ -11,7 +11,7 @@ from conftest import Command
 
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
-from {{ cookiecutter.package_name }}.datamodules.tables import read_table, write_table
+from {{ cookiecutter.package_name }}.datamodules.table_files import read_table, write_table
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.targets import NumberTarget, metric_names
 

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..engine import RefusedError, refusal
-from .tables import is_numeric, need_columns, numbers, texts
+from .table_values import is_numeric, need_columns, numbers, texts
 
 MAX_CATEGORIES = 64
 

@@ -11,7 +11,7 @@ from ..engine import RefusedError, log, refusal
 from .covariates import RawCovariate, in_panel, read_covariates
 from .splits import SPLIT_NAMES
 from .steps import UNITS, Step, infer_step
-from .tables import is_numeric, need_columns, numbers, texts
+from .table_values import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
 MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory

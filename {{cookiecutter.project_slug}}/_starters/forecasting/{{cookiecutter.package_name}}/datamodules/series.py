@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import FilePath
 
 from .panel import Panel, read_panel
-from .tables import read_table
+from .table_files import read_table
 from .windows import WindowsDataModule
 
 

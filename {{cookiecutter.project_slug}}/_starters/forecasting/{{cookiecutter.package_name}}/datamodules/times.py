@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..engine import RefusedError, refusal
 from .steps import UNITS, nanoseconds
-from .tables import texts
+from .table_values import texts
 
 ZONE_PATTERN = r"(Z|[+-]\d\d(?::?\d\d)?)"  # as in ISO 8601
 ISO_PATTERN = re.compile(rf"(\d\d\d\d)(-\d+)?(-\d+)?(?:([T ])(\d\d)(:\d\d)?(:\d\d)?(\.\d+)?)?(\s?){ZONE_PATTERN}?")

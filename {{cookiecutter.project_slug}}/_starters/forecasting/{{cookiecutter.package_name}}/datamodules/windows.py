@@ -21,7 +21,7 @@ from .panel import Columns, Gaps, Panel, check_columns, read_panel
 from .scales import centred, check_precision, rounded, seasonal_error
 from .seasons import naive_anchor, seen_seasons
 from .splits import check_split, split_in_time
-from .tables import read_table, write_table
+from .table_files import read_table, write_table
 
 CYCLES = 14  # of the shortest season, in a history of default length: two weeks of hours
 MAX_WINDOWS = 20_000  # that the linear part of a model is fitted to

@@ -18,7 +18,7 @@ from ..engine import RefusedError, log
 from ..models.features import NumberStatistics, Statistics, scaled, two_floats
 from .dates import date_format, date_option, date_statistics, is_category, pair_names, part_name
 from .kinds import counts_rows, epoch_unit, follows_rows, foreign, holds_dates
-from .tables import is_numeric, numbers, texts
+from .table_values import is_numeric, numbers, texts
 
 MAX_EXACT = 2.0**53  # beyond it float64 does not hold each whole number
 MAX_TEXTS = 1000  # a column with more texts holds names or ids, from which nothing can be learnt,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..engine import RefusedError, refusal
 from ..models.features import DateStatistics, Statistics
-from .tables import MISSING, texts
+from .table_values import MISSING, texts
 
 # Days as strptime reads them. Formats that differ for most days come first; a column has to fit one of them.
 DAY_FORMATS = (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .tables import numbers, read_table
+from .table_files import read_table
+from .table_values import numbers
 from .tabular import Table, TabularDataModule
 
 DIMENSIONS = ["x", "y", "z"]  # length, width and depth in mm

@@ -13,7 +13,7 @@ from ..engine import RefusedError, refusal
 from .dates import date_format, seconds
 from .kinds import holds_dates
 from .splits import SPLIT_NAMES, Split, split_as_given, split_at_random, split_in_time
-from .tables import numbers, texts
+from .table_values import numbers, texts
 
 MAX_BINS = 10  # of a numeric target: quantiles by which splits are stratified
 COLUMN_NAMES = {**SPLIT_NAMES, "tr": "train", "holdout": "test"}  # more names of splits in a column

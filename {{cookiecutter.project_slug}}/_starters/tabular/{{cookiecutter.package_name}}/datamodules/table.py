@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import FilePath
 
-from .tables import read_table
+from .table_files import read_table
 from .tabular import Table, TabularDataModule
 
 

@@ -33,7 +33,8 @@ from .columns import (
 from .dates import expanded
 from .rows import Asked, divide, row_weights, strata_of
 from .splits import check_split
-from .tables import add_columns, need_columns, read_table
+from .table_files import add_columns, read_table
+from .table_values import need_columns
 from .target_columns import MAX_GRADES, are_numbers, encode_targets, find_classes, prediction_columns, target_statistics
 
 

@@ -15,7 +15,7 @@ from ..models.classes import decide
 from ..models.features import TargetStatistics, two_floats
 from .columns import Wishes, check_precision, refuse_foreign, spread
 from .kinds import holds_dates
-from .tables import is_numeric, numbers, texts
+from .table_values import is_numeric, numbers, texts
 
 MAX_CLASSES = 1000
 MAX_GRADES = 10  # whole numbers that a target may hold and still be a class

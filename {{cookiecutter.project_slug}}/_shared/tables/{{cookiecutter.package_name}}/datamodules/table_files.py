@@ -1,4 +1,4 @@
-"""Read CSV and Parquet files as tables, convert columns to numbers or texts, and write tables.
+"""Files of tables: read CSV and Parquet files, write them, add columns to a copy of one.
 
 Errors are one line with file, row and column. Rows are numbered as a spreadsheet shows them: in a CSV file the column
 names are row 1 and the first values row 2; in a Parquet file the first values are row 1.
@@ -17,36 +17,22 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import pandas as pd
 
-from ..engine import RefusedError, log, quiet, refusal
+from ..engine import log, quiet, refusal
+from .memory import free_memory
+from .table_values import GROUPS_PATTERN, MISSING, is_numeric, parsed
 
 SEPARATORS = {".csv": "\t;,", ".tsv": "\t"}  # on a tie the first one wins
 SUFFIXES = (*SEPARATORS, ".parquet")
 SAMPLE_ROWS = 200  # rows of a CSV file from which the separator is inferred
-SAMPLE_VALUES = 20_000  # of a column of texts, by which it is told whether they are numbers
 LARGE_CSV = 2**25  # bytes, from which a CSV file is read by Arrow, in a fifth of the time
 # Bytes of memory that training on a value of a table takes, with its copies; and on a byte of a CSV file.
 BYTES_PER_VALUE = 40
 BYTES_PER_CSV_BYTE = 8
-MAX_VALUES = 2**28  # where the memory is not known: a small file can claim more rows than memory holds
-MAX_SHOWN = 20  # column names in a message
 
-# Texts that mean "no value" in a column of numbers. In a column of texts they are kept: NA is Namibia.
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
-GROUPS_PATTERN = r"[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+"  # digits with thousands separators
 COMMA_NUMBER_PATTERN = re.compile(
     rf"\s*[+-]?(?=[\d,])(?:{GROUPS_PATTERN}|\d+)?(?:,\d+)?(?:[eE][+-]?\d+)?\s*"
 )  # 1.234,5
 THOUSANDS_PATTERNS = {mark: re.compile(r"\s*[+-]?[1-9]\d?\d?(?:" + re.escape(mark) + r"\d\d\d)+\s*") for mark in ".,"}
-CURRENCY_PATTERN = (
-    r"(?:[$€£¥₹₽₩₺₫₴₪]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|kr\.?|zł|Fr\.?|Rs\.?)"
-)
-# Numbers formatted for people: 1,234.50, $12.50, 52%, (3.10), 12.5 kg.
-FORMATTED_PATTERN = re.compile(
-    rf"\(?[+\-−–]?\s*(?:{CURRENCY_PATTERN}\s*)?[+\-−–]?"
-    rf"(?:(?:{GROUPS_PATTERN}|\d\d?\d?(?:,\d\d\d?)+|\d+)(?:[.,]\d+)?|[.,]\d+)(?:[eE][+-]?\d+)?"
-    rf"\s*(?:%|‰|{CURRENCY_PATTERN}|" + r"(?P<unit>°?[^\W\d_]{1,4}))?\s*-?\)?"
-)
-WHOLE_PATTERN = re.compile(r"(-?\d+)(?:\.0+|,0)")  # an integer as pandas writes it in a column with missing values
 
 
 class CsvFormat(NamedTuple):
@@ -80,7 +66,7 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
 
 def _check_memory(path: Path, suffix: str, key: str) -> None:
     """Raises RefusedError, before the file is read, if its table needs more memory than there is."""
-    available, size = available_memory(), path.stat().st_size
+    available, size = free_memory(), path.stat().st_size
     claim = f"{size / 2**30:,.1f} GB of text"
     needed = size * BYTES_PER_CSV_BYTE
     if suffix == ".parquet":
@@ -89,29 +75,9 @@ def _check_memory(path: Path, suffix: str, key: str) -> None:
         with parquet.ParquetFile(path) as file:
             rows, columns = file.metadata.num_rows, file.metadata.num_columns
         claim, needed = f"{rows:,} rows of {columns:,} columns", rows * columns * BYTES_PER_VALUE
-        available = available or MAX_VALUES * BYTES_PER_VALUE
-    if available and needed > available:
+    if needed > available:
         have = f"{needed / 2**30:,.1f} GB of memory are needed, and {available / 2**30:,.1f} GB are free"
         raise refusal(key, path, f"holds {claim}, for which about {have}; expected fewer rows or columns")
-
-
-def available_memory(system: Path = Path("/")) -> int | None:
-    """Return the bytes that this process may still use, by /proc and the limits of its container; None if unknown.
-
-    Cached files count as free, since the kernel drops them for a process that needs memory.
-    """
-    try:
-        lines = (system / "proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    group = system / "sys/fs/cgroup"
-    try:
-        limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        held = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-        return max(1, min(free, limit - used + int(held.get("inactive_file", 0))))
-    except (OSError, ValueError):  # no limit
-        return free
 
 
 def _read_texts(file: TextIO, path: Path, separator: str) -> pd.DataFrame:
@@ -247,7 +213,7 @@ def _check_thousands(cells: pd.Series, path: Path, key: str) -> None:
 def _with_point(cells: pd.Series) -> pd.Series:
     """Return the values with a decimal point, in a column of texts that are mostly numbers."""
     dotted = cells[cells.str.contains(".", regex=False)]
-    return dotted[_parsed(dotted).notna() & is_numeric(cells)]
+    return dotted[parsed(dotted).notna() & is_numeric(cells)]
 
 
 def _read_parquet(path: Path, key: str) -> pd.DataFrame:
@@ -279,17 +245,17 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write CSV, TSV or Parquet, by suffix, without the index. Parquet gets numeric columns as numbers."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        parsed = {name: _parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
-        whole = {name: values for name, values in parsed.items() if _is_lossless(frame[name], values)}
+        numeric = {name: parsed(frame[name]) for name in frame.columns if is_numeric(frame[name])}
+        whole = {name: values for name, values in numeric.items() if _is_lossless(frame[name], values)}
         frame.assign(**whole).to_parquet(path, index=False)
     else:
         frame.to_csv(path, index=False, lineterminator="\n", sep="\t" if suffix == ".tsv" else ",")
 
 
-def _is_lossless(values: pd.Series, parsed: pd.Series) -> bool:
+def _is_lossless(values: pd.Series, converted: pd.Series) -> bool:
     """Return True if a column of texts loses nothing when converted to numbers; 007 and NA would."""
     zeros = values.dtype.kind == "O" and values.astype(str).str.fullmatch(r"[+-]?0\d.*").any()
-    return parsed.isna().equals(values.isna()) and not zeros
+    return converted.isna().equals(values.isna()) and not zeros
 
 
 def add_columns(source: Path, path: Path, added: Mapping[str, np.ndarray], rows: pd.Index) -> None:
@@ -361,93 +327,3 @@ def _records(file: TextIO, separator: str) -> Iterator[tuple[str, list[str]]]:
 def _format(value: Any, decimal: str) -> str:
     """Format a value with the decimal mark `decimal`."""
     return str(value).replace(".", decimal) if isinstance(value, float | np.floating) else str(value)
-
-
-def need_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path, key: str) -> None:
-    """Raises RefusedError, which names `key` and the existing columns, if one of `columns` is missing."""
-    missing = [column for column in columns if column not in frame.columns]
-    if not missing:
-        return
-    names = [str(name) for name in frame.columns]
-    first = ", ".join(names[:MAX_SHOWN]) + (f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else "")
-    why = f"{path} has no column {', '.join(map(repr, missing[:MAX_SHOWN]))}; there are {first}"
-    raise refusal(key, "", why, names, wanted=missing[0])
-
-
-def is_numeric(values: pd.Series) -> bool:
-    """Return True if a column holds numbers: most values are, even if formatted for people (`$12.50`, `1,234`).
-
-    Anything else in it is then a mistake, which `numbers` refuses. Booleans and times count as texts.
-    """
-    if values.dtype.kind in "iuf":
-        return True
-    present = values.dropna()
-    if present.dtype.kind in "bmM" or present.empty or not isinstance(present.iloc[0], str | int | float | np.number):
-        return False
-    if isinstance(present.iloc[0], bool):
-        return False
-    present = present.iloc[:: max(1, len(present) // SAMPLE_VALUES)]
-    plain = _parsed(present).notna()
-    others = present[~plain].map(lambda value: str(value).strip())
-    others = others[~others.isin(MISSING)]
-    return bool(plain.sum() + _count_formatted(others) > 0.5 * (plain.sum() + len(others)))
-
-
-def _count_formatted(cells: pd.Series) -> float:
-    """Count the texts that are numbers formatted for people; estimated from a sample if there are many.
-
-    A letter or word after a number is a unit only if it is always the same and the numbers are fractions or many
-    distinct ones: `1.5 kg`, but not house number `12a` or `4 doors`.
-    """
-    sample = cells.iloc[:: max(1, len(cells) // 10_000)]
-    matches = sample.map(FORMATTED_PATTERN.fullmatch).dropna()
-    units = {match["unit"] for match in matches}
-    measured = len(units) == 1 and (sample.str.contains(r"\d[.,]\d").any() or sample.nunique() > 20)
-    count = len(matches) if units <= {None} or measured else sum(match["unit"] is None for match in matches)
-    return len(cells) * count / max(1, len(sample))
-
-
-def numbers(frame: pd.DataFrame, column: str, path: Path, hint: str = "") -> np.ndarray:
-    """Convert a column to float64 (N,), NaN for missing values. Raises RefusedError at anything but a finite number.
-
-    Finite means that float32, in which networks compute, can hold it. `hint` is added to the message.
-    """
-    values = frame[column]
-    parsed = _parsed(values)
-    wrong = (parsed.isna() & values.notna()) | (parsed.abs() > np.finfo(np.float32).max)
-    if wrong.any():
-        wrong[wrong] = ~values[wrong].map(lambda value: str(value).strip()).isin(MISSING)
-    if wrong.any():
-        row = wrong.idxmax()
-        text = str(values[row]).strip()
-        fix = "; expected only digits and a decimal point, as in 1234.5" if FORMATTED_PATTERN.fullmatch(text) else ""
-        raise RefusedError(f"{path}, row {row}, column {column!r}: {text[:40]!r} is not a finite number{fix}{hint}")
-    return parsed.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _parsed(values: pd.Series) -> pd.Series:
-    """Convert to float64; NaN for values that are not numbers."""
-    try:
-        return pd.to_numeric(values, errors="coerce").astype(np.float64)
-    except TypeError:  # lists
-        return pd.to_numeric(values.map(str), errors="coerce").astype(np.float64)
-
-
-def texts(frame: pd.DataFrame, column: str) -> pd.Series:
-    """Convert a column to texts, NaN for missing values. Equal values give equal texts, whatever wrote the file.
-
-    An integer has no point (7 for 7.0 and "7.0"); booleans are True and False.
-    """
-    values = frame[column]
-    if values.dtype == object:  # may hold lists, which can't be keys of a dict
-        return values.map(_text, na_action="ignore")
-    return values.astype(object).map({value: _text(value) for value in values.dropna().unique()})
-
-
-def _text(value: object) -> str | float:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    text = str(value).strip()
-    if whole := WHOLE_PATTERN.fullmatch(text):
-        return str(int(whole[1])) if whole[1] == "-0" else whole[1]
-    return text.capitalize() if text.lower() in ("true", "false") else text or np.nan
