@@ -192,7 +192,7 @@ def test_values_that_a_model_was_not_trained_on_are_counted(tmp_path: Path, logg
         known = model["statistics"]["categories"]
         assert data.inputs[1][:2, 0].tolist() == [known["zip"]["20095"], known["zip"]["50667"]]
         assert data.inputs[1][:, 1].tolist() == [known["flag"][each] for each in ("True", "False", "True", "False")]
-    ends = [model["statistics"]["numbers"]["x"][end] for end in ("low", "high")]
+    ends = [model["statistics"]["numbers"]["x"]["edges"][end] for end in (0, -1)]
     assert logged()[-2:] == [
         f"Column 'x': 2 of 4 values (50.0%) are outside the training's range, {ends[0]:.10g} to {ends[1]:.10g}",
         "Column 'zip': 2 of 4 values (50.0%) are categories that the training did not have (the first: 'no value')",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..engine import RefusedError, log
-from ..models.features import NumberStatistics, Statistics, scaled, two_floats
+from ..models.features import BINS, NumberStatistics, Statistics, scaled, two_floats
 from .dates import date_format, date_option, date_statistics, is_category, pair_names, part_name
 from .kinds import counts_rows, epoch_unit, follows_rows, foreign, holds_dates
 from .table_values import is_numeric, numbers, texts
@@ -208,9 +208,15 @@ def number_statistics(training: pd.DataFrame, chosen: Columns, path: Path) -> di
         lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
         iqr = float(upper - lower) or spread(values)
         check_precision(training[name], values, middle, iqr, path)
-        low, high = float(values.min()), float(values.max())
-        statistics[name] = {"median": float(middle), "spread": iqr, "low": low, "high": high}
+        statistics[name] = {"median": float(middle), "spread": iqr, "edges": bin_edges(values)}
     return statistics
+
+
+def bin_edges(values: np.ndarray) -> list[float]:
+    """Return the different values (N,) if they are few, else their quantiles, each once, from minimum to maximum."""
+    different = np.unique(values)
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1))) if len(different) > BINS + 1 else different
+    return edges.tolist()
 
 
 def spread(values: np.ndarray) -> float:
@@ -248,7 +254,8 @@ def unfamiliar(
     """
     lines, size = [], len(inputs[0])
     for values, name in zip(inputs[0].double().sum(-1).unbind(1), chosen.numbers, strict=True):
-        low, high = statistics["numbers"][name]["low"], statistics["numbers"][name]["high"]
+        edges = statistics["numbers"][name]["edges"]
+        low, high = edges[0], edges[-1]
         if count := int(((values < low) | (values > high)).sum()):
             part = f"{count:,} of {size:,} values ({count / size:.1%})"
             lines.append(f"Column {name!r}: {part} are outside the training's range, {low:.10g} to {high:.10g}")

@@ -5,19 +5,26 @@ Source: Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", 20
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..engine import Count, From0Below1, refusal
-from .features import CategoryEmbedding, ColumnEmbedding
+from .features import CategoryEmbedding, ColumnEmbedding, NumberEmbedding, NumberEncoding
 
 
 class Tokens(ColumnEmbedding):
-    """Embed values (B, F, 2) and rows (B, C) as tokens (B, 1 + F + C, D); the first is the output (CLS) token."""
+    """Embed values (B, F, 3) and rows (B, C) as tokens (B, 1 + F + C, D); the first is the output (CLS) token.
 
-    def __init__(self, num_numbers: int, category_sizes: list[int], dim: int) -> None:
+    The token of a number is a linear layer of its value plus what `embedding` makes of it.
+    """
+
+    def __init__(
+        self, num_numbers: int, category_sizes: list[int], dim: int, embedding: NumberEmbedding | None = None
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_numbers, 2, dim))  # for the number and for its missing flag
+        self.embedding = embedding
+        self.weight = nn.Parameter(torch.empty(num_numbers, 3, dim))
         self.bias = nn.Parameter(torch.empty(1 + num_numbers + len(category_sizes), dim))
         self.categories = CategoryEmbedding(category_sizes, dim)
         for parameter in (self.weight, self.bias):
@@ -25,6 +32,8 @@ class Tokens(ColumnEmbedding):
 
     def forward(self, values: Tensor, rows: Tensor) -> Tensor:
         numbers = torch.einsum("bfk,fkd->bfd", values, self.weight)
+        if self.embedding is not None:
+            numbers = numbers + self.embedding(values)
         first = numbers.new_zeros(len(numbers), 1, self.bias.shape[1])
         return torch.cat([first, numbers, self.categories(rows)], 1) + self.bias
 
@@ -76,20 +85,26 @@ class FTTransformer(nn.Module):
         heads: Count = 4,
         dropout: From0Below1 = 0.1,
         attention_dropout: From0Below1 = 0.1,
+        number_embedding: NumberEncoding | None = None,
+        frequencies: Count = 16,
+        sigma: PositiveFloat = 0.3,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if width % heads:
             raise refusal("model.network.width", width, f"expected a multiple of heads={heads}")
         self.checkpointing = checkpointing
-        self.tokens = Tokens(num_numbers, category_sizes, width)
+        numbers = (
+            NumberEmbedding(number_embedding, num_numbers, width, frequencies, sigma) if number_embedding else None
+        )
+        self.tokens = Tokens(num_numbers, category_sizes, width, numbers)
         self.blocks = nn.ModuleList(
             Block(width, heads, dropout, attention_dropout, first=number == 0) for number in range(blocks)
         )
         self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, num_outputs))
 
     def forward(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Compute outputs (B, K) from values (B, F, 2) and rows (B, C) of Features."""
+        """Compute outputs (B, K) from values (B, F, 3) and rows (B, C) of Features."""
         x = self.tokens(values, rows)
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
