@@ -204,7 +204,8 @@ def test_a_prediction_keeps_each_row_and_is_that_of_the_model(command: Command, 
     model, data = loaded
     data.read_inputs(str(own_data), model.hparams)
     expected = model(*data.inputs).detach().numpy()
-    assert [float(line.rpartition(",")[2]) for line in given[1:]] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-4)
+    found = [float(line.rpartition(",")[2]) for line in given[1:]]
+    assert found == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-4)
 
 
 def test_averaged_weights_keep_the_codes_of_categories(command: Command, frame: Any, tmp_path: Path) -> None:
