@@ -65,6 +65,15 @@ def test_channels_are_standardised_by_the_training_steps_and_categories_are_one_
     assert (learnt["holiday"]["categories"], learnt["region"]["categories"]) == (["", "feast"], ["cold", "warm"])
 
 
+@pytest.mark.parametrize("value", [0.1, 3.2, 1e5 / 3])
+def test_a_covariate_that_the_training_holds_constant_is_not_divided_by_rounding(value: float, tmp_path: Path) -> None:
+    frame = panel().assign(price=value)
+    frame.loc[frame.groupby("place").cumcount() >= 800, "price"] = value + 1
+    data = module(tmp_path, frame, future_covariates=["price"])
+    assert data.facts["covariates"][0]["deviation"] == 1
+    assert np.abs(channels(data)).max() == pytest.approx(1)
+
+
 def test_no_later_value_of_a_past_covariate_is_in_a_window(tmp_path: Path) -> None:
     frame = panel()
     data = module(tmp_path, frame, **ALL)

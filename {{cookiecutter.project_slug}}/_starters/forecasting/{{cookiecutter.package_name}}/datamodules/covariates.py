@@ -74,7 +74,9 @@ def learn(raws: Sequence[RawCovariate], end: int) -> list[Covariate]:
                 why = f"has {len(categories)} categories; expected at most {MAX_CATEGORIES}, or numbers"
                 raise refusal(f"datamodule.{raw.kind}_covariates", raw.name, why)
         elif len(seen):
-            mean, deviation = float(seen.mean()), float(seen.std()) or 1.0
+            mean, deviation = float(seen.mean()), float(seen.std())
+            if deviation <= 1e-9 * np.abs(seen).max():  # constant, but for rounding
+                deviation = 1.0
         learnt.append(Covariate(name=raw.name, kind=raw.kind, mean=mean, deviation=deviation, categories=categories))
     return learnt
 
