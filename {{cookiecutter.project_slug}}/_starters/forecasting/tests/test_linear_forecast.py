@@ -131,3 +131,29 @@ def test_the_validation_chooses_how_much_of_a_network_is_used(run: Path) -> None
             model.share.fill_(share)
             losses[share] = float(model.loss(model(history, phases), target, scale))
     assert min(losses.values()) == next(iter(losses.values()))
+
+
+def test_a_checkpoint_of_averaged_weights_holds_what_its_own_validation_chose(run: Path, command: Command) -> None:
+    words = ("datamodule=series", f"datamodule.root={command.folder / 'walk.csv'}", "trainer.accelerator=cpu")
+    status, output = command(
+        "train.py", "name=averaged", *words, "trainer.max_epochs=1", "callbacks=[default,ema]", *NO_LOGGER,
+        *fitting(["model.network.width=16", "datamodule.context=72"]),
+    )  # fmt: skip
+    assert status == 0, output
+    (path,) = (command.folder / "runs" / "averaged").rglob("best.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    assert not torch.equal(checkpoint["state_dict"]["factors"], torch.ones(9))
+    for name in ("share", "factors"):
+        assert torch.equal(checkpoint["state_dict"][name], checkpoint["current_model_state"][name])
+
+
+def test_a_validation_of_constant_values_fits_nothing(command: Command) -> None:
+    values = np.where(np.arange(1200) < 700, np.random.default_rng(0).normal(size=1200), 0)
+    times = pd.date_range("2024-01-01", periods=1200, freq="h")
+    pd.DataFrame({"time": times, "value": values}).to_csv(command.folder / "still.csv", index=False)
+    status, output = command(
+        "train.py", "name=still", "datamodule=series", f"datamodule.root={command.folder / 'still.csv'}",
+        "trainer.accelerator=cpu", "trainer.max_epochs=1", *NO_LOGGER,
+        *fitting(["model.network.width=16", "datamodule.context=48"]),
+    )  # fmt: skip
+    assert status == 0, output

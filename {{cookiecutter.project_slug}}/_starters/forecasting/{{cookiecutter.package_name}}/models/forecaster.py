@@ -171,7 +171,10 @@ class Forecaster(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if data is None or self.spread.any():
             return
-        train, val = (self._linear_problem(data.some_windows(split)) for split in ("train", "val"))
+        batches = [data.some_windows(split) for split in ("train", "val")]
+        if not all((history.std(1) > 0).any() for history, *_ in batches):  # all are constant: nothing to learn from
+            return
+        train, val = map(self._linear_problem, batches)
         weights, spread = fit_linear(train, val, self.levels.cpu())
         self.linear.copy_(weights)
         self.spread.copy_(spread)
@@ -213,6 +216,10 @@ class Forecaster(LightningModule):
         self._log_epoch("val", self.val_metrics[best])
         for each in (*self.val_metrics, *self.calibrations):
             each.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what this validation chose: averaged weights (callbacks/ema) hold that of the one before."""
+        checkpoint["state_dict"] |= {"share": self.share.clone(), "factors": self.factors.clone()}
 
     # 4. Test loop
 
