@@ -106,6 +106,23 @@ def test_no_value_that_was_interpolated_with_a_target_ends_a_history(tmp_path: P
     assert not {701, 702} & {*starts}
 
 
+@pytest.mark.parametrize(("split", "begin", "parts"), [("train", 1440 - 2 * 216, 3), ("val", 1440 - 216, 4)])
+def test_no_target_was_interpolated_with_a_value_of_the_next_split(
+    split: str, begin: int, parts: int, tmp_path: Path
+) -> None:
+    """The scale, the fourth part, is of all values before the test."""
+    rows = real_counts(60)
+    batches = []
+    for value in (0.0, 500.0):
+        changed = rows.assign(value=rows["value"].where(rows.index != begin + 2, value))
+        holed = changed.drop(index=range(begin - 3, begin + 2))
+        data = module(tmp_path, holed, series=None, gaps="interpolate")
+        batches.append(data.dataset(split)[torch.arange(len(data.splits[split][0]))][:parts])
+    assert data.splits[split][0].max() == begin - 3 - SIZES["horizon"]
+    for one, other in zip(*batches, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_wide_table_holds_the_same_as_a_long_one(tmp_path: Path) -> None:
     frame = panel(ahead=6)
     future = frame[frame["place"] == "north"][["time", "price", "holiday"]]  # in a wide table they are of all series
@@ -175,7 +192,7 @@ def loaded(run: Path) -> tuple[Any, Any]:
 def test_a_covariate_that_determines_the_target_is_used(run: Path) -> None:
     """Without the price and the holiday an error above 4 is left at each lead; the wind of the steps ahead is 2.4."""
     model, data = loaded(run)
-    history, phases, target, _, offset, covariates = data.some_windows("test")
+    history, phases, target, _, offset, covariates = next(data.some_windows("test"))
     with torch.no_grad():
         error = (model(history, phases, offset, covariates)[..., 4] - target).abs().mean(0)
     assert error[0] < 1.2
@@ -184,7 +201,7 @@ def test_a_covariate_that_determines_the_target_is_used(run: Path) -> None:
 
 def test_the_network_alone_uses_it_too(run: Path) -> None:
     model, data = loaded(run)
-    history, phases, target, scale, _, covariates = data.some_windows("train")
+    history, phases, target, scale, _, covariates = next(data.some_windows("train"))
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     model.train()
     for _ in range(150):
@@ -192,7 +209,7 @@ def test_the_network_alone_uses_it_too(run: Path) -> None:
         model.loss(model(history, phases, None, covariates), target, scale).backward()
         optimizer.step()
     model.eval().share.fill_(1)
-    history, phases, target, _, offset, covariates = data.some_windows("test")
+    history, phases, target, _, offset, covariates = next(data.some_windows("test"))
     error = (model(history, phases, offset, covariates)[..., 4] - target).abs().mean(0)
     assert (error[1:] < 3.4).all()
 

@@ -1,9 +1,11 @@
 """Evaluation on other series: training data is recognised by time and value; the rest is tested."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from starter import real_counts
 
 from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
@@ -11,9 +13,9 @@ from {{ cookiecutter.package_name }}.datamodules.series import SeriesDataModule
 SIZES = {"context": 48, "horizon": 24}
 
 
-def series(frame: pd.DataFrame, path: Path, whole: bool = True) -> SeriesDataModule:
+def series(frame: pd.DataFrame, path: Path, whole: bool = True, **options: Any) -> SeriesDataModule:
     frame.to_csv(path, index=False)
-    data = SeriesDataModule(root=path, **SIZES)
+    data = SeriesDataModule(root=path, **SIZES, **options)
     if whole:
         data.take_whole()
     data.setup("test")
@@ -45,3 +47,11 @@ def test_other_places_at_the_same_time_are_others(tmp_path: Path) -> None:
     quiet.loc[quiet["time"].dt.hour < 8, "value"] = 0.0
     keys = series(quiet, tmp_path / "own.csv", whole=False).trained_on()
     assert not series(other, tmp_path / "other.csv").is_seen(keys).any()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_other_series_are_tested_whole_without_a_column_of_splits_too(wide: bool, tmp_path: Path) -> None:
+    later = real_counts(60, first="2023-06-01")
+    for frame in (later, later.assign(part="test")):
+        data = series(frame, tmp_path / "later.csv", split="part", wide=wide)
+        assert (len(data.panel.names), len(data.splits["test"][0])) == (1, 60 * 24 - 48 - 24 + 1)

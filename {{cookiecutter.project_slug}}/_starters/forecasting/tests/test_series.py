@@ -122,6 +122,10 @@ def test_a_column_of_splits_says_where_validation_and_test_begin(tmp_path: Path)
     assert {name: (int(at.min()), int(at.max())) for name, (at,) in data.splits.items()} == {
         "train": (48, 1500 - 24), "val": (1500, 2000 - 24), "test": (2000, 2400 - 24),
     }  # fmt: skip
+    folded = module(tmp_path, rows.assign(part=parts), **arguments, folds=4, fold=2)
+    assert {name: (int(at.min()), int(at.max())) for name, (at,) in folded.splits.items()} == {
+        "train": (48, 800 - 24), "val": (800, 1200 - 24), "test": (2000, 2400 - 24),
+    }  # fmt: skip
     for row, split, message in (
         (1600, "train", "row 1602, column 'part': its time is that of another split"),
         (1600, "tset", "row 1602, column 'part': 'tset' is no split; expected train, val or test"),
@@ -132,6 +136,14 @@ def test_a_column_of_splits_says_where_validation_and_test_begin(tmp_path: Path)
         with pytest.raises(RefusedError) as refused:
             module(tmp_path, rows.assign(part=changed), **arguments)
         assert message in str(refused.value)
+
+
+def test_a_time_far_away_is_refused_by_the_size_that_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("{{ cookiecutter.package_name }}.datamodules.panel.MAX_VALUES", 999)
+    frame = real_counts(20).rename(columns={"value": "one"}).assign(other=lambda rows: rows["one"])
+    module(tmp_path, frame, wide=True, context=24, horizon=2, seasons=[24])  # 960 values
+    with pytest.raises(RefusedError, match=r"for 3 series, are 1,440 values; expected 999"):
+        module(tmp_path, frame.assign(third=frame["one"]), wide=True, context=24, horizon=2, seasons=[24])
 
 
 def test_times_of_another_kind_than_the_training_s_are_refused_in_words(tmp_path: Path) -> None:

@@ -55,19 +55,21 @@ class Columns(NamedTuple):
     covariates: Mapping[str, Sequence[str]] = {}
 
 
-def read_panel(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, ahead: bool = False) -> Panel:
+def read_panel(
+    frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, ahead: bool = False, whole: bool = False
+) -> Panel:
     """Read the series of a long table, which has one row per series and time, or of a wide one, with a column a series.
 
     Rows after the last value of a series may lack it: they hold future covariates, and are kept only if they are
-    looked `ahead` to. Raises RefusedError, with file, row and column, if a time or value can't be read, if times are
-    unordered, repeated or off the grid of the common step, or, with `gaps` set to refuse, if a step or its value is
-    missing.
+    looked `ahead` to. If the `whole` file is one split, its column of splits is not read. Raises RefusedError, with
+    file, row and column, if a time or value can't be read, if times are unordered, repeated or off the grid of the
+    common step, or, with `gaps` set to refuse, if a step or its value is missing.
     """
     need_columns(frame, [columns.time], path, "datamodule.time")
     panel = (read_wide if columns.wide else read_long)(frame, columns, path, gaps)
     if gaps == "interpolate":
         panel = filled(panel, path)
-    if columns.split and not ahead:
+    if columns.split and not (ahead or whole):
         panel = panel._replace(bounds=read_bounds(frame, columns, path, panel))
     if ahead or not (there := ~np.isnan(panel.values).all(0)).any():
         return panel
@@ -93,7 +95,7 @@ def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     same = rows[1:] == rows[:-1]
     if gaps == "refuse" and (missing := np.isnan(values) & ~after_last(values, rows, bool(raws))).any():
         raise refused(frame, path, missing, columns.value, f"no value is there; {remedy()}")
-    step, counts = read_steps(frame, times, same, columns, path, gaps)
+    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names))
     place, shape = (rows, counts - counts.min()), (len(names), int(np.ptp(counts)) + 1)
     panel = np.full(shape, np.nan)
     panel[place] = values
@@ -117,7 +119,7 @@ def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
     raws = read_covariates(frame, columns.covariates, path)
     same = np.ones(len(frame) - 1, bool)
-    step, counts = read_steps(frame, times, same, columns, path, gaps)
+    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names))
     panel = np.full((len(names), int(np.ptp(counts)) + 1), np.nan)
     for row, name in enumerate(names):
         values = numbers(frame, name, path)
@@ -172,8 +174,9 @@ def after_last(values: np.ndarray, rows: np.ndarray, allowed: bool) -> np.ndarra
 
 
 def read_steps(
-    frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray, columns: Columns, path: Path, gaps: Gaps
-) -> tuple[Step, np.ndarray]:
+    frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray,
+    columns: Columns, path: Path, gaps: Gaps, series: int,
+) -> tuple[Step, np.ndarray]:  # fmt: skip
     """Infer the step of ascending times (N,), and number them (N,). Raises RefusedError if they do not fit one."""
     check_order(frame, times, same, columns, path)
     step = infer_step(times, same)
@@ -181,6 +184,7 @@ def read_steps(
         raise RefusedError(f"{path}: each series has only one row; expected several to forecast from")
     counts = step.number(times)
     check_grid(frame, times, counts, same, step, columns, path, gaps)
+    check_size(times, counts, step, path, series)
     return step, counts
 
 
@@ -238,7 +242,7 @@ def check_grid(
     frame: pd.DataFrame, times: pd.DatetimeIndex, counts: np.ndarray, same: np.ndarray, step: Step,
     columns: Columns, path: Path, gaps: Gaps,
 ) -> None:  # fmt: skip
-    """Raises RefusedError if a time is off the grid, if a step is missing, or if the grid is too large."""
+    """Raises RefusedError if a time is off the grid, or if a step is missing."""
     if (off := step.times(counts) != times).any():
         time = frame[columns.time].to_numpy()[off][0]
         why = f"{time} is off the most frequent step ({step.name} from {step.anchor}); expected times at one step"
@@ -247,9 +251,14 @@ def check_grid(
     if gaps == "refuse" and (distance > 1).any():
         why = f"before it {distance[(distance > 1).argmax()] - 1} steps of {step.name} are missing; {remedy()}"
         raise refused(frame, path, distance > 1, columns.time, why)
-    cells = int(np.ptp(counts) + 1) * int(1 + (~same).sum())
+
+
+def check_size(times: pd.DatetimeIndex, counts: np.ndarray, step: Step, path: Path, series: int) -> None:
+    """Raises RefusedError if a panel is too large, as one time in another century makes it."""
+    cells = int(np.ptp(counts) + 1) * series
     if cells > MAX_VALUES:
-        raise RefusedError(f"{path}: from {times.min()} to {times.max()} in steps of {step.name} are {cells:,} values")
+        span = f"from {times.min()} to {times.max()} in steps of {step.name}"
+        raise RefusedError(f"{path}: {span}, for {series:,} series, are {cells:,} values; expected {MAX_VALUES:,}")
 
 
 def remedy() -> str:

@@ -46,14 +46,14 @@ def check_precision(panel: Panel, scale: np.ndarray | None, key: str = "datamodu
             raise RefusedError(f"{key}: series {name!r}: {why}")
 
 
-def seasonal_error(panel: Panel, end: int, seasons: list[int]) -> np.ndarray:
-    """Compute the mean absolute error of the seasonal-naive forecast before `end`, with the longest season: (S,).
+def seasonal_error(panel: Panel, seasons: list[int]) -> np.ndarray:
+    """Compute the mean absolute error of the seasonal-naive forecast with the longest season: (S,).
 
     This is the unit of MASE (Hyndman & Koehler, "Another look at measures of forecast accuracy", 2006). For a series
     that repeats itself each season, the error of the last value is used instead. Raises RefusedError if a series is
     constant, or has no two values a season apart.
     """
-    before, season = panel.values[:, :end], max(seasons)
+    before, season = panel.values, max(seasons)  # of the test
     scale, pairs = naive_error(before, season)
     last, _ = naive_error(before, 1)
     repeating = []

@@ -18,4 +18,4 @@ class SeriesDataModule(WindowsDataModule):
         self.root = Path(root)
 
     def load_panel(self) -> Panel:
-        return read_panel(read_table(self.root), self.columns, self.root, self.gaps)
+        return read_panel(read_table(self.root), self.columns, self.root, self.gaps, whole=self.test_fraction == 1)

@@ -3,7 +3,7 @@
 To use your own series, give a file (series.py), or subclass WindowsDataModule and write `load_panel` (auckland.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -25,7 +25,7 @@ from .table_files import read_table, write_table
 
 CYCLES = 14  # of the shortest season, in a history of default length: two weeks of hours
 MAX_WINDOWS = 20_000  # that the linear part of a model is fitted to
-MAX_CELLS = 2**23  # values of these windows: 64 MB
+MAX_CELLS = 2**23  # values of these windows, and of a batch of them with its covariates: 64 MB
 BLOCK_STEPS = 8  # hashed together, to recognise training data
 
 
@@ -152,21 +152,43 @@ class WindowsDataModule(TensorDataModule):
         if self.least is not None and (lowest := np.nanmin(self.panel.values)) < self.least:
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
         length = self.panel.values.shape[1]
-        parts = split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
-        if (bounds := self.panel.bounds) and self.folds is None and self.test_fraction < 1:
-            parts = range(bounds[0]), range(*bounds), range(bounds[1], length)
+        parts = self._parts(length)
         self.trained_until = parts[1].stop
-        self.chosen = self._choose(self.panel.values[:, : len(parts[0]) or length])
+        self.chosen = self._choose(self._before(len(parts[0]) or length))
         self.learnt = self.trained.get("covariates") or learn(self.panel.covariates, len(parts[0]) or length)
         self.covariates = torch.from_numpy(channels(self.panel.covariates, self.learnt)) if self.learnt else None
         # In evaluation on other series, nothing comes before the test.
-        self.scale = seasonal_error(self.panel, parts[2].start or length, self.facts["seasons"])
+        before = self.panel._replace(values=self._before(parts[2].start or length))
+        self.scale = seasonal_error(before, self.facts["seasons"])
         check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
         return {
             name: (self._places(name, part, stride),)
             for name, part, stride in zip(("train", "val", "test"), parts, strides, strict=True)
         }
+
+    def _parts(self, length: int) -> tuple[range, range, range]:
+        """Return the steps of train, val and test. With folds, those before the test that the file names are cut."""
+        bounds = self.panel.bounds
+        if bounds is None:
+            return split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
+        test = range(bounds[1], length)
+        if self.folds is None:
+            return range(bounds[0]), range(*bounds), test
+        train, val, _ = split_in_time(bounds[1], self.val_fraction, 0.0, self.folds, self.fold)
+        return train, val, test
+
+    def _before(self, end: int) -> np.ndarray:
+        """Return the values before column `end` (S, end), NaN for those that were interpolated with later ones."""
+        values = self.panel.values[:, :end]
+        known = np.arange(end) < self._ends(end)[:, None]
+        return values if known.all() else np.where(known, values, np.nan)
+
+    def _ends(self, end: int) -> np.ndarray:
+        """Return the columns (S,) at which values before column `end` stop to be free of later ones."""
+        if self.panel.filled is None or not end:
+            return np.full(len(self.panel.values), end)
+        return end - (~self.panel.filled[:, :end][:, ::-1]).argmax(1)
 
     def _choose(self, values: np.ndarray) -> Choice:
         """Choose what the options leave open: as the model has it, or from the training's values (S, T) alone."""
@@ -189,8 +211,8 @@ class WindowsDataModule(TensorDataModule):
         missing = np.isnan(self.panel.values).cumsum(1)
         missing = np.pad(missing, ((0, 0), (1, 0)))
         whole = missing[:, starts + horizon] == missing[:, starts - context]
-        if self.panel.filled is not None:  # a value that was interpolated with a target would give it away
-            whole &= ~self.panel.filled[:, starts - 1]
+        if self.panel.filled is not None:  # a value that was interpolated with a later one would give it away
+            whole &= ~self.panel.filled[:, starts - 1] & (starts + horizon <= self._ends(part.stop)[:, None])
         places = (np.arange(series)[:, None] * length + starts)[whole]
         if not len(places) and len(part):
             fold = "" if self.fold is None else f" of fold {self.fold}"
@@ -242,11 +264,14 @@ class WindowsDataModule(TensorDataModule):
     def dataset(self, split: str) -> Windows:
         return Windows(self.splits[split][0], self.panel, self.scale, self.facts, self.covariates)
 
-    def some_windows(self, split: str) -> tuple[Tensor, ...]:
-        """Return a batch of at most MAX_WINDOWS windows of a split, evenly spaced, and fewer if they are long."""
+    def some_windows(self, split: str) -> Iterator[tuple[Tensor, ...]]:
+        """Yield batches of at most MAX_WINDOWS windows of a split in all, evenly spaced, and fewer if they are long."""
         count, window = len(self.splits[split][0]), self.facts["context"] + self.facts["horizon"]
         most = min(MAX_WINDOWS, max(100, MAX_CELLS // window))
-        return self.dataset(split)[torch.arange(0, count, -(-count // most))]
+        channels = 1 if self.covariates is None else 1 + len(self.covariates)
+        data = self.dataset(split)
+        for index in torch.arange(0, count, -(-count // most)).split(max(1, MAX_CELLS // (window * channels))):
+            yield data[index]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all data used, and of the splits."""
