@@ -67,6 +67,17 @@ def test_killed_after_its_last_step_in_mid_epoch_it_ends_the_same(folder: Path) 
     assert differences(*states) == []
 
 
+def test_a_run_with_averaged_weights_ends_bit_identical(folder: Path) -> None:
+    words = (*(word for word in QUICK if not word.startswith("callbacks=")), "callbacks=[default,ema]")
+    assert train(folder, "name=averaged", *words)[0] == 0
+    for phase in ("within the epoch", "after validation", "in the second epoch"):
+        assert train(folder, "name=averaged_killed", *words, at=PHASES[phase])[0] == -signal.SIGKILL
+    status, said = train(folder, "name=averaged_killed", *words)
+    assert status == 0, said
+    states = [final_state(folder / "runs" / name) for name in ("averaged", "averaged_killed")]
+    assert differences(*states) == []
+
+
 def test_another_seed_gives_other_bits(folder: Path, undisturbed: dict[str, str]) -> None:
     assert train(folder, "name=other", *QUICK, "seed=1")[0] == 0
     other = final_state(folder / "runs" / "other")

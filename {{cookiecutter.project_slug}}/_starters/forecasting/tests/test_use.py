@@ -111,15 +111,20 @@ def test_each_series_is_forecast_from_its_end_and_quantiles_do_not_cross(run: Pa
     model, _ = load_run(run)
     assert levels == [f"q{level:g}" for level in model.hparams["quantiles"]]
     assert (np.diff(forecast[levels]) >= 0).all()
-    assert forecast[levels[0]].min() == 0
+    assert forecast[levels[0]].min() >= 0
     for part in parts[:2]:
         made = forecast[forecast["place"] == part["place"].iloc[0]]
         first = part["time"].iloc[-1] + pd.Timedelta(hours=1)
         assert list(made["time"]) == list(pd.date_range(first, periods=24, freq="h"))
         history = torch.tensor(part["value"].to_numpy()[-336:], dtype=torch.float32)[None]
         hours = int(first.timestamp()) // 3600
-        expected = model(history, torch.tensor([[hours % 24 / 24, hours % 168 / 168]]))[0]
+        phases = torch.tensor([[hours % 24 / 24, hours % 168 / 168]])
+        expected = model(history, phases)[0]
         assert made[levels].to_numpy() == pytest.approx(expected.detach().numpy(), rel=1e-4, abs=1e-2)
+        assert (expected[:, 0] < 100).any()
+        model.hparams["least"] = 100.0
+        assert torch.equal(model(history, phases)[0], expected.clamp_min(100))
+        model.hparams["least"] = 0
 
 
 def test_a_history_of_another_step_is_refused(run: Path, command: Command) -> None:

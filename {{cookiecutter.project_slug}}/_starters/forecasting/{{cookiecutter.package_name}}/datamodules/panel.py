@@ -15,6 +15,7 @@ from .table_values import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
 MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory
+BLOCK_STEPS = 8  # hashed together, to recognise training data
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
@@ -282,3 +283,24 @@ def check_columns(columns: Columns) -> None:
                 what = {"time": "the column of times", "value": "the column of values"}.get(taken[name])
                 raise refusal(f"datamodule.{key}", name, f"is also {what or f'in {taken[name]}'}; expected another")
             taken[name] = key
+
+
+def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Hash each block of BLOCK_STEPS with its time: uint64 (S, N), and True if the block is distinctive, (S, N).
+
+    Blocks are counted from 1970, so that they are the same in every file. A block with a gap, or of equal values, as at
+    night, could belong to any series and is not distinctive.
+    """
+    factors = np.random.default_rng(0).integers(0, 2**64, BLOCK_STEPS + 1, np.uint64) | np.uint64(1)
+    series, length = panel.values.shape
+    offset = int(panel.first % BLOCK_STEPS)
+    count = -(-(offset + length) // BLOCK_STEPS)
+    times = (panel.first // BLOCK_STEPS + np.arange(count)).astype(np.uint64) * factors[0]
+    keys, distinctive = np.empty((series, count), np.uint64), np.empty((series, count), bool)
+    for row, values in enumerate(panel.values):
+        cells = np.full(count * BLOCK_STEPS, np.nan)
+        cells[offset : offset + length] = values
+        cells = cells.reshape(count, BLOCK_STEPS)
+        keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
+        distinctive[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
+    return keys, distinctive

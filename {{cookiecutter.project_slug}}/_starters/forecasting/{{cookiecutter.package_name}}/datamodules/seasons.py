@@ -22,22 +22,23 @@ def seen_seasons(values: np.ndarray, seasons: Sequence[int]) -> list[int]:
     return chosen
 
 
-def naive_anchor(values: np.ndarray, seasons: Sequence[int], context: int, horizon: int) -> tuple[int, float]:
+def naive_anchor(values: np.ndarray, seasons: Sequence[int], context: int, horizon: int) -> tuple[int | None, float]:
     """Return the season and the damping of the naive forecast with the least absolute error on values (S, T).
 
     It repeats the last season and adds what the last value differs from that of a season before, times damping**lead,
     so that lead 1 does not jump: seasonal differences as an AR(1) (Box & Jenkins, "Time series analysis"). It is damped
     only if that is clearly better. Season 1 repeats the last value. Series that are too short to tell give the longest
-    season.
+    season that fits into the history, or None.
     """
     leads = sorted({int(lead) for lead in np.linspace(1, horizon, 8)})
-    fitting = [season for season in seasons if 1 < season < context]
+    fitting = [season for season in seasons if 1 < season <= context]
+    longer = [season for season in fitting if season < context]  # which have a value a season before the last
     plain = {(season, 0.0): naive_error(values, season, 0.0, leads) for season in (1, *fitting)}
-    damped = {(season, one): naive_error(values, season, one, leads) for season in fitting for one in DAMPINGS}
+    damped = {(season, one): naive_error(values, season, one, leads) for season in longer for one in DAMPINGS}
     best = min(plain, key=lambda key: plain[key])
     better = min(damped, key=lambda key: damped[key], default=best)
     if np.isinf(plain[best]):
-        return max(seasons), 0.0
+        return max(fitting, default=None), 0.0
     return better if damped and damped[better] < SHOWN * plain[best] else best
 
 

@@ -17,7 +17,7 @@ from ..engine import Above0Below1, Length, RefusedError, log, refusal
 from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
 from .covariates import Covariate, channel_kinds, channels, cut_covariates, learn
-from .panel import Columns, Gaps, Panel, check_columns, read_panel
+from .panel import BLOCK_STEPS, Columns, Gaps, Panel, block_keys, check_columns, read_panel
 from .scales import centred, check_precision, rounded, seasonal_error
 from .seasons import naive_anchor, seen_seasons
 from .splits import check_split, split_in_time
@@ -26,7 +26,6 @@ from .table_files import read_table, write_table
 CYCLES = 14  # of the shortest season, in a history of default length: two weeks of hours
 MAX_WINDOWS = 20_000  # that the linear part of a model is fitted to
 MAX_CELLS = 2**23  # values of these windows, and of a batch of them with its covariates: 64 MB
-BLOCK_STEPS = 8  # hashed together, to recognise training data
 
 
 class SeriesFacts(TypedDict):
@@ -384,24 +383,3 @@ def phase(counts: Tensor, seasons: list[int]) -> Tensor:
     """Return the positions (B, M), from 0 to 1, of step numbers (B,) in each season."""
     lengths = torch.tensor(seasons)
     return (counts[:, None] % lengths) / lengths
-
-
-def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
-    """Hash each block of BLOCK_STEPS with its time: uint64 (S, N), and True if the block is distinctive, (S, N).
-
-    Blocks are counted from 1970, so that they are the same in every file. A block with a gap, or of equal values, as at
-    night, could belong to any series and is not distinctive.
-    """
-    factors = np.random.default_rng(0).integers(0, 2**64, BLOCK_STEPS + 1, np.uint64) | np.uint64(1)
-    series, length = panel.values.shape
-    offset = int(panel.first % BLOCK_STEPS)
-    count = -(-(offset + length) // BLOCK_STEPS)
-    times = (panel.first // BLOCK_STEPS + np.arange(count)).astype(np.uint64) * factors[0]
-    keys, distinctive = np.empty((series, count), np.uint64), np.empty((series, count), bool)
-    for row, values in enumerate(panel.values):
-        cells = np.full(count * BLOCK_STEPS, np.nan)
-        cells[offset : offset + length] = values
-        cells = cells.reshape(count, BLOCK_STEPS)
-        keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
-        distinctive[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
-    return keys, distinctive

@@ -1,6 +1,8 @@
 """LightningModule for forecasting: loss, metrics and optimizer, for any network."""
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from ..datamodules.covariates import Covariate, channel_kinds
 from ..engine import Above0Below1, Config, Given, Length, OptimizerConfig, SchedulerConfig, build, refusal
 from .covariates import Covariates
-from .linear_forecast import MAX_WEIGHTS, Problem, fit_linear
+from .linear_forecast import MAX_WEIGHTS, Problem, check_size, fit_linear
 from .metrics import Calibration, ForecastMetrics, quantile_loss
 from .optimization import build_optimizer, parameter_groups
 
@@ -36,6 +38,13 @@ class Forecaster(LightningModule):
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better; None: neither.
     logged = {"train/loss": "min", "val/loss": "min", "val/mase": "min", "val/wql": "min", "val/coverage": None}
 
+    levels: Tensor
+    decay: Tensor
+    linear: Tensor
+    spread: Tensor
+    share: Tensor
+    factors: Tensor
+
     # 1. Computations
 
     def __init__(
@@ -58,6 +67,8 @@ class Forecaster(LightningModule):
         super().__init__()
         if quantiles != sorted(set(quantiles)) or 0.5 not in quantiles:
             raise refusal("model.quantiles", quantiles, "expected ascending levels, 0.5 among them")
+        if anchor is not None and anchor > context:
+            raise refusal("model.anchor", anchor, f"expected at most context={context}, which it repeats steps of")
         self.save_hyperparameters()
         self.middle = quantiles.index(0.5)
         self.season = max((length for length in seasons if length <= context), default=1)
@@ -70,23 +81,29 @@ class Forecaster(LightningModule):
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
-        self.register_buffer("decay", damping ** torch.arange(1.0, horizon + 1), persistent=False)
-        # Fitted once, before training: weights of the last steps of the history and of covariates, and quantiles less
-        # their median.
         self.steps = min(context, MAX_WEIGHTS)
-        weights = self.covariates.num_features + self.covariates.num_changes if self.covariates else 0
-        self.register_buffer("linear", torch.zeros(horizon, self.steps + weights))
-        self.register_buffer("spread", torch.zeros(horizon, len(quantiles)))
-        # Chosen by each validation, and kept in its checkpoint.
-        self.register_buffer("share", torch.ones(()))
-        self.register_buffer("factors", torch.ones(len(quantiles)))
+        self._add_buffers(horizon, quantiles, damping)
         self.val_metrics: Any = nn.ModuleList(ForecastMetrics(quantiles) for _ in SHARES)
         self.calibrations: Any = nn.ModuleList(Calibration(quantiles) for _ in SHARES)
         self.test_metrics = ForecastMetrics(quantiles)
         # Naive forecasts by season length: the last value, and the last season for each that fits into the history.
         self.naive = {"persistence": 1} | {f"season_{n}": n for n in sorted(seasons) if 1 < n <= context}
         self.naive_metrics: Any = nn.ModuleDict({name: ForecastMetrics(quantiles) for name in self.naive})
+
+    def _add_buffers(self, horizon: int, quantiles: list[float], damping: float) -> None:
+        self.register_buffer("levels", torch.tensor(quantiles), persistent=False)
+        self.register_buffer("decay", damping ** torch.arange(1.0, horizon + 1), persistent=False)
+        # Fitted once, before training: weights of the last steps of the history and of covariates, and quantiles less
+        # their median.
+        features, changes = self.steps, 0
+        if self.covariates:
+            features, changes = features + self.covariates.num_features, self.covariates.num_changes
+        check_size(features, changes, horizon)
+        self.register_buffer("linear", torch.zeros(horizon, features + changes))
+        self.register_buffer("spread", torch.zeros(horizon, len(quantiles)))
+        # Chosen by each validation, and kept in its checkpoint.
+        self.register_buffer("share", torch.ones(()))
+        self.register_buffer("factors", torch.ones(len(quantiles)))
 
     def forward(
         self, history: Tensor, phases: Tensor, offset: Tensor | None = None, covariates: Tensor | None = None
@@ -103,6 +120,7 @@ class Forecaster(LightningModule):
             return in_units(self.network_quantiles(normalized, phases, covariates), mean, deviation)
         linear = self.linear_quantiles(normalized, covariates)
         quantiles = linear.lerp(self.network_quantiles(normalized, phases, covariates), self.share)
+        quantiles = quantiles.sort(-1).values  # before the median is taken, as in calibration
         median = quantiles[..., self.middle, None]
         quantiles = in_units(median + self.factors * (quantiles - median), mean, deviation)
         least = self.hparams["least"]
@@ -169,23 +187,27 @@ class Forecaster(LightningModule):
     def on_fit_start(self) -> None:
         """Fit the linear forecast to training windows in closed form, once."""
         data = getattr(self.trainer, "datamodule", None)
-        if data is None or self.spread.any():
+        if data is None or self.trainer.ckpt_path:  # a resumed run has loaded it; that of init_from is of other data
             return
-        batches = [data.some_windows(split) for split in ("train", "val")]
-        if not all((history.std(1) > 0).any() for history, *_ in batches):  # all are constant: nothing to learn from
+        self.linear.zero_()
+        self.spread.zero_()
+        train, val = (partial(self._linear_problems, data, split) for split in ("train", "val"))
+        if any(next(problems(), None) is None for problems in (train, val)):  # all are constant: nothing to learn from
             return
-        train, val = map(self._linear_problem, batches)
-        weights, spread = fit_linear(train, val, self.levels.cpu())
+        weights, spread = fit_linear(train(), val, self.levels.cpu())
         self.linear.copy_(weights)
         self.spread.copy_(spread)
 
-    def _linear_problem(self, batch: Batch) -> Problem:
-        """Return what the naive forecast lacks in a batch, less windows whose history is constant, on the CPU."""
-        history, _, target, scale, _, *covariates = (part[batch[0].std(1) > 0].to(self.device) for part in batch)
-        normalized, mean, deviation = self.normalize(history)
-        features, changes = self.linear_features(normalized, *covariates or [None])
-        lacking = (target - mean) / deviation - self.naive_forecast(normalized)
-        return Problem(*(part.cpu().double() for part in (features, changes, lacking, deviation / scale[:, None])))
+    def _linear_problems(self, data: Any, split: str) -> Iterator[Problem]:
+        """Yield what the naive forecast lacks in batches, less windows whose history is constant, on the CPU."""
+        for batch in data.some_windows(split):
+            history, _, target, scale, _, *covariates = (part[batch[0].std(1) > 0].to(self.device) for part in batch)
+            if not len(history):
+                continue
+            normalized, mean, deviation = self.normalize(history)
+            features, changes = self.linear_features(normalized, *covariates or [None])
+            lacking = (target - mean) / deviation - self.naive_forecast(normalized)
+            yield Problem(*(part.cpu().double() for part in (features, changes, lacking, deviation / scale[:, None])))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         history, phases, target, scale, _, *covariates = batch
