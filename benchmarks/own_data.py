@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from own_common import Context, Score, nycflights, rendered, trained
 from own_series import daily_departures, hourly_temperature
+from own_text import docstrings_by_package, licences
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "benchmarks" / "own_data.md"
@@ -207,6 +208,11 @@ ROWS: dict[str, dict[str, Callable[[Context], list[Score]]]] = {
         "hourly temperature, with weather": lambda context: hourly_temperature(context, weather=True),
         "daily departures": daily_departures,
         "daily departures, with holidays": lambda context: daily_departures(context, holidays=True),
+    },
+    "text": {
+        "licences and documentation": licences,
+        "licences and documentation, longer training": lambda context: licences(context, longer=True),
+        "docstrings by package": docstrings_by_package,
     },
 }
 

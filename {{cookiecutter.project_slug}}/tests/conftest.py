@@ -63,7 +63,8 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
 
         def configured(*overrides: str) -> DictConfig:
-            cfg = compose("train", overrides=["name=test", *overrides])
+            recipes = [recipe for word, recipe in getattr(starter, "NEEDS", {}).items() if word in overrides]
+            cfg = compose("train", overrides=["name=test", *recipes, *overrides])
             if "root" in cfg.datamodule.keys():  # noqa: SIM118 (`in` is False for a value left open, ???)
                 files = getattr(starter, "OWN_FILES", {})  # by the module of the datamodule
                 cfg.datamodule.root = str(own_data / files.get(cfg.datamodule._target_.split(".")[-2], ""))

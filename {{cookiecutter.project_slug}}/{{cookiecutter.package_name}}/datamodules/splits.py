@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine import RefusedError, refusal
+from ..engine import RefusedError, log, refusal
 
 SPLIT_NAMES = {  # of folders, and in columns, in lower case
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -113,6 +113,33 @@ def split_as_given(
     except ValueError as error:
         raise RefusedError(f"datamodule: the {sample_name} of train are too few to be split: {error}") from error
     return Split(*(torch.from_numpy(parts[name]) for name in Split._fields))
+
+
+def indices_of(splits: Sequence[str]) -> dict[str, Tensor]:
+    """Return the indices (n,) of the samples of each split in `splits` (N,)."""
+    return {
+        split: torch.tensor([n for n, each in enumerate(splits) if each == split]) for split in dict.fromkeys(splits)
+    }
+
+
+def log_splits(
+    sizes: Mapping[str, int],
+    origins: Mapping[str, str],
+    val_fraction: float,
+    test_fraction: float,
+    folds: int | None,
+    fold: int | None,
+) -> None:
+    """Log the size of each split and where it comes from: from `origins`, or by a fraction or fold of the rest."""
+    pool = [origins[name] for name in ("train", "val") if name in origins and (name == "train" or folds)]
+    of_pool = f" of {' and '.join(pool)}" if pool else ""
+    cut = f"fold {fold} of {folds}{of_pool}" if folds else f"val_fraction={val_fraction:g}{of_pool}"
+    how = {
+        "train": f"the rest{of_pool}" if folds or len(origins) < 3 else origins["train"],
+        "val": cut if folds else origins.get("val", cut),
+        "test": origins.get("test", "all" if test_fraction == 1 else f"test_fraction={test_fraction:g}{of_pool}"),
+    }
+    log.info("Splits: " + ", ".join(f"{name} {size:,} ({how[name]})" for name, size in sizes.items() if size))
 
 
 def _rare_strata(strata: Tensor, names: Sequence[str], least: int) -> str:

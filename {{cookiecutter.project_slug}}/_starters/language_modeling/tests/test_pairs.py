@@ -1,6 +1,5 @@
 """Pairs of prompt and answer: each is a window of its own, the answers alone count, and bad rows are named."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import NO_LOGGER, Command, fitting
-from starter import SMALL, letter_pairs
+from starter import SMALL, letter_pairs, write_rows
 
 from {{ cookiecutter.package_name }} import load_run
 from {{ cookiecutter.package_name }}.datamodules.pairs import PairsDataModule
@@ -26,17 +25,7 @@ NETWORK = {"_target_": f"{GPT.__module__}.GPT", "width": 32, "layers": 2}
 
 def write_pairs(path: Path, pairs: Iterable[tuple[str, ...]], names: tuple[str, ...] = ("prompt", "answer")) -> str:
     """Write rows as the suffix says."""
-    rows = [dict(zip(names, pair, strict=True)) for pair in pairs]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".jsonl":
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-        elif path.suffix == ".json":
-            json.dump(rows, file)
-        else:
-            writer = csv.DictWriter(file, names, delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    return str(path)
+    return write_rows(path, pairs, names)
 
 
 def made(root: str | Path, **options: Any) -> PairsDataModule:

@@ -103,6 +103,33 @@ def save_class_plots(trainer: Any, model: Any, predicted: Predicted, class_names
     save_plot(trainer, "reliability", lambda path: draw_reliability(predicted, class_names, positive, samples, path))
 
 
+def draw_confusion(predicted: Predicted, class_names: Sequence[str], samples: str, path: Path) -> None:
+    """Draw counts and fractions of each true class (rows) against predicted class (columns)."""
+    from matplotlib.figure import Figure
+
+    _, targets, decisions = predicted
+    size = len(class_names)
+    counts = torch.bincount(targets * size + decisions, minlength=size**2).reshape(size, size)
+    fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    side = max(4.0, min(14.0, 1.5 + 0.45 * size))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(fractions.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
+    if size <= 25:  # more would not be readable
+        for row, column in counts.nonzero().tolist():
+            colour = "white" if fractions[row, column] > 0.5 else "black"
+            text = f"{counts[row, column]}\n{fractions[row, column]:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    rotation = 90 if max(map(len, class_names)) > 2 else 0
+    axes.set_xticks(range(size), class_names, rotation=rotation, parse_math=False)
+    axes.set_yticks(range(size), class_names, parse_math=False)
+    accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"Confusion matrix: {len(targets):,} test {samples}, accuracy {accuracy:.4f}", fontsize=10)
+    save_figure(figure, path)
+
+
 def draw_roc(predicted: Predicted, shown: list[int], class_names: Sequence[str], samples: str, path: Path) -> None:
     """Draw the true positive rate over the false positive rate, of each class against the rest."""
     from sklearn.metrics import roc_curve

@@ -15,7 +15,7 @@ from .image_files import Remarks, log_lines, unread
 from .image_lists import UNSPLIT
 from .image_sources import ClassFolder, find_images
 from .image_store import ImageStore, Memory, read_store
-from .splits import split_as_given, split_at_random
+from .splits import indices_of, log_splits, split_as_given, split_at_random
 
 
 class LabelledImages(NamedTuple):
@@ -151,33 +151,6 @@ def equal_images(images: Any) -> list[int]:
 def digest(image: Tensor) -> bytes:
     """Hash of an image (C, H, W), the same for exact copies."""
     return hashlib.blake2b(f"{tuple(image.shape)}".encode() + image.numpy().tobytes(), digest_size=16).digest()
-
-
-def indices_of(splits: Sequence[str]) -> dict[str, Tensor]:
-    """Return the indices (n,) of the samples of each split in `splits` (N,)."""
-    return {
-        split: torch.tensor([n for n, each in enumerate(splits) if each == split]) for split in dict.fromkeys(splits)
-    }
-
-
-def log_splits(
-    sizes: Mapping[str, int],
-    origins: Mapping[str, str],
-    val_fraction: float,
-    test_fraction: float,
-    folds: int | None,
-    fold: int | None,
-) -> None:
-    """Log the size of each split and where it comes from: from `origins`, or by a fraction or fold of the rest."""
-    pool = [origins[name] for name in ("train", "val") if name in origins and (name == "train" or folds)]
-    of_pool = f" of {' and '.join(pool)}" if pool else ""
-    cut = f"fold {fold} of {folds}{of_pool}" if folds else f"val_fraction={val_fraction:g}{of_pool}"
-    how = {
-        "train": f"the rest{of_pool}" if folds or len(origins) < 3 else origins["train"],
-        "val": cut if folds else origins.get("val", cut),
-        "test": origins.get("test", "all" if test_fraction == 1 else f"test_fraction={test_fraction:g}{of_pool}"),
-    }
-    log.info("Splits: " + ", ".join(f"{name} {size:,} ({how[name]})" for name, size in sizes.items() if size))
 
 
 def log_copies(images: LabelledImages, contents: Sequence[int], parts: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import save_figure, save_plot
-from .class_report import Predicted, decisions_of, gathered, save_class_plots, write_test_table
+from .class_report import Predicted, decisions_of, draw_confusion, gathered, save_class_plots, write_test_table
 
 
 class ClassificationReport(Callback):
@@ -59,8 +59,9 @@ class ClassificationReport(Callback):
         columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
         header = ["file", "target", "class", *names]
         write_test_table(trainer, header, [*columns, *probabilities.T.numpy()])
-        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(decisions, targets, names, path))
-        save_class_plots(trainer, pl_module, Predicted(probabilities, targets, decisions), names, "images")
+        predicted = Predicted(probabilities, targets, decisions)
+        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predicted, names, "images", path))
+        save_class_plots(trainer, pl_module, predicted, names, "images")
         save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, pl_module, path))
 
     def _draw_mistakes(self, trainer: Any, model: Any, path: Path) -> None:
@@ -91,32 +92,6 @@ def in_two_lines(name: str, width: int = 24) -> str:
     folder, slash, file = name.rpartition("/") if len(name) > width else ("", "", name)
     lines = [each if len(each) <= width else f"…{each[1 - width :]}" for each in (folder + slash, file) if each]
     return "\n".join(lines)
-
-
-def draw_confusion(decisions: Tensor, targets: Tensor, class_names: list[str], path: Path) -> None:
-    """Draw counts and fractions of each true class (rows) against predicted class (columns), both (N,)."""
-    from matplotlib.figure import Figure
-
-    size = len(class_names)
-    counts = torch.bincount(targets * size + decisions, minlength=size**2).reshape(size, size)
-    fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    side = max(4.0, min(14.0, 1.5 + 0.45 * size))
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(fractions.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
-    if size <= 25:  # more would not be readable
-        for row, column in counts.nonzero().tolist():
-            colour = "white" if fractions[row, column] > 0.5 else "black"
-            text = f"{counts[row, column]}\n{fractions[row, column]:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-    rotation = 90 if max(map(len, class_names)) > 2 else 0
-    axes.set_xticks(range(size), class_names, rotation=rotation, parse_math=False)
-    axes.set_yticks(range(size), class_names, parse_math=False)
-    accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
-    axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"Confusion matrix: {len(targets):,} test images, accuracy {accuracy:.4f}", fontsize=10)
-    save_figure(figure, path)
 
 
 def draw_images(images: Tensor, titles: list[str], names: list[str], path: Path) -> None:

@@ -39,19 +39,8 @@ class PromptDataModule(TokenizedDataModule):
         return torch.tensor([[vocabulary.end, *vocabulary.encode(prompt)]])
 
     def read_prompts(self, source: str) -> list[str]:
-        """Take `source` as the prompt, or read it from the file of that name. Raises RefusedError for a folder."""
-        path = Path(source)
-        if path.is_dir():
-            raise refusal("input", source, "is a folder; expected a prompt, or a text file that holds one")
-        if not path.is_file():
-            return [source]
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise refusal("input", source, f"can't be read ({error.strerror})") from error
-        if problem := not_text([content]):
-            raise refusal("input", source, problem)
-        return [content.decode("utf-8-sig")]
+        """Take `source` as the prompt, or read it from the file of that name."""
+        return [read_text(source)]
 
     def read_inputs(self, source: str, hparams: Mapping[str, Any]) -> list[str]:
         vocabulary = Vocabulary(**hparams["statistics"])
@@ -75,6 +64,22 @@ class PromptDataModule(TokenizedDataModule):
         texts = (prompt + text for prompt, text in zip(self.prompts, outputs, strict=True))
         path.write_text("".join(texts), encoding="utf-8", newline="")
         return len(outputs)
+
+
+def read_text(source: str, kind: str = "prompt") -> str:
+    """Take `source` as the text, or read it from the file of that name. Raises RefusedError for a folder."""
+    path = Path(source)
+    if path.is_dir():
+        raise refusal("input", source, f"is a folder; expected a {kind}, or a text file that holds one")
+    if not path.is_file():
+        return source
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise refusal("input", source, f"can't be read ({error.strerror})") from error
+    if problem := not_text([content]):
+        raise refusal("input", source, problem)
+    return content.decode("utf-8-sig")
 
 
 class PromptBatches(Dataset[tuple[Tensor, ...]]):

@@ -56,6 +56,10 @@ class TokenizedDataModule(TensorDataModule):
         """Load the texts of each split. Raises RefusedError if there are none."""
         raise NotImplementedError(f"{type(self).__name__} must define divided_documents()")
 
+    def learnt_from(self) -> Sequence[Document | Text]:
+        """Return the texts that the vocabulary is learnt from."""
+        return self.documents["train"]
+
     def check_lengths(self) -> None:
         """Raises RefusedError if a split has too few tokens."""
 
@@ -66,7 +70,10 @@ class TokenizedDataModule(TensorDataModule):
         if not self.documents:
             self.documents = self.divided_documents()
         trained = self.trainer.lightning_module.hparams if self.trainer is not None else self.trained
-        statistics: Statistics = trained.get("statistics") or (self.statistics if self.tokens else self._learn())
+        if "statistics" in trained:
+            statistics = vocabulary_of(trained)
+        else:
+            statistics = self.statistics if self.tokens else self._learn()
         if not self.tokens or statistics != self.statistics:
             self.statistics = statistics
             vocabulary = Vocabulary(**statistics)
@@ -79,11 +86,11 @@ class TokenizedDataModule(TensorDataModule):
             from .. import load_run  # it imports models, which import datamodules
 
             try:
-                return load_run(self.vocabulary).model.hparams["statistics"]
+                return vocabulary_of(load_run(self.vocabulary).model.hparams)
             except (RefusedError, KeyError) as error:
                 why = f"expected the folder of a finished run of a language model ({error})"
                 raise refusal("datamodule.vocabulary", self.vocabulary, why) from error
-        return {"merges": merges_of(self.documents["train"], self.vocab_size) if self.tokenizer == "bpe" else []}
+        return {"merges": merges_of(self.learnt_from(), self.vocab_size) if self.tokenizer == "bpe" else []}
 
     @property
     def facts(self) -> TokenFacts:
@@ -94,3 +101,8 @@ class TokenizedDataModule(TensorDataModule):
         """Return the SHA-256 of the texts of each split and of the vocabulary, which determine the tokens."""
         content = [{name: digest(part) for name, part in self.documents.items()}, self.statistics]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def vocabulary_of(hparams: Mapping[str, Any]) -> Statistics:
+    """Return the vocabulary among the hyper-parameters of a model. Raises KeyError if it has none."""
+    return {"merges": hparams["statistics"]["merges"]}

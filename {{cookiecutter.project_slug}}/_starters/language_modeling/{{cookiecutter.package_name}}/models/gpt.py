@@ -49,7 +49,13 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * layers) if is_last else 0.02)
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
-        """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls, one at a time.
+        """Compute logits. With a `cache`, see `features`."""
+        return F.linear(self.features(tokens, cache), self.embedding.weight)
+
+    def features(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        """Compute features (B, T, width) of each token and those before it.
+
+        With a `cache`, empty at first, `tokens` follow those of earlier calls, one at a time.
 
         The cache holds the keys and values of the last `context` - 1 tokens and is changed in place.
         """
@@ -62,7 +68,7 @@ class GPT(nn.Module):
                 x = checkpoint(block, x, rotation, use_reentrant=False)
             else:
                 x = block(x, rotation, None if cache is None else cache["blocks"][number])
-        return F.linear(self.norm(x), self.embedding.weight)
+        return self.norm(x)
 
     def _rotation(self, length: int, cache: dict[str, Any] | None) -> tuple[Tensor, Tensor]:
         """Return cosine and sine (T, head / 2) of the rotation angles of `length` new tokens."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import SumMetric
 
 from ..datamodules.tokenizer import Statistics, Vocabulary
-from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable
+from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, printable, refusal
 from .generate import generate
 from .optimization import build_optimizer, parameter_groups
 
@@ -40,9 +40,13 @@ class LanguageModel(LightningModule):
         statistics: Statistics,
         scheduler: SchedulerConfig | None = None,
         compile: bool = False,
+        class_names: list[str] | None = None,  # of data that is for another model
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        if class_names is not None:
+            why = "the data has classes; expected experiment=classification"
+            raise refusal("model._target_", type(self).__name__, why)
+        self.save_hyperparameters(ignore="class_names")
         self.vocabulary = Vocabulary(**statistics)
         self.network = build(network, vocab_size=len(self.vocabulary), context=context)
         if compile:

@@ -23,6 +23,10 @@ class LSTM(nn.Module):
 
     def forward(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
         """Compute logits. With a `cache`, empty at first, `tokens` follow those of earlier calls."""
+        return F.linear(self.features(tokens, cache), self.embedding.weight)
+
+    def features(self, tokens: Tensor, cache: dict[str, Any] | None = None) -> Tensor:
+        """Compute features (B, T, width) of each token and those before it."""
         cache = {} if cache is None else cache
         x, cache["state"] = self.lstm(self.dropout(self.embedding(tokens)), cache.get("state"))
-        return F.linear(self.dropout(self.norm(x)), self.embedding.weight)
+        return self.dropout(self.norm(x))

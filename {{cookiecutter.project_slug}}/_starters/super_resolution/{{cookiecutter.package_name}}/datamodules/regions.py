@@ -20,9 +20,9 @@ from .augmentation import random_crops
 from .base import TensorDataModule
 from .image_files import Decoded, Folder, Remarks, as_tensor, decode, decoded, image_files, left_out, log_lines
 from .image_lists import UNSPLIT
-from .image_splits import check_test, digest, indices_of, log_splits
+from .image_splits import check_test, digest
 from .resize import downscale
-from .splits import check_split, split_as_given, split_at_random
+from .splits import check_split, indices_of, log_splits, split_as_given, split_at_random
 
 MIN_WHOLE_IMAGES = 10  # with at least this many images, whole images are held out, otherwise regions
 MIN_STRATIFIED_REGIONS = 10  # with at least this many regions in each image, splits are stratified by image
