@@ -17,11 +17,19 @@ BINS = 15  # of probabilities
 
 
 class Predicted(NamedTuple):
-    """The test samples in the order of the split: probabilities (N, K), true classes (N,), decisions (N,)."""
+    """The test samples in the order of the split: probabilities (N, K), true classes (N,), decisions (N,).
+
+    With several labels a sample, the latter two are masks (N, K).
+    """
 
     probabilities: Tensor
     targets: Tensor
     decisions: Tensor
+
+    def of_class(self, k: int) -> tuple[Tensor, Tensor]:
+        """Return masks (N,) of the samples that are of class k, and of those decided to be."""
+        true, decided = ((each[:, k] if each.ndim == 2 else each == k) for each in (self.targets, self.decisions))
+        return true, decided
 
 
 def decisions_of(model: Any, probabilities: Tensor) -> Tensor:
@@ -91,16 +99,19 @@ RECORDS = ("provenance.json", "folds.json")  # of a run, of a set of folds
 def save_class_plots(trainer: Any, model: Any, predicted: Predicted, class_names: Sequence[str], samples: str) -> None:
     """Save `roc.png`, `precision_recall.png` and `reliability.png`; of two classes, those of the positive one.
 
-    `samples` is their name in titles. A curve that the split does not define, as it lacks the class, is left out.
+    `samples` is their name in titles. A curve that the split does not define, as it lacks the class, is left out. The
+    reliability is only that of samples of one class each.
     """
     positive = getattr(getattr(model, "decision", None), "positive", None)
-    present = predicted.targets.unique().tolist()
-    shown = [k for k in present if positive in (None, k)] if len(present) > 1 else []
+    truths = {k: predicted.of_class(k)[0] for k in range(len(class_names)) if positive in (None, k)}
+    shown = [k for k, true in truths.items() if true.any() and not true.all()]
     if shown:
         curves = (predicted, shown, class_names, samples)
         save_plot(trainer, "roc", lambda path: draw_roc(*curves, path))
         save_plot(trainer, "precision_recall", lambda path: draw_precision_recall(*curves, path))
-    save_plot(trainer, "reliability", lambda path: draw_reliability(predicted, class_names, positive, samples, path))
+    if predicted.targets.ndim == 1:
+        options = (class_names, positive, samples)
+        save_plot(trainer, "reliability", lambda path: draw_reliability(predicted, *options, path))
 
 
 def draw_confusion(predicted: Predicted, class_names: Sequence[str], samples: str, path: Path) -> None:
@@ -137,7 +148,7 @@ def draw_roc(predicted: Predicted, shown: list[int], class_names: Sequence[str],
     areas = areas_of(predicted, shown)[0]
     axes = _draw_curves(roc_curve, "ROC", "AUROC", areas, predicted, class_names, samples)
     if len(shown) == 1:
-        true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
+        true, decided = predicted.of_class(shown[0])
         axes.plot(decided[~true].float().mean(), decided[true].float().mean(), "ko", markersize=5, label="decision")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.5)")
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
@@ -158,7 +169,7 @@ def draw_precision_recall(
     areas, title = areas_of(predicted, shown)[1], "Precision and recall"
     axes = _draw_curves(curve, title, "average precision", areas, predicted, class_names, samples)
     if len(shown) == 1:
-        true, decided = predicted.targets == shown[0], predicted.decisions == shown[0]
+        true, decided = predicted.of_class(shown[0])
         if decided.any():
             axes.plot(decided[true].float().mean(), true[decided].float().mean(), "ko", markersize=5, label="decision")
         share = true.float().mean().item()
@@ -170,7 +181,7 @@ def draw_precision_recall(
 
 def areas_of(predicted: Predicted, shown: list[int]) -> tuple[dict[int, float], dict[int, float]]:
     """Return AUROC and average precision of each class in `shown`."""
-    areas = [ranking_scores(predicted.probabilities[:, k], predicted.targets == k).tolist() for k in shown]
+    areas = [ranking_scores(predicted.probabilities[:, k], predicted.of_class(k)[0]).tolist() for k in shown]
     auroc, average_precision = (dict(zip(shown, values, strict=True)) for values in zip(*areas, strict=True))
     return auroc, average_precision
 
@@ -192,7 +203,7 @@ def _draw_curves(
     smallest = sorted(areas, key=areas.__getitem__)[:MAX_CURVES]
     named = sorted(smallest[:MAX_NAMED])
     for k in [*smallest[MAX_NAMED:], *named]:
-        x, y = curve((predicted.targets == k).numpy(), predicted.probabilities[:, k].numpy())[:2]
+        x, y = curve(predicted.of_class(k)[0].numpy(), predicted.probabilities[:, k].numpy())[:2]
         label = f"{class_names[k]} ({areas[k]:.4f})".replace("$", r"\$")
         label = label if not label.startswith("_") else f" {label}"  # matplotlib hides those that start with _
         style: Any = {"label": label, "linewidth": 1.5} if k in named else {"color": "0.85", "linewidth": 0.8}

@@ -1,7 +1,7 @@
 """Classes: their weights in the loss, the decision for one of them, and scores of probabilities and decisions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ class ClassStatistics(TypedDict):
     """Statistics of the training samples."""
 
     class_counts: list[Annotated[int, Ge(0)]]  # samples of each class
+    samples: NotRequired[Annotated[int, Ge(0)]]  # all, if one may have several classes or none
 
 
 def weights_of(choice: Any, class_names: list[str], counts: list[int]) -> Tensor | None:

@@ -1,9 +1,10 @@
 """Find the classes and splits of images: in folders, in lists, in Arrow files, and in test images of their own."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from ..engine import RefusedError, log, refusal
 from .image_files import MAX_NAMED, Folder, image_files, left_out, look_into, some
@@ -127,7 +128,8 @@ def _check_classes(root: Path, parts: list[ClassFolder], one_class: bool, least:
         log.warning(f"{', '.join(classes)} of {root} hold images, not class folders: each is used as a class")
 
 
-Classes = Literal["required", "optional", "none"]  # folders or labels that name the class of an image
+# Folders or labels that name the class of an image; "several": labels of a list, any number an image.
+Classes = Literal["required", "optional", "none", "several"]
 
 
 class FoundImages(NamedTuple):
@@ -137,6 +139,7 @@ class FoundImages(NamedTuple):
     names: dict[Path, str]
     origins: dict[str, str]  # for each split that the data comes with: where it comes from
     lines: list[str]  # files left out, for the log
+    cells: Mapping[Path, tuple[Any, ...]] = MappingProxyType({})  # of "several" labels, as they are in the list
 
 
 def find_images(root: Path, test: Path | None, classes: Classes, least: int = 2) -> FoundImages:
@@ -152,6 +155,9 @@ def find_images(root: Path, test: Path | None, classes: Classes, least: int = 2)
 def _find(source: Path, classes: Classes, least: int, key: str, without: Path | None = None) -> FoundImages:
     """Find the images of `source`, but not those in the folder `without`."""
     packs = pack_files(source)
+    if classes == "several" and (packs or source.is_dir()):
+        why = "expected a list of file,label: folders and Arrow files hold images of one class"
+        raise RefusedError(f"{key}={source}: datamodule.multilabel is for several labels an image; {why}", key)
     if not source.is_dir() or (packs and not look_into(source).images):
         return _listed_images(source, packs, classes, least, key)
     contents = image_files(source, key)
@@ -178,19 +184,17 @@ def _listed_images(source: Path, packs: Sequence[Path], classes: Classes, least:
     if not packs and source.suffix.lower() not in LIST_SUFFIXES:
         kinds = ", ".join((*LIST_SUFFIXES, *PACK_SUFFIXES))
         raise RefusedError(f"{key}={source}: expected a folder of images, or a list ({kinds})", key)
-    if packs:
-        listed = read_packs(source, packs, key, classes)
-    else:
-        listed = read_list(source, key, needs_label=classes == "required")
+    listed = read_packs(source, packs, key, classes) if packs else read_list(source, key, classes)
     parts: dict[tuple[str, str], ClassFolder] = {}
     for each in sorted(listed, key=lambda each: (each.label, each.name)):
-        label = "" if classes == "none" else each.label or source.stem
+        label = "" if classes in ("none", "several") else each.label or source.stem
         part = ClassFolder(each.split, label, source / each.split / label, [])
         parts.setdefault((each.split, label), part).files.append(each.file)
     _check_classes(source, [*parts.values()], classes != "required", least, key)
     kind = "files" if packs else "column"
     origins = {split: f"{kind} of {source.name}" for split in dict.fromkeys(each.split for each in listed) if split}
-    return FoundImages([*parts.values()], {each.file: each.name for each in listed}, origins, [])
+    names, cells = {each.file: each.name for each in listed}, {each.file: each.cells for each in listed}
+    return FoundImages([*parts.values()], names, origins, [], cells)
 
 
 def _with_test(found: FoundImages, root: Path, test: Path, classes: Classes) -> FoundImages:
@@ -225,4 +229,5 @@ def _with_test(found: FoundImages, root: Path, test: Path, classes: Classes) -> 
         {**names, **{path: prefix + name for path, name in tested.names.items()}},
         {"train": f"datamodule.root={root}", **found.origins, "test": f"datamodule.test={test}"},
         [*found.lines, *tested.lines, *lines],
+        {**{path: cells for path, cells in found.cells.items() if path in names}, **tested.cells},
     )

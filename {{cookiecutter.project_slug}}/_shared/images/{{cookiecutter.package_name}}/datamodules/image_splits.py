@@ -1,6 +1,7 @@
 """Read labelled images, and divide images into splits without separating exact copies."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from .splits import indices_of, log_splits, split_as_given, split_at_random
 
 class LabelledImages(NamedTuple):
     """`images` (N, C, H, W), `targets` (N,) as integers, and `class_names` in that order.
+
+    With several labels an image, `targets` are a mask (N, K) of its classes.
 
     The images are floats in [0, 1], bytes, or an ImageStore.
 
@@ -93,7 +96,7 @@ def _check_counts(root: Path, parts: list[ClassFolder], counts: Counter[Path], f
 def divide(
     images: LabelledImages, val_fraction: float, test_fraction: float, seed: int, folds: int | None, fold: int | None
 ) -> dict[str, Tensor]:
-    """Divide images into train, val and test indices (n,): as given, or at random and stratified by class.
+    """Divide images into train, val and test indices (n,): as given, or at random and stratified (see strata_of).
 
     Exact copies stay in one split, unless too few images are left. A `test_fraction` of 1 tests on all, or all given.
     """
@@ -107,12 +110,12 @@ def divide(
         groups = list(members.values())
         first = [group[0] for group in groups]
         options: dict[str, Any] = {"folds": folds, "fold": fold, "sample_name": "images"}
-        options["strata"] = images.targets[first]
+        options["strata"] = strata_of(images, first, val_fraction, test_fraction, folds)
         if images.splits:
             index = indices_of([images.splits[number] for number in first])
             parts = split_as_given(index, val_fraction, test_fraction, seed, **options)
         else:
-            options["strata_names"] = images.class_names
+            options["strata_names"] = images.class_names if images.targets.ndim == 1 else ()
             parts = split_at_random(len(groups), val_fraction, test_fraction, seed, **options)
         numbers = {name: [each for group in part for each in groups[group]] for name, part in parts._asdict().items()}
         return {name: torch.tensor(part, dtype=torch.long) for name, part in numbers.items()}
@@ -130,6 +133,32 @@ def divide(
         log_splits(sizes, origins, val_fraction, test_fraction, folds, fold)
     log_copies(images, contents, parts)
     return parts
+
+
+def strata_of(
+    images: LabelledImages, index: Sequence[int], val_fraction: float, test_fraction: float, folds: int | None
+) -> Tensor:
+    """Return the stratum (n,) of each image at `index` (n,): its class or, of several labels, the rarest of its own.
+
+    Labels that are the rarest one of too few images for the fractions or folds share a stratum, which is that of most
+    images if they are still too few. Images of given splits that are not divided do not count.
+    """
+    targets = images.targets[torch.tensor(index)]
+    if targets.ndim == 1:
+        return targets
+    least = max(2 * (folds or 1), math.ceil(1 / min(val_fraction or 1, test_fraction or 1)) + 1)
+    kept = ("test",) if folds else ("val", "test")
+    is_pool = torch.tensor([images.splits is None or images.splits[number] not in kept for number in index])
+    pool, size = targets[is_pool], targets.shape[1]
+    rank = pool.sum(0).argsort(stable=True).argsort()
+    rarest = torch.where(pool, rank, size).amin(1)  # `size`: no label
+    counts = torch.bincount(rarest, minlength=size + 1)
+    rarest[(counts < least)[rarest]] = size + 1
+    if (rarest == size + 1).sum() < least:
+        rarest[rarest == size + 1] = counts.argmax()
+    strata = torch.zeros(len(targets), dtype=torch.long)
+    strata[is_pool] = rarest.unique(return_inverse=True)[1]
+    return strata
 
 
 def check_test(test_fraction: float, splits: Collection[str]) -> None:
@@ -161,7 +190,7 @@ def log_copies(images: LabelledImages, contents: Sequence[int], parts: dict[str,
         for number in part.tolist():
             earlier, its_split = first.setdefault(contents[number], (number, split))
             leaks += [(number, earlier)] * (split != its_split)
-            torn += [(number, earlier)] * bool(images.targets[number] != images.targets[earlier])
+            torn += [(number, earlier)] * (not torch.equal(images.targets[number], images.targets[earlier]))
             kept += number != earlier and split == its_split
 
     def example(pair: tuple[int, int]) -> str:

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import save_figure, save_plot
+from ..models.multilabel import joined
 from .class_report import Predicted, decisions_of, draw_confusion, gathered, save_class_plots, write_test_table
 
 
@@ -19,7 +20,8 @@ class ClassificationReport(Callback):
     `worst_mistakes.png`, in `plots/` and in the loggers.
 
     The worst mistakes are the `mistakes` wrong images whose true class got the lowest probability. If fewer are wrong,
-    the least certain of the correct ones follow. A plot that can't be drawn is a warning.
+    the least certain of the correct ones follow. A plot that can't be drawn is a warning. With several labels an image
+    there is neither a confusion matrix nor a reliability diagram.
     """
 
     def __init__(self, mistakes: PositiveInt = 16) -> None:
@@ -41,7 +43,8 @@ class ClassificationReport(Callback):
     ) -> None:
         """Collect the logits (B, K) that `test_step` returns as `outputs`."""
         images, targets = batch
-        probabilities = outputs.float().softmax(-1)
+        logits = outputs.float()
+        probabilities = pl_module.probabilities(logits) if hasattr(pl_module, "probabilities") else logits.softmax(-1)
         self.probabilities.append(probabilities.cpu())
         self.targets.append(targets.cpu())
         worst = worst_of(probabilities, targets, decisions_of(pl_module, probabilities), self.mistakes)
@@ -56,11 +59,17 @@ class ClassificationReport(Callback):
         names = pl_module.hparams["class_names"]
         probabilities, targets = found
         decisions = decisions_of(pl_module, probabilities)
-        columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
+        multilabel = targets.ndim == 2
+        if multilabel:
+            separator = getattr(getattr(trainer, "datamodule", None), "separator", "|")
+            columns = [joined(each, names, separator) for each in (targets, decisions)]
+        else:
+            columns = [[names[k] for k in each.tolist()] for each in (targets, decisions)]
         header = ["file", "target", "class", *names]
         write_test_table(trainer, header, [*columns, *probabilities.T.numpy()])
         predicted = Predicted(probabilities, targets, decisions)
-        save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predicted, names, "images", path))
+        if not multilabel:
+            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(predicted, names, "images", path))
         save_class_plots(trainer, pl_module, predicted, names, "images")
         save_plot(trainer, "worst_mistakes", lambda path: self._draw_mistakes(trainer, pl_module, path))
 
@@ -71,8 +80,7 @@ class ClassificationReport(Callback):
         titles, class_names = [], model.hparams["class_names"]
         rows = zip(probabilities[worst], decisions[worst].tolist(), targets[worst].tolist(), strict=True)
         for probability, predicted, target in rows:
-            truth = "" if predicted == target else f"\nis {class_names[target]}"
-            titles.append(f"{class_names[predicted]}: {probability[predicted]:.0%}{truth}")
+            titles.append(title_of(probability, predicted, target, class_names))
         data = getattr(trainer, "datamodule", None)
         ids = data.sample_ids("test", numbers[worst]) if hasattr(data, "sample_ids") else numbers[worst].tolist()
         draw_images(images[worst], titles, [each if isinstance(each, str) else f"image {each}" for each in ids], path)
@@ -81,10 +89,27 @@ class ClassificationReport(Callback):
 def worst_of(probabilities: Tensor, targets: Tensor, decisions: Tensor, count: int) -> Tensor:
     """Return the indices of the worst `count` samples by their probabilities (B, K): wrong ones, then correct ones.
 
-    Of each kind, those come first whose true class has the lowest probability.
+    Of each kind, those come first whose true class has the lowest probability or, with several labels an image, whose
+    most wrong label is the most wrong.
     """
+    if targets.ndim == 2:
+        certainty = 1 - (probabilities - targets.float()).abs().amax(1)  # of the label that is most wrong
+        return (certainty + (decisions == targets).all(1)).argsort()[:count]
     correct = decisions == targets
     return (probabilities.gather(1, targets[:, None])[:, 0] + correct).argsort()[:count]
+
+
+def title_of(probability: Tensor, predicted: Any, target: Any, class_names: list[str]) -> str:
+    """Return the predicted class and its probability, of (K,), and the true class on a second line if it is another.
+
+    With several labels an image, where `predicted` and `target` are lists (K), it is the one that is most wrong.
+    """
+    if isinstance(target, list):
+        k = int((probability - torch.tensor(target, dtype=probability.dtype)).abs().argmax())
+        truth = "" if predicted == target else f"\nis {'' if target[k] else 'not '}{class_names[k]}"
+        return f"{class_names[k]}: {probability[k]:.0%}{truth}"
+    truth = "" if predicted == target else f"\nis {class_names[target]}"
+    return f"{class_names[predicted]}: {probability[predicted]:.0%}{truth}"
 
 
 def in_two_lines(name: str, width: int = 24) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..engine import Config, From0Below1, RefusedError, build
 from ..models.classes import ClassStatistics, decide
+from ..models.multilabel import decide_labels, joined
 from .augmentation import apply_seeded, random_affine
 from .image_files import colour
 from .image_store import read_inputs
@@ -25,6 +26,7 @@ class ClassifiedImageFacts(TypedDict):
 
     input_shape: list[int]  # (C, H, W)
     class_names: list[str]
+    multilabel: bool  # an image may have several of the classes, or none
     statistics: ClassStatistics
 
 
@@ -38,6 +40,7 @@ class ImageDataModule(LabelledImagesDataModule):
     """
 
     input_example = "<an image, a folder of images or an .npy file>"
+    separator = "|"  # between the labels of an image, if it may have several
 
     def __init__(
         self,
@@ -64,8 +67,13 @@ class ImageDataModule(LabelledImagesDataModule):
     @property
     def facts(self) -> ClassifiedImageFacts:  # type: ignore[bad-override]
         """Properties of the data that are passed to the model as arguments."""
-        counts = torch.bincount(self.splits["train"][1], minlength=len(self.class_names)).tolist()
-        return {**super().facts, "statistics": {"class_counts": counts}}
+        targets = self.splits["train"][1]
+        multilabel = targets.ndim == 2
+        if multilabel:
+            statistics: ClassStatistics = {"class_counts": targets.sum(0).tolist(), "samples": len(targets)}
+        else:
+            statistics = {"class_counts": torch.bincount(targets, minlength=len(self.class_names)).tolist()}
+        return {**super().facts, "multilabel": multilabel, "statistics": statistics}
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
@@ -112,13 +120,16 @@ class ImageDataModule(LabelledImagesDataModule):
         return f"{Path(source).stem or 'images'}.csv"
 
     def write_predictions(self, outputs: list[Tensor], path: Path, hparams: Mapping[str, Any]) -> int:
-        """Write one row per image: file name, class, probability of each class. Return the number of rows."""
-        names, class_names = self.names, hparams["class_names"]
+        """Write one row per image: file name, class or labels, probability of each. Return the number of rows."""
+        names, class_names, decision = self.names, hparams["class_names"], hparams.get("decision", {})
         probabilities = torch.cat(outputs).float().cpu()
-        decisions = decide(probabilities, **hparams.get("decision", {})).tolist()
+        if hparams.get("multilabel"):
+            decided = joined(decide_labels(probabilities, **decision), class_names, self.separator)
+        else:
+            decided = [class_names[k] for k in decide(probabilities, **decision).tolist()]
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["file", "class", *class_names])
-            for name, decision, row in zip(names, decisions, probabilities.tolist(), strict=True):
-                writer.writerow([name, class_names[decision], *(f"{value:.6f}" for value in row)])
+            for name, label, row in zip(names, decided, probabilities.tolist(), strict=True):
+                writer.writerow([name, label, *(f"{value:.6f}" for value in row)])
         return len(names)

@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build
+from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build, refusal
 from .classes import (
     ClassScores,
     ClassStatistics,
@@ -20,6 +20,14 @@ from .classes import (
     weights_of,
 )
 from .epoch_metrics import EpochMetrics
+from .multilabel import (
+    LabelDecision,
+    LabelScores,
+    binary_cross_entropy,
+    positive_weights_of,
+    probabilities_and_labels,
+    quick_label_scores,
+)
 from .optimization import build_optimizer
 
 
@@ -32,16 +40,22 @@ class Classifier(LightningModule):
     `positive_class` is the one that scores are of (see positive_class_of), and `threshold` the probability from which
     it is decided for, or the score on the validation images by which it is chosen (see Decision). With `mixup`
     above 0 it trains on images that are mixed in pairs (see mix).
+
+    With `multilabel`, which the datamodule provides too, an image may have several of the classes, or none: the loss
+    is the binary cross-entropy of each class, `class_weights` are those of its positives (see positive_weights_of),
+    and each class has its `threshold` (see LabelDecision). Targets are then masks (B, K).
     """
 
     class_weights: Tensor | None
+    decision: Decision | LabelDecision
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
     logged = {
-        "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max",
+        "train/loss": "min", "train/accuracy": "max", "train/macro_f1": "max", "train/exact_match": "max",
         "val/loss": "min", "val/accuracy": "max", "val/balanced_accuracy": "max", "val/macro_f1": "max",
         "val/auroc": "max", "val/average_precision": "max", "val/calibration_error": "min",
         "val/threshold": None, "val/precision/*": "max", "val/recall/*": "max", "val/f1/*": "max",
+        "val/exact_match": "max", "val/micro_f1": "max", "val/threshold/*": None,
     }  # fmt: skip
 
     # 1. Computations
@@ -53,6 +67,7 @@ class Classifier(LightningModule):
         input_shape: list[Pixels],
         class_names: list[str],
         statistics: ClassStatistics,
+        multilabel: bool = False,
         scheduler: SchedulerConfig | None = None,
         class_weights: ClassWeights = None,
         positive_class: str | int | None = None,
@@ -62,22 +77,34 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        of_classes = {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
-        others = {"val/threshold"} if threshold is None else set()
-        single = {name: mode for name, mode in self.logged.items() if "*" not in name and name not in others}
-        self.logged = single | of_classes
-        weights = weights_of(class_weights, class_names, statistics["class_counts"])
+        self.logged = logged_for(class_names, multilabel, threshold is not None)
+        if multilabel:
+            weights = positive_weights_of(class_weights, class_names, statistics)
+        else:
+            weights = weights_of(class_weights, class_names, statistics["class_counts"])
         self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
             # another order and must still get the same kernels.
             self.network.compile(dynamic=False)
-        positive = positive_class_of(positive_class, class_names, statistics["class_counts"])
-        self.decision = Decision(threshold, positive, len(class_names))
-        self.train_metrics = EpochMetrics(quick_scores(len(class_names)))
-        self.val_metrics = EpochMetrics(ClassScores(class_names, self.decision, choose=True))
-        self.test_metrics = EpochMetrics(ClassScores(class_names, self.decision))
+        self._add_scores(class_names, threshold, positive_class, statistics["class_counts"])
+
+    def _add_scores(self, class_names: list[str], threshold: Any, positive_class: Any, counts: list[int]) -> None:
+        size = len(class_names)
+        if not self.hparams["multilabel"]:
+            decision = Decision(threshold, positive_class_of(positive_class, class_names, counts), size)
+            self.train_metrics = EpochMetrics(quick_scores(size))
+            self.val_metrics = EpochMetrics(ClassScores(class_names, decision, choose=True))
+            self.test_metrics = EpochMetrics(ClassScores(class_names, decision))
+        elif positive_class is not None:
+            raise refusal("model.positive_class", positive_class, "is for one class an image: expected null")
+        else:
+            decision = LabelDecision(threshold, size)
+            self.train_metrics = EpochMetrics(quick_label_scores(size), probabilities_and_labels)
+            self.val_metrics = EpochMetrics(LabelScores(class_names, decision, choose=True))
+            self.test_metrics = EpochMetrics(LabelScores(class_names, decision))
+        self.decision = decision
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.decision.save(checkpoint)
@@ -98,7 +125,7 @@ class Classifier(LightningModule):
         images, targets = batch
         images, share, partners = mix(images, self.hparams["mixup"])
         logits = self(images)
-        losses = [weighted_cross_entropy(logits, each, self.class_weights) for each in (targets, targets[partners])]
+        losses = [self.loss(logits, each) for each in (targets, targets[partners])]
         loss = share * losses[0] + (1 - share) * losses[1]
         self.train_metrics.update(loss, logits, targets)  # accuracy is that of the larger share
         return loss
@@ -134,20 +161,30 @@ class Classifier(LightningModule):
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> Tensor:
         """Compute class probabilities (B, K)."""
-        return self(batch[0]).softmax(dim=-1)
+        return self.probabilities(self(batch[0]))
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss of logits (B, K), a mean over the batch."""
+        loss = binary_cross_entropy if self.hparams["multilabel"] else weighted_cross_entropy
+        return loss(logits, targets, self.class_weights)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Convert logits to probabilities (B, K), whose sum is 1 unless there are several labels an image."""
+        return logits.sigmoid() if self.hparams["multilabel"] else logits.softmax(dim=-1)
 
     def _step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
         """Update `metrics`; return the loss and the logits (B, K)."""
         images, targets = batch
         logits = self(images)
-        loss = weighted_cross_entropy(logits, targets, self.class_weights)
+        loss = self.loss(logits, targets)
         metrics.update(loss, logits, targets)
         return loss, logits
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics) -> None:
         """Log the scores of the whole split; the progress shows three of them."""
         metrics = epoch_metrics.compute()
-        shown = {f"{split}/{name}": metrics.pop(name) for name in ("loss", "accuracy", "macro_f1")}
+        right = "exact_match" if self.hparams["multilabel"] else "accuracy"
+        shown = {f"{split}/{name}": metrics.pop(name) for name in ("loss", right, "macro_f1")}
         self.log_dict(shown, prog_bar=True, sync_dist=True)
         self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
@@ -155,6 +192,19 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(self, self.parameters(), monitor="val/loss")
+
+
+def logged_for(class_names: list[str], multilabel: bool, has_threshold: bool) -> dict[str, str | None]:
+    """Return the metrics that are logged for these classes, of those that Classifier declares."""
+    scores = {name: mode for name, mode in Classifier.logged.items() if "*" not in name}
+    others = {"accuracy", "balanced_accuracy"} if multilabel else {"exact_match", "micro_f1"}
+    if multilabel or not has_threshold:
+        others.add("threshold")
+    scores = {name: mode for name, mode in scores.items() if name.split("/")[1] not in others}
+    scores |= {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
+    if multilabel and has_threshold:
+        scores |= {f"val/threshold/{name}": None for name in class_names}
+    return scores
 
 
 def mix(images: Tensor, alpha: float) -> tuple[Tensor, float, Tensor]:
