@@ -28,7 +28,7 @@ collect_ignore = ["rendered"]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "demo", "__pycache__", "*cache*", ".hypothesis")
 LONGEST = (
     *("other_versions", "lines_and_files", "test_starters", "test_accuracy", "its_own_tests_pass", "test_strangers"),
-    *("test_answers", "every_command", "in_a_new_environment"),
+    *("test_answers", "every_command", "in_a_new_environment", "test_shards"),
 )
 Bake = Callable[..., Path]
 
