@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Command, fitting
+from torch.optim.swa_utils import AveragedModel
 
 from {{ cookiecutter.package_name }} import load_run
+from {{ cookiecutter.package_name }}.callbacks.averaging import warm_average
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
 from {{ cookiecutter.package_name }}.datamodules.table_files import read_table, write_table
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.models.features import BINS, CategoryEmbedding, Features
+from {{ cookiecutter.package_name }}.models.tabular import TabularModel
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,20 @@ def test_names_of_rows_and_constants_are_left_out(frame: Any, tmp_path: Path) ->
     assert "id" not in built(names, tmp_path / "mine.csv").facts["categories"]
     assert "shop" not in built(names, tmp_path / "mine.csv").facts["categories"]
     assert "id" in built(names, tmp_path / "mine.csv", columns=["id", "carat"]).facts["categories"]
+
+
+def test_categories_have_a_weight_decay_of_their_own(frame: Any, tmp_path: Path) -> None:
+    network = {"_target_": "{{ cookiecutter.package_name }}.models.resnet.ResNet", "width": 8}
+    optimizer = {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.5}
+    data = built(frame, tmp_path / "mine.csv")
+    model: Any = TabularModel(network, optimizer, **data.facts, category_decay=2.0)
+    groups = model.parameter_groups()
+    decays = {id(each): group.get("weight_decay") for group in groups for each in group["params"]}
+    assert decays[id(model.network.categories.weight)] == 2.0
+    assert decays[id(model.network.numbers.weight)] == 0.0
+    assert decays[id(model.network.first.weight)] is None  # that of the optimizer
+    assert decays[id(model.network.first.bias)] == 0.0
+    assert decays.keys() == {id(each) for each in model.parameters()}
 
 
 def spoilt(column: str, value: Any, row: int | None = 7) -> Any:
@@ -220,3 +237,20 @@ def test_averaged_weights_keep_the_codes_of_categories(command: Command, frame: 
     codes = [code for column in model.hparams["statistics"]["categories"].values() for code in column.values()]
     assert len(codes) > 10
     assert model.features.known.tolist() == sorted(codes)
+
+
+def test_an_average_of_weights_forgets_the_first_steps_and_then_those_before_the_last_fifty() -> None:
+    """By a plain average of decay 0.98, 45 % of the weights after 40 steps would be those of the first."""
+    layer = torch.nn.Linear(1, 1)
+    averaged: Any = AveragedModel(layer, avg_fn=warm_average(0.98))
+
+    def take(value: float, steps: int) -> float:
+        torch.nn.init.constant_(layer.weight, value)
+        for _ in range(steps):
+            averaged.update_parameters(layer)
+        return averaged.module.weight.item()
+
+    assert take(0.0, 1) == 0
+    assert take(1.0, 40) > 0.999
+    take(1.0, 1000)
+    assert take(0.0, 50) == pytest.approx(0.98**50)

@@ -146,18 +146,22 @@ def _check_rows(features: Features, _: object) -> None:
 
 
 class ColumnEmbedding(nn.Module):
-    """Base class of embeddings, whose parameters get no weight decay (tabular.py)."""
+    """Base class of embeddings, whose parameters do not get the weight decay of the others (tabular.py)."""
 
 
 class CategoryEmbedding(ColumnEmbedding):
-    """Embed rows (B, C) as vectors (B, C, `dim`); an unknown category gets the mean of its column."""
+    """Embed rows (B, C) as vectors (B, C, `dim`); an unknown category gets the mean of its column.
+
+    Vectors begin small and decay (`category_decay` of TabularModel): a category of few rows, such as one of 365 days,
+    stays near the others unless its rows say otherwise.
+    """
 
     means: Tensor
 
     def __init__(self, category_sizes: list[int], dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(sum(category_sizes), dim))
-        nn.init.uniform_(self.weight, -(dim**-0.5), dim**-0.5)
+        nn.init.uniform_(self.weight, -0.3 * dim**-0.5, 0.3 * dim**-0.5)
         averages = [torch.full((1, size), 1 / size) for size in category_sizes]
         self.register_buffer("means", torch.block_diag(*averages) if averages else torch.empty(0, 0), persistent=False)
 

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
+from pydantic import NonNegativeFloat
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from ..engine import Config, Given, OptimizerConfig, SchedulerConfig, build, refusal
 from .classes import ClassWeights, Threshold
 from .epoch_metrics import EpochMetrics
-from .features import ColumnEmbedding, Features, Statistics
+from .features import CategoryEmbedding, ColumnEmbedding, Features, Statistics
 from .optimization import build_optimizer, parameter_groups
 from .targets import target_of
 
@@ -23,7 +24,7 @@ class TabularModel(LightningModule):
     the `statistics` of the training rows. For classes, `class_weights` is "balanced" or the relative weight of each in
     the loss. Of two classes, `positive_class` is the one that scores are of (see positive_class_of), and `threshold`
     the probability from which it is decided for, or the score on the validation rows by which it is chosen (see
-    Decision).
+    Decision). `category_decay` is the weight decay of embedded categories.
     """
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better. Numbers have mae, rmse and
@@ -52,6 +53,7 @@ class TabularModel(LightningModule):
         class_weights: ClassWeights = None,
         positive_class: str | int | None = None,
         threshold: Threshold = None,
+        category_decay: NonNegativeFloat = 3.0,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -162,6 +164,16 @@ class TabularModel(LightningModule):
     # 5. Optimizers
 
     def configure_optimizers(self) -> Any:
-        """Apply no weight decay to embeddings, biases and norms, as in the FT-Transformer paper."""
         self._check_precision()  # before the run begins: engine/training/trial.py builds the optimizers
-        return build_optimizer(self, parameter_groups(self, without=(ColumnEmbedding,)), monitor="val/loss")
+        return build_optimizer(self, self.parameter_groups(), monitor="val/loss")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Give categories `category_decay`; embeddings of numbers, biases and norms no weight decay.
+
+        The latter is as in the FT-Transformer paper.
+        """
+        decayed, others = parameter_groups(self, without=(ColumnEmbedding,))
+        categories = [each.weight for each in self.modules() if isinstance(each, CategoryEmbedding)]
+        known = {id(each) for each in categories}
+        others["params"] = [each for each in others["params"] if id(each) not in known]
+        return [decayed, others, {"params": categories, "weight_decay": self.hparams["category_decay"]}]
