@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from conftest import Command
 
+from {{ cookiecutter.package_name }}.datamodules import table
 from {{ cookiecutter.package_name }}.datamodules.dates import date_format, seconds
 from {{ cookiecutter.package_name }}.datamodules.diamonds import DiamondsDataModule
 from {{ cookiecutter.package_name }}.datamodules.table import TableDataModule
@@ -266,3 +268,26 @@ def test_a_model_of_dates_is_trained_evaluated_and_predicts(
     status, output = command("evaluate.py", "run=runs/dates", f"datamodule.root={tmp_path / 'later.csv'}")
     assert status == 0, output
     assert "of 74 rows" in output
+
+
+def test_the_fingerprint_of_a_large_table_is_of_names_sizes_and_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.csv"
+    DiamondsDataModule().load_table().frame.iloc[::100].to_csv(path, index=False)
+
+    def made(**options: Any) -> TableDataModule:
+        data = TableDataModule(root=path, target="price", **options)
+        data.setup("fit")
+        return data
+
+    small = made()
+    os.utime(path, (1, 1))
+    assert (small.fingerprint_of, small.fingerprint()) == ("content", made().fingerprint())
+    monkeypatch.setattr(table, "MAX_HASHED", 1000)
+    large = made().fingerprint()
+    assert made().fingerprint_of == "names, sizes and times of files"
+    assert large == made().fingerprint()
+    assert len({large, small.fingerprint(), made(split_seed=1).fingerprint(), made(drop=["x"]).fingerprint()}) == 3
+    os.utime(path, (2, 2))
+    assert made().fingerprint() != large
