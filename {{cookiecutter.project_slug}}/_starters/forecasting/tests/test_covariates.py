@@ -36,7 +36,8 @@ def panel(hours: int = 900, ahead: int = 0) -> pd.DataFrame:
 
 def module(folder: Path, frame: pd.DataFrame, **options: Any) -> SeriesDataModule:
     frame.to_csv(folder / "mine.csv", index=False)
-    data = SeriesDataModule(folder / "mine.csv", **{"series": "place", **SIZES, **options})
+    arguments: dict[str, Any] = {"series": "place", **SIZES, **options}
+    data = SeriesDataModule(folder / "mine.csv", **arguments)
     data.setup("fit")
     return data
 

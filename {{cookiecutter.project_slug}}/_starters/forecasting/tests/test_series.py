@@ -142,8 +142,30 @@ def test_a_time_far_away_is_refused_by_the_size_that_it_makes(tmp_path: Path, mo
     monkeypatch.setattr("{{ cookiecutter.package_name }}.datamodules.panel.MAX_VALUES", 999)
     frame = real_counts(20).rename(columns={"value": "one"}).assign(other=lambda rows: rows["one"])
     module(tmp_path, frame, wide=True, context=24, horizon=2, seasons=[24])  # 960 values
-    with pytest.raises(RefusedError, match=r"for 3 series, are 1,440 values; expected 999"):
+    with pytest.raises(RefusedError, match=r"are 480 steps of 3 series; expected 999 values at most"):
         module(tmp_path, frame.assign(third=frame["one"]), wide=True, context=24, horizon=2, seasons=[24])
+
+
+def test_series_that_need_more_memory_than_is_free_are_refused_with_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datamodules = "{{ cookiecutter.package_name }}.datamodules"
+    rows = real_counts(20).assign(wind=0.0)
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    size = (tmp_path / "mine.csv").stat().st_size
+    options: dict[str, Any] = {"context": 24, "horizon": 2, "seasons": [24], "past_covariates": ["wind"]}
+    monkeypatch.setattr(f"{datamodules}.table_files.free_memory", lambda: 10 * size - 1)
+    with monkeypatch.context() as before:
+        before.setattr(f"{datamodules}.table_files._read_csv", lambda *_: pytest.fail("it was read"))
+        with pytest.raises(RefusedError, match=r"needed, and 0\.0 GB are free"):
+            module(tmp_path, rows, **options)
+    monkeypatch.setattr(f"{datamodules}.table_files.free_memory", lambda: 10 * size)
+    monkeypatch.setattr(f"{datamodules}.panel.free_memory", lambda: 480 * 2 * 40 - 1)
+    message = r"are 480 steps of 1 series with 1 covariates, for which about 0\.0 GB of memory are needed"
+    with pytest.raises(RefusedError, match=message):
+        module(tmp_path, rows, **options)
+    monkeypatch.setattr(f"{datamodules}.panel.free_memory", lambda: 480 * 2 * 40)
+    assert len(module(tmp_path, rows, **options).splits["train"][0])
 
 
 def test_times_of_another_kind_than_the_training_s_are_refused_in_words(tmp_path: Path) -> None:

@@ -160,10 +160,9 @@ REFUSED: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
 def test_times_that_can_t_be_told_are_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     rows, arguments, message = REFUSED[kind]
     rows.to_csv(tmp_path / "mine.csv", index=False)
+    options: dict[str, Any] = {"horizon": 2, "context": 16, "seasons": [2], **arguments}
     with pytest.raises(RefusedError) as refused:
-        SeriesDataModule(tmp_path / "mine.csv", **{"horizon": 2, "context": 16, "seasons": [2], **arguments}).setup(
-            "fit"
-        )
+        SeriesDataModule(tmp_path / "mine.csv", **options).setup("fit")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 

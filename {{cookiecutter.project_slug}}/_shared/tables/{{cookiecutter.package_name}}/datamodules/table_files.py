@@ -42,18 +42,18 @@ class CsvFormat(NamedTuple):
     decimal: str
 
 
-def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
+def read_table(path: Path, key: str = "datamodule.root", csv_memory: int = BYTES_PER_CSV_BYTE) -> pd.DataFrame:
     """Read a CSV (UTF-8; `,`, `;` or tab) or Parquet file; the index is the row number that a spreadsheet shows.
 
     Values from CSV are texts as written, NaN for empty cells; numbers with a decimal comma, possible with `;` or tab as
     separator, get a point. Values from Parquet keep its types. Raises RefusedError, which names `key`, if the file is
-    not a complete table.
+    not a complete table, or needs more memory than is free, at `csv_memory` bytes for a byte of CSV.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise refusal(key, path, f"expected a {', '.join(SUFFIXES)} file")
     try:
-        _check_memory(path, suffix, key)
+        _check_memory(path, suffix, key, csv_memory)
         frame = _read_parquet(path, key) if suffix == ".parquet" else _read_csv(path, key)[0]
     except pd.errors.EmptyDataError as error:
         raise refusal(key, path, "is empty") from error
@@ -64,11 +64,11 @@ def read_table(path: Path, key: str = "datamodule.root") -> pd.DataFrame:
     return frame
 
 
-def _check_memory(path: Path, suffix: str, key: str) -> None:
+def _check_memory(path: Path, suffix: str, key: str, csv_memory: int) -> None:
     """Raises RefusedError, before the file is read, if its table needs more memory than there is."""
     available, size = free_memory(), path.stat().st_size
     claim = f"{size / 2**30:,.1f} GB of text"
-    needed = size * BYTES_PER_CSV_BYTE
+    needed = size * csv_memory
     if suffix == ".parquet":
         from pyarrow import parquet
 

@@ -62,11 +62,11 @@ def in_panel(raw: RawCovariate, place: tuple[np.ndarray, np.ndarray], shape: tup
     return raw._replace(values=values)
 
 
-def learn(raws: Sequence[RawCovariate], end: int) -> list[Covariate]:
-    """Describe covariates by their first `end` steps, those of the training."""
+def learn(raws: Sequence[RawCovariate]) -> list[Covariate]:
+    """Describe covariates by their values, those of the training steps; the others are NaN."""
     learnt: list[Covariate] = []
     for raw in raws:
-        seen = raw.values[:, :end][~np.isnan(raw.values[:, :end])]
+        seen = raw.values[~np.isnan(raw.values)]
         mean, deviation, categories = 0.0, 1.0, None
         if raw.categories is not None:
             categories = [raw.categories[code] for code in np.unique(seen).astype(int)]

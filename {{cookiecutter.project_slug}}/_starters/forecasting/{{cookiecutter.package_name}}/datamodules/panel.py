@@ -9,13 +9,16 @@ import pandas as pd
 
 from ..engine import RefusedError, log, refusal
 from .covariates import RawCovariate, in_panel, read_covariates
+from .memory import free_memory
 from .splits import SPLIT_NAMES
 from .steps import UNITS, Step, infer_step
+from .table_files import BYTES_PER_VALUE
 from .table_values import is_numeric, need_columns, numbers, texts
 from .times import Clock, read_times, refused
 
 MAX_VALUES = 2**28  # 2 GB: a few rows far apart in time would fill the memory
 BLOCK_STEPS = 8  # hashed together, to recognise training data
+SPLITS = ("train", "val", "test")
 Gaps = Literal["refuse", "interpolate", "skip"]
 
 
@@ -57,21 +60,23 @@ class Columns(NamedTuple):
 
 
 def read_panel(
-    frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, ahead: bool = False, whole: bool = False
-) -> Panel:
+    frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, *,
+    ahead: bool = False, splits: Sequence[str] = SPLITS, step: Step | None = None,
+) -> Panel:  # fmt: skip
     """Read the series of a long table, which has one row per series and time, or of a wide one, with a column a series.
 
     Rows after the last value of a series may lack it: they hold future covariates, and are kept only if they are
-    looked `ahead` to. If the `whole` file is one split, its column of splits is not read. Raises RefusedError, with
-    file, row and column, if a time or value can't be read, if times are unordered, repeated or off the grid of the
-    common step, or, with `gaps` set to refuse, if a step or its value is missing.
+    looked `ahead` to. A column of splits names `splits`; it is not read if there are none. The step is inferred, unless
+    it is given. Raises RefusedError, with file, row and column, if a time or value can't be read, if times are
+    unordered, repeated or off the grid of the common step, or, with `gaps` set to refuse, if a step or its value is
+    missing.
     """
     need_columns(frame, [columns.time], path, "datamodule.time")
-    panel = (read_wide if columns.wide else read_long)(frame, columns, path, gaps)
+    panel = (read_wide if columns.wide else read_long)(frame, columns, path, gaps, step)
     if gaps == "interpolate":
         panel = filled(panel, path)
-    if columns.split and not (ahead or whole):
-        panel = panel._replace(bounds=read_bounds(frame, columns, path, panel))
+    if columns.split and splits and not ahead:
+        panel = panel._replace(bounds=read_bounds(frame, columns, path, panel, splits))
     if ahead or not (there := ~np.isnan(panel.values).all(0)).any():
         return panel
     end = int(np.flatnonzero(there)[-1]) + 1
@@ -81,7 +86,7 @@ def read_panel(
     )
 
 
-def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
+def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, step: Step | None) -> Panel:
     need_columns(frame, [columns.value], path, "datamodule.value")
     need_columns(frame, [columns.series] if columns.series else [], path, "datamodule.series")
     times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
@@ -96,7 +101,7 @@ def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     same = rows[1:] == rows[:-1]
     if gaps == "refuse" and (missing := np.isnan(values) & ~after_last(values, rows, bool(raws))).any():
         raise refused(frame, path, missing, columns.value, f"no value is there; {remedy()}")
-    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names))
+    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names), step)
     place, shape = (rows, counts - counts.min()), (len(names), int(np.ptp(counts)) + 1)
     panel = np.full(shape, np.nan)
     panel[place] = values
@@ -111,7 +116,7 @@ def read_long(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     return Panel(series, panel, counts.min(), step, clock, covariates)
 
 
-def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> Panel:
+def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps, step: Step | None) -> Panel:
     """Read a table with a column a series; each begins at its first value and ends at its last one."""
     shared = {columns.time, columns.split, *(name for names in columns.covariates.values() for name in names)}
     names = [name for name in frame.columns if name not in shared]
@@ -120,7 +125,7 @@ def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     times, zones, clock = read_times(frame, columns.time, columns.time_format, path)
     raws = read_covariates(frame, columns.covariates, path)
     same = np.ones(len(frame) - 1, bool)
-    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names))
+    step, counts = read_steps(frame, times, same, columns, path, gaps, len(names), step)
     panel = np.full((len(names), int(np.ptp(counts)) + 1), np.nan)
     for row, name in enumerate(names):
         values = numbers(frame, name, path)
@@ -141,7 +146,9 @@ def read_wide(frame: pd.DataFrame, columns: Columns, path: Path, gaps: Gaps) -> 
     return Panel([str(name) for name in names], panel, counts.min(), step, clock, covariates)
 
 
-def read_bounds(frame: pd.DataFrame, columns: Columns, path: Path, panel: Panel) -> tuple[int, int]:
+def read_bounds(
+    frame: pd.DataFrame, columns: Columns, path: Path, panel: Panel, expected_splits: Sequence[str]
+) -> tuple[int, int]:
     """Return the columns of the panel at which validation and test begin, by a column of splits.
 
     Raises RefusedError if they do not follow each other in time.
@@ -155,10 +162,13 @@ def read_bounds(frame: pd.DataFrame, columns: Columns, path: Path, panel: Panel)
     if wrong.any():
         raise refused(frame, path, wrong, name, f"{words[wrong].iloc[0]!r} is no split; expected train, val or test")
     at = panel.step.number(read_times(frame, columns.time, columns.time_format, path).at) - panel.first
-    begins = {split: at[(splits == split).to_numpy()] for split in ("train", "val", "test")}
-    if gone := [split for split, each in begins.items() if not len(each)]:
-        raise refusal("datamodule.split", name, f"no row is of {gone[0]}; expected train, val and test")
-    val, test = int(begins["val"].min()), int(begins["test"].min())
+    begins = {split: at[(splits == split).to_numpy()] for split in SPLITS}
+    if gone := [split for split in expected_splits if not len(begins[split])]:
+        raise refusal("datamodule.split", name, f"no row is of {gone[0]}; expected {' and '.join(expected_splits)}")
+    if len(begins["test"]) and "test" not in expected_splits:
+        raise refusal("datamodule.split", name, "rows are of test, and so is the file datamodule.test; expected one")
+    val = int(begins["val"].min())
+    test = int(begins["test"].min()) if len(begins["test"]) else panel.values.shape[1]
     expected = np.where(at < val, "train", np.where(at < test, "val", "test"))
     if (mixed := (splits.notna() & (splits != expected)).to_numpy()).any():
         why = "its time is that of another split; expected train before val before test, alike in all series"
@@ -176,16 +186,18 @@ def after_last(values: np.ndarray, rows: np.ndarray, allowed: bool) -> np.ndarra
 
 def read_steps(
     frame: pd.DataFrame, times: pd.DatetimeIndex, same: np.ndarray,
-    columns: Columns, path: Path, gaps: Gaps, series: int,
+    columns: Columns, path: Path, gaps: Gaps, series: int, step: Step | None,
 ) -> tuple[Step, np.ndarray]:  # fmt: skip
-    """Infer the step of ascending times (N,), and number them (N,). Raises RefusedError if they do not fit one."""
+    """Infer the step of ascending times (N,), unless given, and number them (N,). Raises RefusedError if one is off."""
     check_order(frame, times, same, columns, path)
-    step = infer_step(times, same)
+    step = step or infer_step(times, same)
     if step is None:
         raise RefusedError(f"{path}: each series has only one row; expected several to forecast from")
     counts = step.number(times)
     check_grid(frame, times, counts, same, step, columns, path, gaps)
-    check_size(times, counts, step, path, series)
+    span, covariates = int(np.ptp(counts)) + 1, sum(map(len, columns.covariates.values()))
+    if why := too_large(series, span, covariates):
+        raise RefusedError(f"{path}: from {times.min()} to {times.max()} in steps of {step.name} {why}")
     return step, counts
 
 
@@ -254,12 +266,17 @@ def check_grid(
         raise refused(frame, path, distance > 1, columns.time, why)
 
 
-def check_size(times: pd.DatetimeIndex, counts: np.ndarray, step: Step, path: Path, series: int) -> None:
-    """Raises RefusedError if a panel is too large, as one time in another century makes it."""
-    cells = int(np.ptp(counts) + 1) * series
-    if cells > MAX_VALUES:
-        span = f"from {times.min()} to {times.max()} in steps of {step.name}"
-        raise RefusedError(f"{path}: {span}, for {series:,} series, are {cells:,} values; expected {MAX_VALUES:,}")
+def too_large(series: int, steps: int, covariates: int) -> str:
+    """Return why a panel is too large, as one time in another century makes it; empty if it is not."""
+    are = f"are {steps:,} steps of {series:,} series"
+    if series * steps > MAX_VALUES:
+        return f"{are}; expected {MAX_VALUES:,} values at most"
+    needed, available = series * steps * (1 + covariates) * BYTES_PER_VALUE, free_memory()
+    if needed > available:
+        more = f" with {covariates} covariates" if covariates else ""
+        have = f"about {needed / 2**30:,.1f} GB of memory are needed, and {available / 2**30:,.1f} GB are free"
+        return f"{are}{more}, for which {have}; expected fewer"
+    return ""
 
 
 def remedy() -> str:
@@ -304,3 +321,9 @@ def block_keys(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         keys[row] = times + (cells.view(np.uint64) * factors[1:]).sum(1)
         distinctive[row] = ~np.isnan(cells).any(1) & (cells != cells[:, :1]).any(1)
     return keys, distinctive
+
+
+def longest_run(values: np.ndarray) -> int:
+    """Return the length of the longest run without a gap in any of the series (S, T)."""
+    gaps = [np.flatnonzero(np.isnan(row)) for row in values]
+    return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)

@@ -221,3 +221,9 @@ def other_format(raw: pd.Series) -> str:
 def refused(frame: pd.DataFrame, path: Path, wrong: np.ndarray, column: str, why: str) -> RefusedError:
     """Return the error for the first row that is `wrong` (N,)."""
     return RefusedError(f"{path}, row {frame.index[int(np.argmax(wrong))]}, column {column!r}: {why}")
+
+
+def zone_difference(zoned: bool) -> str:
+    """Describe how times with a zone (`zoned`), or without, differ from those of the training."""
+    one, other = ("name", "do not") if zoned else ("do not name", "do")
+    return f"its times {one} a zone, those of the training {other}"

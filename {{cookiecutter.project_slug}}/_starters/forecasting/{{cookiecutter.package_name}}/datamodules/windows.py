@@ -13,15 +13,16 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from ..engine import Above0Below1, Length, RefusedError, log, refusal
+from ..engine import Above0Below1, From0Below1, Length, RefusedError, log, refusal
 from ..engine.order import TensorBatches, sha256_of
 from .base import TensorDataModule
 from .covariates import Covariate, channel_kinds, channels, cut_covariates, learn
-from .panel import BLOCK_STEPS, Columns, Gaps, Panel, block_keys, check_columns, read_panel
+from .panel import BLOCK_STEPS, SPLITS, Columns, Gaps, Panel, block_keys, check_columns, longest_run, read_panel
 from .scales import centred, check_precision, rounded, seasonal_error
 from .seasons import naive_anchor, seen_seasons
 from .splits import check_split, split_in_time
 from .table_files import read_table, write_table
+from .times import zone_difference
 
 CYCLES = 14  # of the shortest season, in a history of default length: two weeks of hours
 MAX_WINDOWS = 20_000  # that the linear part of a model is fitted to
@@ -121,7 +122,7 @@ class WindowsDataModule(TensorDataModule):
         future_covariates: list[str] | None = None,
         static_covariates: list[str] | None = None,
         val_fraction: Above0Below1 = 0.15,
-        test_fraction: Above0Below1 = 0.15,
+        test_fraction: From0Below1 = 0.15,
         folds: PositiveInt | None = None,
         fold: PositiveInt | None = None,
         **options: Any,
@@ -136,6 +137,8 @@ class WindowsDataModule(TensorDataModule):
         covariates = {kind: names or [] for kind, names in kinds.items()}
         self.columns = Columns(time, value, series, time_format, wide, split, covariates)
         check_columns(self.columns)
+        self.own = range(0)  # columns of the training file
+        self.ends: np.ndarray | None = None  # columns (S,) at which what a test file adds begins
         self.learnt: list[Covariate] = []  # the covariates, as the training has them
         self.unit = value  # axis label in plots
         self.to_forecast: list[tuple[int, int]] = []  # for predict.py: row of a series in the panel, first step number
@@ -144,44 +147,62 @@ class WindowsDataModule(TensorDataModule):
         """Load all series. Raises RefusedError if they can't be read."""
         raise NotImplementedError(f"{type(self).__name__} must define load_panel()")
 
+    def load_test(self, own: Panel) -> tuple[Panel, range, np.ndarray] | None:
+        """Load series that test, joined to `own`; see joined.py. None: the end of `own` tests."""
+        return None
+
     def load_splits(self) -> dict[str, tuple[Tensor, ...]]:
         self.panel = self.load_panel()
         if (zoned := self.panel.clock.zoned) != self.trained.get("zoned", zoned):
             raise RefusedError(f"datamodule: {zone_difference(zoned)}; expected times written like those")
+        self.own = range(self.panel.values.shape[1])
+        if (joined := self.load_test(self.panel)) is not None:
+            self.panel, self.own, self.ends = joined
         if self.least is not None and (lowest := np.nanmin(self.panel.values)) < self.least:
             raise refusal("datamodule.least", self.least, f"a value is {lowest:g}")
-        length = self.panel.values.shape[1]
-        parts = self._parts(length)
-        self.trained_until = parts[1].stop
-        self.chosen = self._choose(self._before(len(parts[0]) or length))
-        self.learnt = self.trained.get("covariates") or learn(self.panel.covariates, len(parts[0]) or length)
+        parts = self._parts()
+        self.trained_until, end = parts[1].stop, parts[0].stop or self.own.stop
+        self.chosen = self._choose(self._before(end, self.panel.values))
+        raws = [raw._replace(values=self._before(end, raw.values)) for raw in self.panel.covariates]
+        self.learnt = self.trained.get("covariates") or learn(raws)
         self.covariates = torch.from_numpy(channels(self.panel.covariates, self.learnt)) if self.learnt else None
-        # In evaluation on other series, nothing comes before the test.
-        before = self.panel._replace(values=self._before(parts[2].start or length))
-        self.scale = seasonal_error(before, self.facts["seasons"])
+        self.scale = seasonal_error(self.panel._replace(values=self._before_test(parts[2])), self.facts["seasons"])
         check_precision(self.panel, self.scale)
         strides = (self.stride, self.eval_stride, self.eval_stride)
-        return {
-            name: (self._places(name, part, stride),)
-            for name, part, stride in zip(("train", "val", "test"), parts, strides, strict=True)
-        }
+        each = zip(SPLITS, parts, strides, strict=True)
+        return {name: (self._places(name, part, stride),) for name, part, stride in each}
 
-    def _parts(self, length: int) -> tuple[range, range, range]:
-        """Return the steps of train, val and test. With folds, those before the test that the file names are cut."""
-        bounds = self.panel.bounds
-        if bounds is None:
-            return split_in_time(length, self.val_fraction, self.test_fraction, self.folds, self.fold)
-        test = range(bounds[1], length)
-        if self.folds is None:
-            return range(bounds[0]), range(*bounds), test
-        train, val, _ = split_in_time(bounds[1], self.val_fraction, 0.0, self.folds, self.fold)
-        return train, val, test
+    def _parts(self) -> tuple[range, range, range]:
+        """Return the columns of train, val and test. With folds, those before the test that is given are cut."""
+        length, start, bounds = len(self.own), self.own.start, self.panel.bounds
+        options = {"folds": self.folds, "fold": self.fold}
+        if bounds is None and self.ends is None:
+            if self.test_fraction == 0:
+                why = "no step would test; expected a fraction, datamodule.split=<column> or datamodule.test=<file>"
+                raise refusal("datamodule.test_fraction", self.test_fraction, why)
+            return split_in_time(length, self.val_fraction, self.test_fraction, **options)
+        begin_val, begin_test = (min(bound, length) for bound in bounds or (length, length))
+        train, val = range(begin_val), range(begin_val, begin_test)
+        if bounds is None or self.folds is not None:
+            train, val, _ = split_in_time(begin_test, self.val_fraction, 0.0, **options)
+        train, val = (range(start + part.start, start + part.stop) for part in (train, val))
+        return train, val, range(begin_test if self.ends is None else 0, self.panel.values.shape[1])
 
-    def _before(self, end: int) -> np.ndarray:
-        """Return the values before column `end` (S, end), NaN for those that were interpolated with later ones."""
-        values = self.panel.values[:, :end]
-        known = np.arange(end) < self._ends(end)[:, None]
-        return values if known.all() else np.where(known, values, np.nan)
+    def _before(self, end: int, values: np.ndarray) -> np.ndarray:
+        """Return the training file's `values` (S, T) before column `end`; NaN where interpolated with later ones."""
+        ends = self._ends(end) if self.ends is None else np.minimum(self._ends(end), self.ends)
+        columns = np.arange(self.own.start, end)
+        own = values[:, self.own.start : end]
+        known = columns < ends[:, None]
+        return own if known.all() else np.where(known, own, np.nan)
+
+    def _before_test(self, test: range) -> np.ndarray:
+        """Return the values (S, T) before the test; all of a series that is only tested."""
+        if self.ends is None:  # in evaluation on other series, nothing comes before it
+            return self._before(test.start or self.own.stop, self.panel.values)
+        length = self.panel.values.shape[1]
+        ends = np.where(self.ends > 0, self.ends, length)
+        return np.where(np.arange(length) < ends[:, None], self.panel.values, np.nan)
 
     def _ends(self, end: int) -> np.ndarray:
         """Return the columns (S,) at which values before column `end` stop to be free of later ones."""
@@ -212,10 +233,14 @@ class WindowsDataModule(TensorDataModule):
         whole = missing[:, starts + horizon] == missing[:, starts - context]
         if self.panel.filled is not None:  # a value that was interpolated with a later one would give it away
             whole &= ~self.panel.filled[:, starts - 1] & (starts + horizon <= self._ends(part.stop)[:, None])
+        if self.ends is not None:
+            ends = self.ends[:, None]
+            whole &= starts >= ends if name == "test" else starts + horizon <= ends
         places = (np.arange(series)[:, None] * length + starts)[whole]
         if not len(places) and len(part):
             fold = "" if self.fold is None else f" of fold {self.fold}"
-            window = f"{name}{fold} ({len(part)} steps) has no whole window of context={context} and horizon={horizon}"
+            steps = f"{len(part)} steps" if name != "test" or self.ends is None else "the steps that its file adds"
+            window = f"{name}{fold} ({steps}) has no whole window of context={context} and horizon={horizon}"
             if len(starts) and missing.any():
                 why = f"no run of steps without a gap is longer than {longest_run(self.panel.values)}"
                 raise refusal("datamodule.gaps", self.gaps, f"{window}: {why}; expected interpolate, or shorter ones")
@@ -248,9 +273,9 @@ class WindowsDataModule(TensorDataModule):
 
     def trained_on(self) -> np.ndarray:
         """Return hashes of times and values up to the end of validation."""
-        keys, distinctive = block_keys(self.panel)
-        blocks = (self.panel.first + self.trained_until) // BLOCK_STEPS - self.panel.first // BLOCK_STEPS
-        return keys[:, :blocks][distinctive[:, :blocks]]
+        values, first = self._before(self.trained_until, self.panel.values), self.panel.first + self.own.start
+        keys, distinctive = block_keys(self.panel._replace(values=values, first=first))
+        return keys[distinctive]
 
     def is_seen(self, keys: np.ndarray) -> np.ndarray:
         """Return True for each test window (N,) whose target overlaps a block of the training data."""
@@ -365,18 +390,6 @@ class WindowsDataModule(TensorDataModule):
         frame = pd.concat(parts)
         write_table(frame, path)
         return len(frame)
-
-
-def zone_difference(zoned: bool) -> str:
-    """Describe how times with a zone (`zoned`), or without, differ from those of the training."""
-    one, other = ("name", "do not") if zoned else ("do not name", "do")
-    return f"its times {one} a zone, those of the training {other}"
-
-
-def longest_run(values: np.ndarray) -> int:
-    """Return the length of the longest run without a gap in any of the series (S, T)."""
-    gaps = [np.flatnonzero(np.isnan(row)) for row in values]
-    return max(int(np.diff(each, prepend=-1, append=values.shape[1]).max()) - 1 for each in gaps)
 
 
 def phase(counts: Tensor, seasons: list[int]) -> Tensor:

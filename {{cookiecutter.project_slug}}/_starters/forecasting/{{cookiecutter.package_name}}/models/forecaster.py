@@ -65,10 +65,7 @@ class Forecaster(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if quantiles != sorted(set(quantiles)) or 0.5 not in quantiles:
-            raise refusal("model.quantiles", quantiles, "expected ascending levels, 0.5 among them")
-        if anchor is not None and anchor > context:
-            raise refusal("model.anchor", anchor, f"expected at most context={context}, which it repeats steps of")
+        check_arguments(quantiles, anchor, context)
         self.save_hyperparameters()
         self.middle = quantiles.index(0.5)
         self.season = max((length for length in seasons if length <= context), default=1)
@@ -285,6 +282,14 @@ class Forecaster(LightningModule):
             mixed = str(self.trainer.precision).replace("true", "mixed")
             raise refusal("trainer.precision", self.trainer.precision, f"rounds the series; expected {mixed}")
         return build_optimizer(self, parameter_groups(self), monitor="val/loss")
+
+
+def check_arguments(quantiles: list[float], anchor: int | None, context: int) -> None:
+    """Raises RefusedError if levels make no fan, or if the naive forecast repeats more than the history."""
+    if quantiles != sorted(set(quantiles)) or 0.5 not in quantiles:
+        raise refusal("model.quantiles", quantiles, "expected ascending levels, 0.5 among them")
+    if anchor is not None and anchor > context:
+        raise refusal("model.anchor", anchor, f"expected at most context={context}, which it repeats steps of")
 
 
 def in_units(quantiles: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
