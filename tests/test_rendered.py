@@ -19,8 +19,10 @@ DEBUG = ("trainer=debug", "trainer.enable_progress_bar=false", "name=logged")
 KILLS = [
     f"tests/test_{name}.py" for name in ("resume", "killed", "resuming", "crash", "rerun", "untrusted")
 ]  # they take half the time
-# Refusals and evaluation of the engine: slow, like its other tests.
-REFUSALS = [f"tests/test_{name}.py" for name in ("bounds", "evaluation", "gate", "monitor", "shown", "trial")]
+# Refusals and evaluation of the engine, and the files of DATA.md: slow, like other tests of the engine.
+REFUSALS = [
+    f"tests/test_{name}.py" for name in ("bounds", "data_page", "evaluation", "gate", "monitor", "shown", "trial")
+]
 PARTS = {"kills": KILLS, "the rest": [f"--ignore={path}" for path in (*KILLS, *REFUSALS)]}
 LOGGERS = [logger for logger in CHOICES["logger"] if logger != DEFAULTS["logger"]]
 OWN_TESTS = {
