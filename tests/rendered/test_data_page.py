@@ -57,7 +57,11 @@ def enlarged(name: str, text: str) -> str:
         copied = [[changed(cell, copy, span) for cell in row.split(",")] for copy in range(COPIES) for row in rows]
         return "\n".join([head, *map(",".join, copied)]) + "\n"
     objects = json.loads(text) if name.endswith(".json") else [json.loads(row) for row in rows]
-    every = [{key: changed(cell, copy, 0.0) for key, cell in row.items()} for copy in range(COPIES) for row in objects]
+    every = [
+        {key: changed(cell, copy, 0.0) if isinstance(cell, str) else cell for key, cell in row.items()}
+        for copy in range(COPIES)
+        for row in objects
+    ]
     return json.dumps(every) if name.endswith(".json") else "\n".join(map(json.dumps, every))
 
 
