@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import runpy
 import shutil
@@ -72,6 +73,21 @@ def configure(own_data: Path) -> Iterator[Callable[..., DictConfig]]:
             return cfg
 
         yield configured
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Lines written to the log."""
+    from {{ cookiecutter.package_name }}.engine.logs import log
+
+    lines: list[str] = []
+    handler, level = logging.Handler(), log.level
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 def copy_of_project(folder: Path) -> Path:

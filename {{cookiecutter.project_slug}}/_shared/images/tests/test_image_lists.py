@@ -2,9 +2,7 @@
 
 import csv
 import json
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,8 @@ from sklearn.datasets import load_digits
 from {{ cookiecutter.package_name }}.datamodules.image_sources import find_images
 from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, divide, read_labelled
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.logs import log
 
 NAMES = ("zero", "one", "two")
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """Lines written to the log."""
-    lines: list[str] = []
-    handler, level = logging.Handler(), log.level
-    handler.emit = lambda record: lines.append(record.getMessage())
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield lines
-    log.removeHandler(handler)
-    log.setLevel(level)
 
 
 @pytest.fixture

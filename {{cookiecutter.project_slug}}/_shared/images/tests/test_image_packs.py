@@ -3,8 +3,6 @@
 import contextlib
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from {{ cookiecutter.package_name }}.datamodules.image_files import Remarks, rea
 from {{ cookiecutter.package_name }}.datamodules.image_sources import find_images
 from {{ cookiecutter.package_name }}.datamodules.image_store import read_inputs, read_store
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.logs import log
 
 pa = pytest.importorskip("pyarrow")
 
@@ -31,19 +28,6 @@ NAMES = ["zero", "one", "two"]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "{{ cookiecutter.package_name }}"
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """Lines written to the log."""
-    lines: list[str] = []
-    handler, level = logging.Handler(), log.level
-    handler.emit = lambda record: lines.append(record.getMessage())
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield lines
-    log.removeHandler(handler)
-    log.setLevel(level)
 
 
 def scan(number: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Image files: which are read, with which pixel values, classes and splits. Expected values use Pillow and NumPy."""
 
 import io
-import logging
 import os
 import random
-from collections.abc import Iterator
+import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +24,11 @@ from {{ cookiecutter.package_name }}.datamodules.image_sources import class_fold
 from {{ cookiecutter.package_name }}.datamodules.image_splits import LabelledImages, divide, read_labelled
 from {{ cookiecutter.package_name }}.datamodules.image_store import read_inputs, resized
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
-from {{ cookiecutter.package_name }}.engine.logs import log
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 9, 4)).astype(np.uint8)
 RGBA = Image.fromarray(NOISE)
 DEEP = np.arange(54, dtype=np.uint16).reshape(6, 9) * 1236  # 0 to 65,508
 EXACT = {"lossless": True, "exact": True}  # options of WebP; other formats ignore them
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """Lines written to the log."""
-    lines: list[str] = []
-    handler, level = logging.Handler(), log.level
-    handler.emit = lambda record: lines.append(record.getMessage())
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield lines
-    log.removeHandler(handler)
-    log.setLevel(level)
 
 
 def written_and_read(image: Image.Image, path: Path, background: str = "white") -> np.ndarray:
@@ -107,6 +93,79 @@ def test_colours_of_a_profile_are_converted_to_srgb(name: str, tmp_path: Path) -
     assert Remarks().traits(image) == ["converted to sRGB from the colour profile in their file"]
     plain.save(tmp_path / name, icc_profile=b"broken", quality=100, lossless=True)
     assert srgb_transform(decode(tmp_path / name).profile) is None
+
+
+def profile_of(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile of ICC version 2 for pixels of `space`."""
+    white = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+    name = struct.pack(">I", 5) + b"test\0" + bytes(79)
+    tags = {b"desc": b"desc" + bytes(4) + name, b"wtpt": b"XYZ " + bytes(4) + white, **tags}
+    table, body, begin = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">2I", begin + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    head = struct.pack(">I", begin + len(body)) + b"\0\0\0\0\x02\x10\0\0prtr" + space + connection + bytes(12) + b"acsp"
+    return head + bytes(68 - len(head)) + white + bytes(48) + struct.pack(">I", len(tags)) + table + body
+
+
+def linear_grey() -> bytes:
+    """The profile of grey values that are proportional to light."""
+    return profile_of(b"GRAY", b"XYZ ", {b"kTRC": b"curv" + bytes(8)})
+
+
+def grey_inks() -> bytes:
+    """The profile of four inks, each of which darkens white paper (L* 100) by half; all together, or two, are black."""
+    curve = bytes(range(256))
+    matrix = struct.pack(">9i", *(65536 * (number % 4 == 0) for number in range(9)))
+    cells = [bytes([max(0, 255 - 128 * number.bit_count()), 128, 128]) for number in range(16)]  # of no ink, or some
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + 4 * curve + b"".join(cells) + 3 * curve
+    return profile_of(b"CMYK", b"Lab ", {b"A2B0": table})
+
+
+def test_grey_of_a_profile_is_converted_to_srgb(tmp_path: Path) -> None:
+    values = np.array([[0, 32, 128, 255]] * 4, np.uint8)
+    alpha = Image.new("L", (4, 4), 255)
+    alpha.putpixel((0, 0), 0)
+    plain = Image.fromarray(values)
+    for name, image in (("a.png", plain), ("a.tif", plain), ("b.png", Image.merge("LA", [plain, alpha]))):
+        image.save(tmp_path / name, icc_profile=linear_grey())
+        decoded = decode(tmp_path / name)
+        for channels in (1, 3):
+            shown = resized(decoded, (channels, 4, 4), "black").numpy()
+            assert np.abs(shown[:, 1].astype(int) - [0, 99, 188, 255]).max() <= 1  # of the curve of sRGB
+        assert "converted to sRGB from the colour profile in their file" in Remarks().traits(decoded)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_cmyk_of_a_profile_is_converted_to_srgb_and_turned(name: str, tmp_path: Path) -> None:
+    image = Image.new("CMYK", (16, 8), (0, 0, 0, 0))
+    image.paste((255, 0, 0, 0), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / name, icc_profile=grey_inks(), exif=exif, quality=100)
+    decoded = decode(tmp_path / name)
+    shown = resized(decoded, (3, 8, 16), "white").numpy()
+    assert np.abs(shown[:, 4, 4].astype(int) - 255).max() <= 2  # paper
+    assert np.abs(shown[:, 4, 12].astype(int) - 119).max() <= 2  # L* 50; Pillow alone shows it as (0, 255, 255)
+    assert Remarks().traits(decoded) == ["converted to sRGB from the colour profile in their file"]
+    assert decoded.profile is None
+    image.save(tmp_path / name, icc_profile=linear_grey(), quality=100)  # for other pixels: not used
+    assert np.abs(read_pixels_of(tmp_path / name)[4, 4] - (0, 255, 255)).max() <= 2
+
+
+def read_pixels_of(path: Path) -> np.ndarray:
+    return np.asarray(read_pixels(path, 3)).astype(int)
+
+
+def test_decoders_that_start_programs_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow passes EPS to Ghostscript, whatever the file is called."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    for name in ("Popen", "call", "check_call", "check_output", "run"):
+        monkeypatch.setattr(subprocess, name, lambda *words, **_: pytest.fail(f"{words} was started"))
+    with pytest.raises(UNREADABLE):
+        decode(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").format == "EPS"
 
 
 @pytest.mark.parametrize(("background", "rgb"), [("white", (255, 255, 255)), ("#204060", (32, 64, 96))])

@@ -1,9 +1,7 @@
 """Images in memory, on disk and in parts in both: the same batches, the same run; what does not fit is refused."""
 
 import json
-import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,6 @@ from {{ cookiecutter.package_name }}.datamodules import image_store, memory
 from {{ cookiecutter.package_name }}.datamodules.image_folder import ImageFolderDataModule
 from {{ cookiecutter.package_name }}.datamodules.image_store import ImageStore
 from {{ cookiecutter.package_name }}.engine.errors import FailedError, RefusedError
-from {{ cookiecutter.package_name }}.engine.logs import log
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """Lines written to the log."""
-    lines: list[str] = []
-    handler, level = logging.Handler(), log.level
-    handler.emit = lambda record: lines.append(record.getMessage())
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield lines
-    log.removeHandler(handler)
-    log.setLevel(level)
 
 
 @pytest.fixture

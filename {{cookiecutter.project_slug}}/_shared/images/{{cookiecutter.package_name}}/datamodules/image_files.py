@@ -43,13 +43,17 @@ T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    """An upright image (L or RGB, 8 bits per channel), its alpha (L) if it is transparent, and its colour profile."""
+    """An upright image (L or RGB, 8 bits per channel), its alpha (L) if it is transparent, and its colour profile.
+
+    CMYK with a profile has already been converted to sRGB: no other RGB has the colours of such an image.
+    """
 
     pixels: Image.Image
     alpha: Image.Image | None
     profile: bytes | None
     reduced: bool  # from more than 8 bits per channel
     dark: bool = False  # 16 bits, of which the highest are unused
+    converted: bool = False  # from CMYK to sRGB
 
 
 def decode(path: Path) -> Decoded:
@@ -87,12 +91,22 @@ def _decode(path: Path) -> Decoded:
             profile = image.info.get("icc_profile")
             profile = profile if isinstance(profile, bytes) else None  # a broken TIFF holds numbers
             dark = image.mode.startswith("I;16") and 0 < np.asarray(image).max() < 4096
-            pixels, alpha = _plain(ImageOps.exif_transpose(image), 4095 if bits and bits[1] == "12" else 65535)
+            upright, converted = _without_cmyk(ImageOps.exif_transpose(image), profile)
+            pixels, alpha = _plain(upright, 4095 if bits and bits[1] == "12" else 65535)
     except (*UNREADABLE, MemoryError):
         raise
     except Exception as error:  # a broken file can raise anything in a decoder
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    return Decoded(pixels, alpha, profile, reduced=bits is not None, dark=bool(dark and bits and bits[1] == "16"))
+    dark = bool(dark and bits and bits[1] == "16")
+    return Decoded(pixels, alpha, None if converted else profile, bits is not None, dark, converted)
+
+
+def _without_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bool]:
+    """Convert CMYK to sRGB by its profile, if it has one that can be used; return the image and whether it was."""
+    transform = srgb_transform(profile, "CMYK") if image.mode == "CMYK" else None
+    if transform is None:
+        return image, False
+    return transform.apply(image), True
 
 
 def _plain(image: Image.Image, white: int) -> tuple[Image.Image, Image.Image | None]:
@@ -138,27 +152,37 @@ def composited(image: Decoded, channels: int, background: str) -> Image.Image:
 
 
 def in_srgb(image: Decoded) -> Decoded:
-    """Convert pixels to sRGB, unless they have no colour profile for RGB that differs from it."""
-    transform = srgb_transform(image.profile) if image.pixels.mode == "RGB" else None
+    """Convert pixels to sRGB, unless they have no colour profile that differs from it."""
+    transform = transform_of(image)
     if transform is None:
         return image
-    pixels = image.pixels.copy()
-    ImageCms.applyTransform(pixels, transform, inPlace=True)
+    pixels = transform.apply(image.pixels.convert(transform.input_mode)).convert(image.pixels.mode)
     return image._replace(pixels=pixels, profile=None)
 
 
+def transform_of(image: Decoded) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform to sRGB by the profile of an image, for grey or RGB; None if it needs none."""
+    if image.profile and image.profile[16:20] == b"GRAY":
+        return srgb_transform(image.profile, "L")
+    return srgb_transform(image.profile) if image.pixels.mode == "RGB" else None
+
+
 @lru_cache(maxsize=16)
-def srgb_transform(profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform of RGB pixels to sRGB; None if it changes nothing, or if the profile can't be used."""
+def srgb_transform(profile: bytes | None, mode: str = "RGB") -> ImageCms.ImageCmsTransform | None:
+    """Return the transform of pixels of `mode`, RGB, L or CMYK, to sRGB.
+
+    None if it changes nothing, or if the profile can't be used, such as one for pixels of another kind.
+    """
     if profile is None:
         return None
+    probe = PROBE.convert(mode)
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(source, target, "RGB", "RGB")
-        shown = np.asarray(ImageCms.applyTransform(PROBE, transform))
+        transform = ImageCms.buildTransform(source, target, mode, "RGB")
+        shown = np.asarray(transform.apply(probe))
     except (ImageCms.PyCMSError, OSError):
         return None
-    return transform if np.abs(shown.astype(int) - np.asarray(PROBE)).max() > 2 else None
+    return transform if np.abs(shown.astype(int) - np.asarray(probe.convert("RGB"))).max() > 2 else None
 
 
 def read_pixels(path: Path, channels: int, background: str = "white") -> Image.Image:
@@ -180,7 +204,7 @@ class Remarks:
 
     def traits(self, image: Decoded) -> list[str]:
         """Return the conversions that an image needs."""
-        converted = image.pixels.mode == "RGB" and srgb_transform(image.profile) is not None
+        converted = image.converted or transform_of(image) is not None
         traits = {
             "reduced to 8 bits per channel": image.reduced,
             "of 16 bits, but nearly black (below a sixteenth of the range)": image.dark,
