@@ -8,10 +8,12 @@ import torch
 from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
+from {{ cookiecutter.package_name }}.datamodules.image_store import as_floats
 from {{ cookiecutter.package_name }}.engine.errors import RefusedError
 from {{ cookiecutter.package_name }}.engine.training.train import build_datamodule, build_model
 from {{ cookiecutter.package_name }}.engine.training.trainer import datamodule_of
 from {{ cookiecutter.package_name }}.models.classifier import mix
+from {{ cookiecutter.package_name }}.models.normalization import pixels_of
 
 Configure = Callable[..., DictConfig]
 
@@ -64,3 +66,22 @@ def test_mixup_trains_on_mixed_images_with_the_classes_of_both(configure: Config
     both = share * one_hot + (1 - share) * one_hot[partners]
     expected = -(both * model.class_weights * model(mixed).log_softmax(1)).sum(1).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_images_are_normalised_by_the_training_images_alone(configure: Configure) -> None:
+    cfg = configure("++datamodule.normalize=true")
+    data = build_datamodule(cfg)
+    statistics: Any = data.facts["statistics"]
+    images = as_floats(data.splits["train"][0]).numpy()
+    assert statistics["pixel_mean"] == pytest.approx(images.mean((0, 2, 3)).tolist(), abs=1e-6)
+    assert statistics["pixel_std"] == pytest.approx(images.std((0, 2, 3)).tolist(), abs=1e-6)
+    seen: list[torch.Tensor] = []
+    model: Any = build_model(cfg, data).train()
+    model.network.register_forward_pre_hook(lambda _, given: seen.extend(given))
+    model(torch.from_numpy(images).float())
+    assert seen[0].mean().item() == pytest.approx(0, abs=1e-5)
+    assert seen[0].std().item() == pytest.approx(1, abs=1e-3)
+    assert model.hparams["statistics"] == statistics  # in the checkpoint, for predict.py
+    with pytest.raises(RefusedError, match="expected mean and deviation of 3 channels"):
+        pixels_of(statistics, 3)
+    assert "pixel_mean" not in build_datamodule(configure()).facts["statistics"]

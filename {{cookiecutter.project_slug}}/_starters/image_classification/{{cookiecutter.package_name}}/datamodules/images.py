@@ -4,7 +4,9 @@ To use your own dataset, subclass ImageDataModule and write `load_images`; see d
 """
 
 import csv
+import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,11 +15,12 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from ..engine import Config, From0Below1, RefusedError, build
-from ..models.classes import ClassStatistics, decide
+from ..models.classes import decide
 from ..models.multilabel import decide_labels, joined
+from ..models.normalization import ImageStatistics
 from .augmentation import apply_seeded, random_affine
 from .image_files import colour
-from .image_store import read_inputs
+from .image_store import as_floats, read_inputs
 from .labelled_images import LabelledImagesDataModule
 
 
@@ -27,7 +30,7 @@ class ClassifiedImageFacts(TypedDict):
     input_shape: list[int]  # (C, H, W)
     class_names: list[str]
     multilabel: bool  # an image may have several of the classes, or none
-    statistics: ClassStatistics
+    statistics: ImageStatistics
 
 
 class ImageDataModule(LabelledImagesDataModule):
@@ -36,7 +39,8 @@ class ImageDataModule(LabelledImagesDataModule):
     `rotate` (degrees), `shift` (fraction of the side) and `zoom` (fraction) limit the augmentation of training images.
     `flip` mirrors half of them, left to right. The transforms in `augment`, such as those of `kornia.augmentation`,
     follow. Transparent pixels show the colour `background`. With `balance`, an epoch has equally many training images
-    of each class: those of rare classes are repeated, others are left to later epochs.
+    of each class: those of rare classes are repeated, others are left to later epochs. With `normalize`, the model
+    gets the mean and standard deviation of each channel of the training images, which are read once more for it.
     """
 
     input_example = "<an image, a folder of images or an .npy file>"
@@ -51,10 +55,11 @@ class ImageDataModule(LabelledImagesDataModule):
         augment: list[Config] | None = None,
         background: str = "white",
         balance: bool = False,
+        normalize: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.balance = balance
+        self.balance, self.normalize = balance, normalize
         colour(background)  # raises RefusedError if it is not a colour
         self.background = background
         self.rotate, self.shift, self.zoom, self.flip = rotate, shift, zoom, flip
@@ -70,10 +75,24 @@ class ImageDataModule(LabelledImagesDataModule):
         targets = self.splits["train"][1]
         multilabel = targets.ndim == 2
         if multilabel:
-            statistics: ClassStatistics = {"class_counts": targets.sum(0).tolist(), "samples": len(targets)}
+            statistics: ImageStatistics = {"class_counts": targets.sum(0).tolist(), "samples": len(targets)}
         else:
             statistics = {"class_counts": torch.bincount(targets, minlength=len(self.class_names)).tolist()}
+        if self.normalize:
+            statistics["pixel_mean"], statistics["pixel_std"] = self._pixels
         return {**super().facts, "multilabel": multilabel, "statistics": statistics}
+
+    @cached_property
+    def _pixels(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel of the training images, with values in [0, 1]."""
+        images = self.splits["train"][0]
+        sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
+        for index in torch.arange(len(images)).split(64):
+            values = as_floats(images[index]).double()
+            sums += torch.stack([values.sum((0, 2, 3)), values.square().sum((0, 2, 3))])
+        mean, square = sums / (len(images) * math.prod(images.shape[2:]))
+        std = (square - mean.square()).clamp(min=0).sqrt()
+        return mean.tolist(), [each if each > 1e-6 else 1.0 for each in std.tolist()]  # a channel may be constant
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)

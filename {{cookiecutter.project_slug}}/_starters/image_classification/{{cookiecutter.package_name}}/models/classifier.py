@@ -10,7 +10,6 @@ from torch import Tensor
 from ..engine import Config, Given, OptimizerConfig, Pixels, SchedulerConfig, build, refusal
 from .classes import (
     ClassScores,
-    ClassStatistics,
     ClassWeights,
     Decision,
     Threshold,
@@ -28,6 +27,7 @@ from .multilabel import (
     probabilities_and_labels,
     quick_label_scores,
 )
+from .normalization import ImageStatistics, normalized, pixels_of
 from .optimization import build_optimizer
 
 
@@ -36,10 +36,11 @@ class Classifier(LightningModule):
 
     `network`, `optimizer` and `scheduler` are config nodes: plain dicts with a `_target_`, so that checkpoints hold
     only plain values. The datamodule provides `input_shape` (C, H, W), `class_names` and the `statistics` of the
-    training images. `class_weights` is "balanced" or the relative weight of each class in the loss. Of two classes,
-    `positive_class` is the one that scores are of (see positive_class_of), and `threshold` the probability from which
-    it is decided for, or the score on the validation images by which it is chosen (see Decision). With `mixup`
-    above 0 it trains on images that are mixed in pairs (see mix).
+    training images, by whose mean and deviation, if there are such, images are normalised. `class_weights` is
+    "balanced" or the relative weight of each class in the loss. Of two classes, `positive_class` is the one that scores
+    are of (see positive_class_of), and `threshold` the probability from which it is decided for, or the score on the
+    validation images by which it is chosen (see Decision). With `mixup` above 0 it trains on images that are mixed in
+    pairs (see mix).
 
     With `multilabel`, which the datamodule provides too, an image may have several of the classes, or none: the loss
     is the binary cross-entropy of each class, `class_weights` are those of its positives (see positive_weights_of),
@@ -47,6 +48,7 @@ class Classifier(LightningModule):
     """
 
     class_weights: Tensor | None
+    pixels: Tensor | None
     decision: Decision | LabelDecision
 
     # Metrics that `monitor` may name, and whether lower ("min") or higher ("max") is better.
@@ -66,7 +68,7 @@ class Classifier(LightningModule):
         optimizer: OptimizerConfig,
         input_shape: list[Pixels],
         class_names: list[str],
-        statistics: ClassStatistics,
+        statistics: ImageStatistics,
         multilabel: bool = False,
         scheduler: SchedulerConfig | None = None,
         class_weights: ClassWeights = None,
@@ -83,6 +85,7 @@ class Classifier(LightningModule):
         else:
             weights = weights_of(class_weights, class_names, statistics["class_counts"])
         self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
+        self.register_buffer("pixels", pixels_of(statistics, input_shape[0]), persistent=False)
         self.network = build(network, input_shape=input_shape, num_classes=len(class_names))
         if compile:
             # In place, so that the keys in checkpoints do not change. Not dynamic: a resumed run meets the shapes in
@@ -115,7 +118,7 @@ class Classifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, K) of images (B, C, H, W) with values in [0, 1]."""
         network = self.network if self.training else self.network.forward  # only training uses the compiled network
-        return network(images)
+        return network(normalized(images, self.pixels))
 
     # 2. Train loop
 
