@@ -172,7 +172,9 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-def test_what_can_not_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_what_can_not_be_used_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # messages shorten a long path
+    folder = Path()
     cases: dict[str, dict[str, Any]] = {
         "no column label among image; expected the class of each image": {"label": None},
         "0 columns of encoded images": {"image": pa.array([[1, 2]] * 9)},
@@ -185,21 +187,23 @@ def test_what_can_not_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     }
     for number, (why, columns) in enumerate(cases.items()):
         for suffix in ("arrow", "parquet"):
-            path = write(tmp_path / f"{number}.{suffix}", table(range(9), **columns))
+            path = write(folder / f"{number}.{suffix}", table(range(9), **columns))
             assert refused(path).startswith(f"datamodule.root={path}: {why}"), refused(path)
-    write(tmp_path / "parts" / "data-00001-of-00003.arrow", table(range(9)))
-    assert "1 of the 3 files data-…-of-00003 are there" in refused(tmp_path / "parts")
-    write(tmp_path / "some" / "train.arrow", table(range(9)))
-    write(tmp_path / "some" / "extra.arrow", table(range(9)))
-    assert "extra.arrow names no split, and others do" in refused(tmp_path / "some")
-    write(tmp_path / "empty.arrow", table(range(9))[:0])
-    assert refused(tmp_path / "empty.arrow").endswith("holds no image")
+    write(folder / "parts" / "data-00001-of-00003.arrow", table(range(9)))
+    assert "1 of the 3 files data-…-of-00003 are there" in refused(folder / "parts")
+    write(folder / "some" / "train.arrow", table(range(9)))
+    write(folder / "some" / "extra.arrow", table(range(9)))
+    assert "extra.arrow names no split, and others do" in refused(folder / "some")
+    write(folder / "empty.arrow", table(range(9))[:0])
+    assert refused(folder / "empty.arrow").endswith("holds no image")
 
 
 @pytest.mark.parametrize("suffix", ["arrow", "parquet"])
-def test_truncated_and_damaged_files_are_refused(suffix: str, tmp_path: Path) -> None:
+def test_truncated_and_damaged_files_are_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut between two batches of a stream is no error for Arrow."""
-    path = write(tmp_path / f"own.{suffix}", table(range(30)))
+    monkeypatch.chdir(tmp_path)  # messages shorten a long path
+    folder = Path()
+    path = write(folder / f"own.{suffix}", table(range(30)))
     whole = path.read_bytes()
     for size in (0, 5, 100, len(whole) // 2, len(whole) - 8, len(whole) - 1):
         path.write_bytes(whole[:size])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -19,11 +20,12 @@ class WarmAverage(WeightAveraging):
         super().__init__(use_buffers=False, avg_fn=warm_average(decay))
 
 
-def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """Return a function of (average, weights, number of averaged steps n) that decays by (1 + n) / (10 + n) at most."""
 
-    def average(averaged: Tensor, current: Tensor, steps: Tensor) -> Tensor:
-        kept = ((1 + steps) / (10 + steps)).clamp(max=decay)
+    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        count = torch.as_tensor(steps)
+        kept = ((1 + count) / (10 + count)).clamp(max=decay)
         return averaged.lerp(current, (1 - kept).to(averaged))
 
     return average
