@@ -1,10 +1,12 @@
 """Augmentation of training images: mirrored halves, and transforms of kornia that draw from a seed."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from conftest import Command
 from omegaconf import DictConfig
 
 from {{ cookiecutter.package_name }}.datamodules.augmentation import apply_seeded, random_affine
@@ -16,6 +18,7 @@ from {{ cookiecutter.package_name }}.models.classifier import mix
 from {{ cookiecutter.package_name }}.models.normalization import pixels_of
 
 Configure = Callable[..., DictConfig]
+RESULTS = ("metrics.json", "evaluation_best.json")
 
 
 def test_half_of_the_training_images_are_mirrored(configure: Configure) -> None:
@@ -85,3 +88,13 @@ def test_images_are_normalised_by_the_training_images_alone(configure: Configure
     with pytest.raises(RefusedError, match="expected mean and deviation of 3 channels"):
         pixels_of(statistics, 3)
     assert "pixel_mean" not in build_datamodule(configure()).facts["statistics"]
+
+
+def test_a_checkpoint_keeps_how_images_are_normalised(command: Command) -> None:
+    words = ("name=normalised", "++datamodule.normalize=true", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    status, output = command("train.py", *words, "callbacks=[default]")
+    assert status == 0, output
+    status, output = command("evaluate.py", "run=runs/normalised")
+    assert status == 0, output
+    results = [json.loads((command.folder / "runs/normalised" / name).read_text())["test"] for name in RESULTS]
+    assert results[0] == results[1]

@@ -1,18 +1,19 @@
 """Normalisation of images by the mean and standard deviation of each channel of the training images."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated, NotRequired, TypedDict
 
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from ..engine import refusal
-from .classes import ClassStatistics
 
 
-class ImageStatistics(ClassStatistics):
-    """Statistics of the training images; with mean and standard deviation of each channel if they are normalised."""
+class ImageStatistics(TypedDict):
+    """Statistics of the training images: those of ClassStatistics, and of each channel if images are normalised."""
 
+    class_counts: list[Annotated[int, Ge(0)]]  # images of each class
+    samples: NotRequired[Annotated[int, Ge(0)]]  # all, if one may have several classes or none
     pixel_mean: NotRequired[list[Annotated[float, Ge(0), Le(1)]]]
     pixel_std: NotRequired[list[Annotated[float, Gt(0)]]]
 
