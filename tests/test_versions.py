@@ -23,7 +23,7 @@ VERSIONS = {
 
 
 # Tests of our own code alone do not depend on versions.
-OF_ANY = [f"--ignore=tests/test_{name}.py" for name in ("bounds", "evaluation", "monitor", "shown")]
+OF_ANY = [f"--ignore=tests/test_{name}.py" for name in ("bounds", "data_page", "evaluation", "monitor", "shown")]
 
 
 def test_the_known_good_versions_are_there_for_each_python(bake: Bake, tmp_path: Path) -> None:
