@@ -85,7 +85,7 @@ def support_vectors(crops: list[Crop]) -> float:
 
 
 def textures(context: Context) -> list[Score]:
-    """Return the test accuracy on the crops, by the settings that the README names for few photographs."""
+    """Return the test accuracy on the crops, with default settings at the size of the crops."""
     crops = list(texture_crops())
     root = context.folder / "textures"
     for number, crop in enumerate(crops):

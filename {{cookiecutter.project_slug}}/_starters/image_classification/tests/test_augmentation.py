@@ -88,6 +88,8 @@ def test_images_are_normalised_by_the_training_images_alone(configure: Configure
     with pytest.raises(RefusedError, match="expected mean and deviation of 3 channels"):
         pixels_of(statistics, 3)
     assert "pixel_mean" not in build_datamodule(configure()).facts["statistics"]
+    data.trained = model.hparams  # of evaluate.py: the training images are not read again
+    assert "pixel_mean" not in data.facts["statistics"]
 
 
 def test_a_checkpoint_keeps_how_images_are_normalised(command: Command) -> None:

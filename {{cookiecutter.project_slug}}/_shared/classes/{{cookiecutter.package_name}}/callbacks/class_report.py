@@ -114,8 +114,10 @@ def save_class_plots(trainer: Any, model: Any, predicted: Predicted, class_names
         save_plot(trainer, "reliability", lambda path: draw_reliability(predicted, *options, path))
 
 
-def draw_confusion(predicted: Predicted, class_names: Sequence[str], samples: str, path: Path) -> None:
-    """Draw counts and fractions of each true class (rows) against predicted class (columns)."""
+def draw_confusion(
+    predicted: Predicted, class_names: Sequence[str], samples: str, path: Path, target: str = "class"
+) -> None:
+    """Draw counts and fractions of each true class (rows) against predicted class (columns); `target` is their name."""
     from matplotlib.figure import Figure
 
     _, targets, decisions = predicted
@@ -136,7 +138,7 @@ def draw_confusion(predicted: Predicted, class_names: Sequence[str], samples: st
     axes.set_xticks(range(size), class_names, rotation=rotation, parse_math=False)
     axes.set_yticks(range(size), class_names, parse_math=False)
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
-    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set(xlabel=f"predicted {target}", ylabel=f"true {target}")
     axes.set_title(f"Confusion matrix: {len(targets):,} test {samples}, accuracy {accuracy:.4f}", fontsize=10)
     save_figure(figure, path)
 

@@ -1,6 +1,6 @@
 """Classes: their weights in the loss, the decision for one of them, and scores of probabilities and decisions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import torch
@@ -86,6 +86,14 @@ def positive_class_of(choice: str | int | None, class_names: Sequence[str], coun
     if str(choice) not in class_names:
         raise refusal(key, choice, f"is not a class; expected {' or '.join(class_names)}", class_names, str(choice))
     return [*class_names].index(str(choice))
+
+
+def logged_of_classes(
+    declared: Mapping[str, str | None], class_names: Sequence[str], without: Collection[str] = ()
+) -> dict[str, str | None]:
+    """Return the metrics that a model declares, with those of each class in place of `*`, less those in `without`."""
+    single = {name: mode for name, mode in declared.items() if "*" not in name and name.split("/")[1] not in without}
+    return single | {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
 
 
 def quick_scores(num_classes: int) -> MetricCollection:

@@ -78,7 +78,7 @@ class ImageDataModule(LabelledImagesDataModule):
             statistics: ImageStatistics = {"class_counts": targets.sum(0).tolist(), "samples": len(targets)}
         else:
             statistics = {"class_counts": torch.bincount(targets, minlength=len(self.class_names)).tolist()}
-        if self.normalize:
+        if self.normalize and not self.trained:  # a trained model has its own
             statistics["pixel_mean"], statistics["pixel_std"] = self._pixels
         return {**super().facts, "multilabel": multilabel, "statistics": statistics}
 

@@ -13,6 +13,7 @@ from .classes import (
     ClassWeights,
     Decision,
     Threshold,
+    logged_of_classes,
     positive_class_of,
     quick_scores,
     weighted_cross_entropy,
@@ -199,12 +200,10 @@ class Classifier(LightningModule):
 
 def logged_for(class_names: list[str], multilabel: bool, has_threshold: bool) -> dict[str, str | None]:
     """Return the metrics that are logged for these classes, of those that Classifier declares."""
-    scores = {name: mode for name, mode in Classifier.logged.items() if "*" not in name}
     others = {"accuracy", "balanced_accuracy"} if multilabel else {"exact_match", "micro_f1"}
     if multilabel or not has_threshold:
         others.add("threshold")
-    scores = {name: mode for name, mode in scores.items() if name.split("/")[1] not in others}
-    scores |= {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
+    scores = logged_of_classes(Classifier.logged, class_names, others)
     if multilabel and has_threshold:
         scores |= {f"val/threshold/{name}": None for name in class_names}
     return scores

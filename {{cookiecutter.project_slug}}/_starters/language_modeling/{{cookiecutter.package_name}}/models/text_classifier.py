@@ -14,6 +14,7 @@ from .classes import (
     ClassWeights,
     Decision,
     Threshold,
+    logged_of_classes,
     positive_class_of,
     quick_scores,
     weighted_cross_entropy,
@@ -89,10 +90,7 @@ class TextClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        of_classes = {f"val/{score}/{name}": "max" for score in ("precision", "recall", "f1") for name in class_names}
-        others = {"val/threshold"} if threshold is None else set()
-        single = {name: mode for name, mode in self.logged.items() if "*" not in name and name not in others}
-        self.logged = single | of_classes
+        self.logged = logged_of_classes(self.logged, class_names, ("threshold",) if threshold is None else ())
         weights = weights_of(class_weights, class_names, statistics["class_counts"])
         self.register_buffer("class_weights", weights, persistent=False)  # follows from the hyper-parameters
         self.network = build(network, vocab_size=len(Vocabulary(statistics["merges"])), context=context)

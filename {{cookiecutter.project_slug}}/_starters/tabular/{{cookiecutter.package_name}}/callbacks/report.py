@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..engine import log, save_figure, save_plot
-from .class_report import Predicted, decisions_of, gathered, save_class_plots, write_test_table
+from .class_report import Predicted, decisions_of, draw_confusion, gathered, save_class_plots, write_test_table
 
 MIN_ROWS = 50  # for an importance, however many columns there are
 
@@ -68,8 +68,9 @@ class TabularReport(Callback):
             columns = [[class_names[k] for k in each.tolist()] for each in (classes.targets, classes.decisions)]
             header = ["row", "target", "prediction", *(f"probability_{each}" for each in class_names)]
             write_test_table(trainer, header, [*columns, *classes.probabilities.T.numpy()])
-            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(classes, name, class_names, path))
-            save_class_plots(trainer, pl_module, classes, class_names, "rows")
+            shown = (classes, class_names, "rows")
+            save_plot(trainer, "confusion_matrix", lambda path: draw_confusion(*shown, path, name))
+            save_class_plots(trainer, pl_module, *shown)
         elif isinstance(pl_module.hparams["target"], str):
             write_test_table(trainer, ["row", "target", "prediction"], [tested.true, tested.predictions.numpy()])
             self._draw_numbers(trainer, tested, name)
@@ -230,32 +231,6 @@ def draw_residuals(tested: PredictedRows, name: str, path: Path) -> None:
     verb = "is" if hidden == 1 else "are"
     beyond = f"{hidden:,} of {len(inside):,} test rows, beyond ±{bound:,.4g}, {verb} not shown"
     figure.suptitle(f"Residuals of {name}\n{beyond}", fontsize=10)
-    save_figure(figure, path)
-
-
-def draw_confusion(tested: Predicted, name: str, class_names: list[str], path: Path) -> None:
-    """Draw counts and fractions of each true class (rows) that is predicted as each class (columns)."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import confusion_matrix
-
-    size = len(class_names)
-    predicted = tested.decisions
-    counts = confusion_matrix(tested.targets, predicted, labels=range(size))
-    fractions = counts / counts.sum(1, keepdims=True).clip(1)
-    side = max(4.0, min(14.0, 2 + 0.6 * size))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
-    for row, column in zip(*counts.nonzero(), strict=True) if size <= 25 else ():  # more would not be readable
-        colour = "white" if fractions[row, column] > 0.5 else "black"
-        text = f"{counts[row, column]}\n{fractions[row, column]:.0%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(size), class_names, rotation=90 if max(map(len, class_names)) > 4 else 0, parse_math=False)
-    axes.set_yticks(range(size), class_names, parse_math=False)
-    accuracy = (predicted == tested.targets).float().mean()
-    axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}")
-    axes.set_title(f"Confusion matrix of {name}\n{len(predicted):,} test rows, accuracy {accuracy:.1%}", fontsize=10)
     save_figure(figure, path)
 
 
